@@ -1,0 +1,32 @@
+"""Errors that are written for the person at the keyboard, not for a debugger."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and what to do."""
+
+
+class DataError(UserError):
+    """An input file is missing, unreadable or inconsistent. The message names the file."""
+
+
+class ConfigError(UserError, ValueError):
+    """A config value is unknown or impossible. The message names the key."""
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End a command with the message and exit status 2 on a :class:`UserError`.
+
+    Any other exception keeps its traceback: it is a fault of this project.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

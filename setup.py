@@ -1,0 +1,48 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = {}
+exec((ROOT / "maskrcnnpp" / "version.py").read_text(encoding="utf-8"), VERSION)
+
+# What Detectron2 needs at run time, for the wheel of requirements-detectron2.txt, which is
+# installed without its dependencies. Neither list may name torch, torchvision or Detectron2:
+# users have builds of their own, and installing this project must not replace them.
+DETECTRON2_NEEDS = [
+    "cloudpickle>=2",
+    "fvcore>=0.1.5.post20221221",
+    "hydra-core>=1.1",
+    "iopath>=0.1.9",
+    "omegaconf>=2.1",
+    "packaging>=21",
+    "tensorboard>=2.10",
+    "termcolor>=1.1",
+    "yacs>=0.1.8",
+]
+
+setup(
+    name="maskrcnnpp",
+    version=VERSION["__version__"],
+    description="Mask R-CNN++ for Detectron2: Mask R-CNN with a UNet++ nested feature pyramid",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["maskrcnnpp", "maskrcnnpp.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "faster-coco-eval>=1.6",
+        "matplotlib>=3.6",
+        "numpy>=1.23",
+        "opencv-python>=4.6",
+        "pillow>=9.2",
+        "pycocotools>=2.0.6",
+        "scipy>=1.9",
+        "tabulate>=0.9",
+        "tqdm>=4.64",
+    ],
+    extras_require={
+        "detectron2-needs": DETECTRON2_NEEDS,
+        "test": ["hypothesis>=6.70", "pytest>=7.2", "ruff>=0.6"],
+    },
+)
