@@ -1,0 +1,21 @@
+"""Mask R-CNN++ for Detectron2.
+
+Importing the package registers its backbone, heads and data sets with Detectron2.
+"""
+
+try:
+    import detectron2 as _detectron2  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "maskrcnnpp needs PyTorch, torchvision and Detectron2, which it does not install by "
+        "itself: 'pip install torch torchvision', then 'python tools/install_detectron2.py' in a "
+        "checkout of maskrcnnpp, or Detectron2's own source: "
+        "https://detectron2.readthedocs.io/tutorials/install.html"
+    ) from error
+
+from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
+from maskrcnnpp.config import add_maskrcnnpp_config
+from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
+from maskrcnnpp.version import __version__
+
+__all__ = ["__version__", "add_maskrcnnpp_config"]

@@ -1,0 +1,33 @@
+"""Every config key this project adds to Detectron2's."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+
+def add_maskrcnnpp_config(cfg: CfgNode) -> None:
+    """Add the keys of Mask R-CNN++ to ``cfg``, in place. Stock values are left as they are."""
+    nested = cfg.MODEL.NESTED_FPN = CfgNode()
+    # Depth d of the pyramid: p(i+2) = X(i,d-i). Rows and encoder stages below row d are neither
+    # built nor computed. 0: as deep as MODEL.FPN.IN_FEATURES allows (3 for res2..res5).
+    nested.DEPTH = 0
+    # Which nodes of its row a node reads: "dense" (UNet++), "adjacent" (UNet+) or "ensemble"
+    # (the encoder's only: a plain decoder for each depth, U-Net^e).
+    nested.CONNECTIONS = "dense"
+    # Channels of the nodes in row 0, 1, ... (stride 4, 8, ...); one entry for each of
+    # MODEL.FPN.IN_FEATURES. The outputs p2..p6 have MODEL.FPN.OUT_CHANNELS.
+    nested.ROW_CHANNELS = [64, 64, 128, 256]
+    # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node.
+    nested.NUM_CONVS = 1
+    # Up-sampling between rows: "nearest" or "bilinear".
+    nested.UPSAMPLE = "nearest"
+
+    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION = CfgNode()
+    # Loss of every depth: "cross_entropy" (stock) or "cross_entropy_dice" (UNet++).
+    deep.LOSS = "cross_entropy_dice"
+    # Weight of the mask loss of depth 1, 2, ... relative to that of the full depth; one entry for
+    # each shallower depth. A depth of weight 0 is neither supervised nor computed in training.
+    deep.WEIGHTS = [1.0, 1.0]
+    # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
+    # depth's and the supervised shallower depths').
+    deep.MODE = "pruned"

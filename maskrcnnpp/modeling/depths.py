@@ -1,0 +1,58 @@
+"""How the pyramids of shallower depths travel from the backbone to the heads that read them.
+
+Detectron2 hands features on as a dict of names. The full pyramid keeps the stock names p2..p6;
+level p2 of depth 1 travels beside it as ``p2_d1``. Heads that do not know them pass them by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detectron2.config import CfgNode
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads.mask_head import ROI_MASK_HEAD_REGISTRY
+
+from maskrcnnpp.errors import ConfigError
+
+
+def feature_name(level: str, depth: int | None) -> str:
+    """Name of ``level`` ("p2") in the pyramid of a shallower depth; None is the full pyramid."""
+    return level if depth is None else f"{level}_d{depth}"
+
+
+def shallower_depths(features: Iterable[str]) -> list[int]:
+    """Depths, beside the full one, whose pyramids are among the names ``features``, ascending."""
+    return sorted({int(name.rpartition("_d")[2]) for name in features if "_d" in name})
+
+
+def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
+    """Depths below ``depth`` whose pyramids the mask head reads, in training and at inference.
+
+    A mask head says that it can by the class attribute ``learns_from_every_depth``, RoI heads
+    that they pool for it by ``pools_every_depth``.
+
+    Raises:
+        ConfigError: too few weights, or RoI heads that would leave the mask head without the
+            shallower pyramids.
+    """
+    if not cfg.MODEL.MASK_ON or depth == 1:
+        return [], []
+    mask_head = ROI_MASK_HEAD_REGISTRY.get(cfg.MODEL.ROI_MASK_HEAD.NAME)
+    if not getattr(mask_head, "learns_from_every_depth", False):
+        return [], []
+
+    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+    if len(deep.WEIGHTS) < depth - 1:
+        raise ConfigError(
+            f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is {list(deep.WEIGHTS)}; a pyramid of "
+            f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
+        )
+    supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
+    roi_heads = ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)
+    if supervised and not getattr(roi_heads, "pools_every_depth", False):
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
+            f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads "
+            "(or set MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros)"
+        )
+    return supervised, supervised if deep.MODE == "ensemble" else []

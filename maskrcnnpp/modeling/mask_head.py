@@ -1,0 +1,195 @@
+"""The deep-supervision mask head, and the RoI heads that feed it the pyramid of every depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, cat
+from detectron2.modeling.roi_heads import (
+    ROI_HEADS_REGISTRY,
+    StandardROIHeads,
+    select_foreground_proposals,
+)
+from detectron2.modeling.roi_heads.mask_head import (
+    ROI_MASK_HEAD_REGISTRY,
+    MaskRCNNConvUpsampleHead,
+    mask_rcnn_inference,
+)
+from detectron2.structures import Instances
+from detectron2.utils.events import get_event_storage
+
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import feature_name, shallower_depths
+from maskrcnnpp.modeling.losses import MASK_LOSSES
+
+MODES = ("pruned", "ensemble")
+
+#: RoI features by depth; None is the full depth.
+DepthFeatures = dict[int | None, torch.Tensor]
+
+
+def mask_targets(instances: list[Instances], side: int) -> torch.Tensor:
+    """Ground truth cropped to the proposals, as the stock mask loss takes it.
+
+    Args:
+        instances: foreground proposals with ``gt_masks`` and ``proposal_boxes``.
+        side: height and width of the mask logits.
+
+    Returns:
+        float32, shape (B, side, side), values 0 and 1; B is the sum of proposals.
+    """
+    return cat(
+        [
+            x.gt_masks.crop_and_resize(x.proposal_boxes.tensor, side).to(x.gt_classes.device)
+            for x in instances
+        ]
+    ).to(dtype=torch.float32)
+
+
+def select_class(logits: torch.Tensor, instances: list[Instances]) -> torch.Tensor:
+    """Logits of each RoI's ground-truth class: (B, C, M, M) to (B, M, M)."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    classes = cat([x.gt_classes for x in instances])
+    return logits[torch.arange(len(classes), device=logits.device), classes]
+
+
+def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    """Put the scalars that the stock mask loss logs."""
+    wrong = (logits > 0) != (targets > 0.5)
+    foreground = targets > 0.5
+    storage = get_event_storage()
+    storage.put_scalar("mask_rcnn/accuracy", 1 - wrong.float().mean().item())
+    for name, where in (("false_positive", ~foreground), ("false_negative", foreground)):
+        rate = (wrong & where).sum().item() / max(where.sum().item(), 1)
+        storage.put_scalar(f"mask_rcnn/{name}", rate)
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
+    """Detectron2's mask head, supervised on the pyramid of every depth.
+
+    One set of layers, with the stock names, serves all depths. In training each depth has a loss
+    of its own: ``loss_mask`` of the full depth, ``loss_mask_d1``, ... of the shallower ones
+    (PAPER: total = sum_i eta_i L(Y, P_i)). At inference the probabilities of all depths it is
+    given are averaged (ensemble mode); in pruned mode it is given one.
+
+    With one pyramid (a stock FPN, or depth 1) it is the stock head with a choice of loss.
+    """
+
+    learns_from_every_depth = True
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        loss: str = "cross_entropy_dice",
+        shallow_weights: Sequence[float] = (1.0, 1.0),
+        **kwargs,
+    ) -> None:
+        """
+        Args:
+            input_shape: of the pooled RoI features.
+            loss: a key of :data:`maskrcnnpp.modeling.losses.MASK_LOSSES`.
+            shallow_weights: weight of depth 1, 2, ... relative to the full depth's loss.
+            kwargs: those of :class:`detectron2.modeling.roi_heads.MaskRCNNConvUpsampleHead`.
+        """
+        super().__init__(input_shape, **kwargs)
+        self._mask_loss = MASK_LOSSES[loss]
+        self._shallow_weights = tuple(shallow_weights)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        key = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION"
+        deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+        if deep.LOSS not in MASK_LOSSES:
+            raise ConfigError(
+                f"{key}.LOSS is {deep.LOSS!r}; it can be one of {sorted(MASK_LOSSES)}"
+            )
+        if deep.MODE not in MODES:
+            raise ConfigError(f"{key}.MODE is {deep.MODE!r}; it can be one of {list(MODES)}")
+        if any(weight < 0 for weight in deep.WEIGHTS):
+            raise ConfigError(f"{key}.WEIGHTS is {list(deep.WEIGHTS)}; no weight can be negative")
+        ret = super().from_config(cfg, input_shape)
+        ret.update(loss=deep.LOSS, shallow_weights=deep.WEIGHTS)
+        return ret
+
+    def forward(
+        self, x: torch.Tensor | DepthFeatures, instances: list[Instances]
+    ) -> dict[str, torch.Tensor] | list[Instances]:
+        """
+        Args:
+            x: pooled RoI features, shape (B, C, S, S), or such a tensor for each depth.
+            instances: as for the stock mask head; B is the sum of their lengths.
+
+        Returns:
+            In training, the loss of each depth by name. At inference ``instances`` with
+            ``pred_masks`` of shape (b, 1, 2S, 2S), probabilities.
+        """
+        by_depth = x if isinstance(x, dict) else {None: x}
+        # all depths in one batch: one pass through the layers
+        logits = self.layers(cat(list(by_depth.values()))).chunk(len(by_depth))
+        logits_by_depth = dict(zip(by_depth, logits))
+        if self.training:
+            return self.losses(logits_by_depth, instances)
+        self.inference(logits_by_depth, instances)
+        return instances
+
+    def losses(
+        self, logits_by_depth: DepthFeatures, instances: list[Instances]
+    ) -> dict[str, torch.Tensor]:
+        """Weighted loss of each depth. Batches without foreground give zeros with a gradient."""
+        instances = [x for x in instances if len(x) > 0]
+        losses = {}
+        targets = None
+        for depth, logits in logits_by_depth.items():
+            name = "loss_mask" if depth is None else f"loss_mask_d{depth}"
+            weight = 1.0 if depth is None else self._shallow_weights[depth - 1]
+            if not instances:
+                losses[name] = logits.sum() * 0
+                continue
+            if targets is None:
+                targets = mask_targets(instances, logits.shape[-1])
+            logits = select_class(logits, instances)
+            if depth is None:
+                _log_accuracy(logits.detach(), targets)
+            losses[name] = self._mask_loss(logits, targets) * (weight * self.loss_weight)
+        return losses
+
+    def inference(self, logits_by_depth: DepthFeatures, instances: list[Instances]) -> None:
+        """Set ``pred_masks`` to the mean of the depths' probabilities."""
+        sums: list[torch.Tensor] | None = None
+        for logits in logits_by_depth.values():
+            mask_rcnn_inference(logits, instances)
+            masks = [x.pred_masks for x in instances]
+            sums = masks if sums is None else [a + b for a, b in zip(sums, masks)]
+        for x, total in zip(instances, sums):
+            x.pred_masks = total / len(logits_by_depth)
+
+
+@ROI_HEADS_REGISTRY.register()
+class NestedROIHeads(StandardROIHeads):
+    """Stock RoI heads that pool mask features from every pyramid the backbone hands on.
+
+    With a backbone of one pyramid, or a mask head that reads one, they are the stock heads.
+    """
+
+    pools_every_depth = True
+
+    def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
+        depths = shallower_depths(features) if self.mask_on else []
+        if not depths or self.mask_pooler is None:
+            return super()._forward_mask(features, instances)
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
+            boxes = [x.proposal_boxes for x in instances]
+        else:
+            boxes = [x.pred_boxes for x in instances]
+        pooled: DepthFeatures = {}
+        for depth in (None, *depths):
+            pyramid = [features[feature_name(level, depth)] for level in self.mask_in_features]
+            pooled[depth] = self.mask_pooler(pyramid, boxes)
+        return self.mask_head(pooled, instances)

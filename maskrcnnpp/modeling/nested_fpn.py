@@ -1,0 +1,259 @@
+"""The nested grid as a Detectron2 backbone: a drop-in for ``build_resnet_fpn_backbone``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import fvcore.nn.weight_init as weight_init
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling.backbone.resnet import build_resnet_backbone
+from torch import nn
+
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import feature_name, supervised_depths
+from maskrcnnpp.modeling.nested_grid import (
+    CONNECTIONS,
+    UPSAMPLE_MODES,
+    NestedGrid,
+    outer_diagonal,
+)
+
+
+def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> Conv2d:
+    conv = Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size=kernel_size,
+        padding=kernel_size // 2,
+        bias=norm == "",
+        norm=get_norm(norm, out_channels),
+    )
+    weight_init.c2_xavier_fill(conv)
+    return conv
+
+
+def _make_node(in_channels: int, out_channels: int, num_convs: int, norm: str) -> nn.Sequential:
+    """H of one node: ``num_convs`` times 3x3 convolution, norm, ReLU."""
+    layers: list[nn.Module] = []
+    for _ in range(num_convs):
+        conv = Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size=3,
+            padding=1,
+            bias=norm == "",
+            norm=get_norm(norm, out_channels),
+            activation=nn.ReLU(),
+        )
+        weight_init.c2_msra_fill(conv)
+        layers.append(conv)
+        in_channels = out_channels
+    return nn.Sequential(*layers)
+
+
+class NestedFPN(Backbone):
+    """Feature pyramid read off the outer diagonal of a UNet++ grid.
+
+    ``fpn_lateral{k}`` (1x1) turns stage k of the encoder into X(k-2,0), ``grid`` computes the
+    nodes, and ``fpn_output{k}`` (3x3) turns X(i,d-i) into p(i+2), as the modules of these names
+    do in :class:`detectron2.modeling.FPN`. Levels above p(d+2) are max-pooled from it, so that
+    the same levels exist at every depth.
+
+    The output convolutions are shared by all depths, as are the heads behind them: a shallower
+    pyramid is the same network with fewer nodes.
+    """
+
+    def __init__(
+        self,
+        bottom_up: Backbone,
+        in_features: Sequence[str],
+        out_channels: int,
+        *,
+        row_channels: Sequence[int],
+        depth: int,
+        num_levels: int,
+        size_divisibility: int,
+        extra_depths_in_training: Sequence[int] = (),
+        extra_depths_at_inference: Sequence[int] = (),
+        connections: str = "dense",
+        num_convs: int = 1,
+        upsample: str = "nearest",
+        norm: str = "",
+    ) -> None:
+        """
+        Args:
+            bottom_up: the encoder.
+            in_features: the encoder's maps for rows 0..depth, fine to coarse.
+            out_channels: channels of every level.
+            row_channels: channels of the nodes of rows 0..depth.
+            depth: d, one less than there are rows.
+            num_levels: how many levels to return, p2 first for an encoder from stride 4; at
+                least depth + 1.
+            size_divisibility: of the padded input; the coarsest stride of the encoder before
+                it was cut to ``depth``, so that a cut model sees the same input.
+            extra_depths_in_training, extra_depths_at_inference: shallower depths whose
+                pyramids :meth:`forward` returns too.
+            connections, num_convs, upsample: see ``MODEL.NESTED_FPN`` in config.py.
+            norm: normalization of all convolutions ("" for none, "GN", ...).
+        """
+        super().__init__()
+        shapes = bottom_up.output_shape()
+        stages = [int(math.log2(shapes[name].stride)) for name in in_features]
+        self.bottom_up = bottom_up
+        self.in_features = tuple(in_features)
+        self.depth = depth
+        self.extra_depths_in_training = tuple(extra_depths_in_training)
+        self.extra_depths_at_inference = tuple(extra_depths_at_inference)
+        self._stages = tuple(stages)
+        self._size_divisibility = size_divisibility
+
+        for name, stage, channels in zip(in_features, stages, row_channels):
+            lateral = _conv_norm(shapes[name].channels, channels, 1, norm)
+            output = _conv_norm(channels, out_channels, 3, norm)
+            self.add_module(f"fpn_lateral{stage}", lateral)
+            self.add_module(f"fpn_output{stage}", output)
+        self.grid = NestedGrid(
+            row_channels=row_channels,
+            make_node=lambda cin, cout: _make_node(cin, cout, num_convs, norm),
+            depths=sorted({depth, *extra_depths_in_training, *extra_depths_at_inference}),
+            connections=connections,
+            upsample=upsample,
+        )
+
+        levels = range(stages[0], stages[0] + num_levels)
+        self._levels = tuple(levels)
+        self._out_features = [f"p{level}" for level in levels]
+        self._out_feature_strides = {f"p{level}": 2**level for level in levels}
+        self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
+
+    @property
+    def size_divisibility(self) -> int:
+        return self._size_divisibility
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            x: images, shape (N, C, H, W).
+
+        Returns:
+            ``{"p2": ..., "p6": ...}``, level k of shape (N, out_channels, ~H/2^k, ~W/2^k), and
+            for each extra depth e the same levels as ``p2_d{e}``, ... These come in training
+            or at inference only, as asked for, and are not in :meth:`output_shape`.
+        """
+        extra = self.extra_depths_in_training if self.training else self.extra_depths_at_inference
+        depths = (*extra, self.depth)
+        encoder = self.bottom_up(x)
+        rows = [
+            self.get_submodule(f"fpn_lateral{stage}")(encoder[name])
+            for stage, name in zip(self._stages, self.in_features)
+        ]
+        nodes = self.grid(rows, [node for depth in depths for node in outer_diagonal(depth)])
+        features: dict[str, torch.Tensor] = {}
+        for depth in (self.depth, *extra):
+            pyramid = [
+                self.get_submodule(f"fpn_output{self._stages[row]}")(nodes[row, column])
+                for row, column in outer_diagonal(depth)
+            ]
+            while len(pyramid) < len(self._levels):
+                # as LastLevelMaxPool of Detectron2 does for p6
+                pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
+            shallow = None if depth == self.depth else depth
+            for level, feature in zip(self._levels, pyramid):
+                features[feature_name(f"p{level}", shallow)] = feature
+        return features
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
+    """ResNet encoder with a nested feature pyramid, outputs p2..p6.
+
+    Reads ``MODEL.RESNETS``, ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS, NORM) and
+    ``MODEL.NESTED_FPN``. The pyramids of shallower depths are handed on where
+    ``MODEL.ROI_MASK_HEAD.NAME`` learns from them.
+
+    Raises:
+        ConfigError: a value is unknown or impossible; the message names the key.
+    """
+    in_features = list(cfg.MODEL.FPN.IN_FEATURES)
+    _check_config(cfg, in_features)
+    depth = cfg.MODEL.NESTED_FPN.DEPTH or len(in_features) - 1
+    rows = in_features[: depth + 1]
+
+    # the stages below row `depth` are not built; the cfg of the caller stays as it is
+    encoder_cfg = cfg.clone()
+    encoder_cfg.defrost()
+    encoder_cfg.MODEL.RESNETS.OUT_FEATURES = rows
+    bottom_up = build_resnet_backbone(encoder_cfg, input_shape)
+
+    finest_stride = bottom_up.output_shape()[rows[0]].stride
+    in_training, at_inference = supervised_depths(cfg, depth)
+    return NestedFPN(
+        bottom_up,
+        rows,
+        cfg.MODEL.FPN.OUT_CHANNELS,
+        row_channels=cfg.MODEL.NESTED_FPN.ROW_CHANNELS[: depth + 1],
+        depth=depth,
+        num_levels=len(in_features) + 1,  # and p6, as LastLevelMaxPool adds to a stock FPN
+        size_divisibility=finest_stride * 2 ** (len(in_features) - 1),
+        extra_depths_in_training=in_training,
+        extra_depths_at_inference=at_inference,
+        connections=cfg.MODEL.NESTED_FPN.CONNECTIONS,
+        num_convs=cfg.MODEL.NESTED_FPN.NUM_CONVS,
+        upsample=cfg.MODEL.NESTED_FPN.UPSAMPLE,
+        norm=cfg.MODEL.FPN.NORM,
+    )
+
+
+def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
+    nested = cfg.MODEL.NESTED_FPN
+    stages = ["res2", "res3", "res4", "res5"]
+    if in_features not in [stages[a:b] for a in range(4) for b in range(a + 2, 5)]:
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES is {in_features}; a nested pyramid needs two or more "
+            f"neighbouring stages of {stages}, fine to coarse"
+        )
+    deepest = len(in_features) - 1
+    if not 0 <= nested.DEPTH <= deepest:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.DEPTH is {nested.DEPTH}; MODEL.FPN.IN_FEATURES {in_features} "
+            f"allows 1..{deepest} (0: {deepest})"
+        )
+    if len(nested.ROW_CHANNELS) != len(in_features) or min(nested.ROW_CHANNELS) < 1:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.ROW_CHANNELS is {list(nested.ROW_CHANNELS)}; it needs a positive "
+            f"number for each of MODEL.FPN.IN_FEATURES {in_features}"
+        )
+    if nested.CONNECTIONS not in CONNECTIONS:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.CONNECTIONS is {nested.CONNECTIONS!r}; "
+            f"it can be one of {sorted(CONNECTIONS)}"
+        )
+    if nested.UPSAMPLE not in UPSAMPLE_MODES:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.UPSAMPLE is {nested.UPSAMPLE!r}; "
+            f"it can be one of {sorted(UPSAMPLE_MODES)}"
+        )
+    if nested.NUM_CONVS < 1:
+        raise ConfigError(f"MODEL.NESTED_FPN.NUM_CONVS is {nested.NUM_CONVS}; it must be >= 1")
+    if cfg.MODEL.RESNETS.RES5_DILATION != 1 and "res5" in in_features:
+        raise ConfigError(
+            "MODEL.RESNETS.RES5_DILATION must be 1: the rows of a nested pyramid halve in size"
+        )
+    if cfg.MODEL.FPN.FUSE_TYPE != "sum":
+        raise ConfigError(
+            f"MODEL.FPN.FUSE_TYPE is {cfg.MODEL.FPN.FUSE_TYPE!r}; a nested pyramid concatenates "
+            'and has no such choice: leave it at its default, "sum"'
+        )
+    if cfg.MODEL.FPN.NORM == "GN":
+        widths = {*nested.ROW_CHANNELS, cfg.MODEL.FPN.OUT_CHANNELS}
+        if any(width % 32 for width in widths):
+            raise ConfigError(
+                "MODEL.FPN.NORM is GN, which normalizes 32 groups of channels: "
+                f"MODEL.NESTED_FPN.ROW_CHANNELS {list(nested.ROW_CHANNELS)} and "
+                f"MODEL.FPN.OUT_CHANNELS {cfg.MODEL.FPN.OUT_CHANNELS} must be multiples of 32"
+            )

@@ -1,0 +1,139 @@
+"""The UNet++ grid of nested, densely connected nodes. Plain PyTorch.
+
+Node X(i,j) stands in row i (0 = finest) and column j. Column 0 is the encoder; a node with
+j > 0 fuses nodes to its left in the same row with the up-sampled node below,
+
+    X(i,j) = H([X(i,k) for k in columns(j)] + [U(X(i+1,j-1))])
+
+and the four networks of the UNet++ papers differ only in ``columns``: see :data:`CONNECTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Node = tuple[int, int]  # (row, column)
+
+#: Columns of its own row that node X(i,j) reads, by the name of the network's connections.
+CONNECTIONS: dict[str, Callable[[int], range]] = {
+    "dense": lambda j: range(j),  # UNet++: every node to the left
+    "adjacent": lambda j: range(j - 1, j),  # UNet+: the nearest one
+    "ensemble": lambda j: range(1),  # U-Net^e: the encoder's; one decoder a depth
+}
+
+UPSAMPLE_MODES = ("nearest", "bilinear")
+
+
+def outer_diagonal(depth: int) -> list[Node]:
+    """Nodes X(i, depth-i), fine to coarse: the decoder of a network of that depth."""
+    return [(row, depth - row) for row in range(depth + 1)]
+
+
+def node_inputs(node: Node, connections: str) -> list[Node]:
+    """Nodes whose maps X(i,j) concatenates, left to right, the one below last.
+
+    Column 0 is the encoder's and reads no node.
+    """
+    row, column = node
+    if column == 0:
+        return []
+    left = [(row, k) for k in CONNECTIONS[connections](column)]
+    return [*left, (row + 1, column - 1)]
+
+
+def required_nodes(wanted: Iterable[Node], connections: str) -> list[Node]:
+    """All nodes, encoder's included, that ``wanted`` depend on, in an order of computation."""
+    found: set[Node] = set()
+    waiting = list(wanted)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node_inputs(node, connections))
+    return sorted(found, key=lambda node: (node[1], node[0]))
+
+
+class NestedGrid(nn.Module):
+    """Nodes X(i,j), j > 0, over an encoder's maps X(.,0).
+
+    Only the nodes that the wanted depths need exist as modules, and :meth:`forward` computes only
+    those that the asked-for nodes need. Node X(i,j) is the submodule ``x_{i}_{j}``; its name does
+    not depend on the depth of the grid, so the weights of a deep grid load into a shallow one.
+    """
+
+    def __init__(
+        self,
+        *,
+        row_channels: Sequence[int],
+        make_node: Callable[[int, int], nn.Module],
+        depths: Sequence[int] | None = None,
+        connections: str = "dense",
+        upsample: str = "nearest",
+    ) -> None:
+        """
+        Args:
+            row_channels: channels of every map in row 0, 1, ...; one entry a row.
+            make_node: called as ``make_node(in_channels, out_channels)``; the module H of one
+                node, which keeps height and width.
+            depths: depths whose outer diagonals are wanted; default: all, 1 to the last row.
+            connections: a key of :data:`CONNECTIONS`.
+            upsample: interpolation that stands for U: "nearest" or "bilinear".
+
+        Raises:
+            ValueError: an unknown name, or a depth that the rows do not allow.
+        """
+        super().__init__()
+        if connections not in CONNECTIONS:
+            raise ValueError(f"connections is {connections!r}, not one of {sorted(CONNECTIONS)}")
+        if upsample not in UPSAMPLE_MODES:
+            raise ValueError(f"upsample is {upsample!r}, not one of {list(UPSAMPLE_MODES)}")
+        last_row = len(row_channels) - 1
+        depths = range(1, last_row + 1) if depths is None else depths
+        if not depths or not all(1 <= depth <= last_row for depth in depths):
+            raise ValueError(f"depths {list(depths)} must lie in 1..{last_row}, one row each")
+        self.connections = connections
+        self.upsample = upsample
+        self.nodes: list[Node] = []
+
+        wanted = [node for depth in depths for node in outer_diagonal(depth)]
+        for row, column in required_nodes(wanted, connections):
+            if column == 0:
+                continue
+            sources = node_inputs((row, column), connections)
+            in_channels = sum(row_channels[source_row] for source_row, _ in sources)
+            self.add_module(f"x_{row}_{column}", make_node(in_channels, row_channels[row]))
+            self.nodes.append((row, column))
+
+    def forward(
+        self, encoder_maps: Sequence[torch.Tensor], wanted: Iterable[Node]
+    ) -> dict[Node, torch.Tensor]:
+        """Compute the ``wanted`` nodes and those they need, each once.
+
+        Args:
+            encoder_maps: X(0,0), X(1,0), ...; shape (N, row_channels[i], H_i, W_i). Sizes of
+                neighbouring rows need not be exact doubles: U goes to the size of the row.
+            wanted: nodes to return.
+
+        Returns:
+            The maps of ``wanted``; X(i,j) has the shape of X(i,0).
+        """
+        wanted = list(wanted)
+        maps: dict[Node, torch.Tensor] = {}
+        for node in required_nodes(wanted, self.connections):
+            row, column = node
+            if column == 0:
+                maps[node] = encoder_maps[row]
+                continue
+            *left, below = node_inputs(node, self.connections)
+            inputs = [maps[source] for source in left]
+            inputs.append(self._up(maps[below], inputs[0].shape[-2:]))
+            maps[node] = self.get_submodule(f"x_{row}_{column}")(torch.cat(inputs, dim=1))
+        return {node: maps[node] for node in wanted}
+
+    def _up(self, x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        align_corners = None if self.upsample == "nearest" else False
+        return F.interpolate(x, size=size, mode=self.upsample, align_corners=align_corners)

@@ -1,0 +1,179 @@
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
+from detectron2.structures import Instances
+from detectron2.utils.events import EventStorage
+from torch.nn import functional as F
+
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.losses import (
+    cross_entropy_dice_loss,
+    cross_entropy_loss,
+    soft_dice_loss,
+)
+from maskrcnnpp.modeling.mask_head import DeepSupervisionMaskHead
+
+MASK_LOSSES = {"loss_mask", "loss_mask_d1", "loss_mask_d2"}
+
+
+def make_head(**kwargs):
+    torch.manual_seed(0)
+    shape = ShapeSpec(channels=8, height=14, width=14)
+    return DeepSupervisionMaskHead(shape, num_classes=2, conv_dims=[8, 8], **kwargs)
+
+
+def proposals(make_input, *counts):
+    result = []
+    for count in counts:
+        x = make_input(count)["instances"]
+        x.proposal_boxes = x.gt_boxes.clone()
+        result.append(x)
+    return result
+
+
+def losses_of(model, batch):
+    with EventStorage():
+        losses = model.train()(batch)
+    sum(losses.values()).backward()
+    return losses
+
+
+def test_each_depth_has_a_loss(tiny_cfg, make_input):
+    losses = losses_of(build_model(tiny_cfg), [make_input(5), make_input(3)])
+    assert {name for name in losses if "mask" in name} == MASK_LOSSES
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 4)])
+def test_empty_and_half_empty_batches(tiny_cfg, make_input, counts):
+    model = build_model(tiny_cfg)
+    losses = losses_of(model, [make_input(count) for count in counts])
+    assert MASK_LOSSES <= set(losses)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(p.grad is not None for p in model.roi_heads.mask_head.parameters())
+
+
+def test_gradients_reach_every_parameter_of_the_model(tiny_cfg, make_input):
+    model = build_model(tiny_cfg)
+    losses_of(model, [make_input(5), make_input(3)])
+    missing = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not missing
+
+
+@pytest.mark.parametrize("mode", ["pruned", "ensemble"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_inference_in_every_mode_and_depth(tiny_cfg, make_input, mode, depth):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE = mode
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = depth
+    model = build_model(tiny_cfg).eval()
+    with torch.no_grad():
+        (output,) = model([make_input(1)])
+    assert output["instances"].pred_masks.shape[1:] == (64, 64)
+
+
+def test_the_ensemble_is_the_mean_of_the_depths():
+    head = make_head().eval()
+    x = {depth: torch.randn(3, 8, 14, 14) for depth in (None, 1, 2)}
+
+    def masks(features):
+        instances = Instances((64, 64))
+        instances.pred_classes = torch.tensor([0, 1, 0])
+        with torch.no_grad():
+            return head(features, [instances])[0].pred_masks
+
+    singles = [masks(features) for features in x.values()]
+    assert torch.allclose(masks(x), sum(singles) / 3, atol=1e-6)
+    assert torch.equal(masks({None: x[None]}), singles[0])
+
+
+def test_with_cross_entropy_and_one_pyramid_it_is_the_stock_loss(make_input):
+    head = make_head(loss="cross_entropy").train()
+    x = torch.randn(7, 8, 14, 14)
+    instances = proposals(make_input, 4, 0, 3)
+    with EventStorage() as ours:
+        loss = head(x, instances)["loss_mask"]
+    with EventStorage() as theirs:
+        expected = mask_rcnn_loss(head.layers(x), instances)
+    assert torch.equal(loss, expected)
+    for name, value in theirs.latest().items():
+        assert ours.latest()[name][0] == pytest.approx(value[0], abs=1e-6), name
+
+
+def test_weights_scale_the_shallow_losses(make_input):
+    head = make_head(shallow_weights=[0.5, 2.0]).train()
+    same = torch.randn(4, 8, 14, 14)
+    with EventStorage():
+        losses = head({None: same, 1: same, 2: same}, proposals(make_input, 4))
+    full = losses["loss_mask"].item()
+    assert losses["loss_mask_d1"].item() == pytest.approx(0.5 * full)
+    assert losses["loss_mask_d2"].item() == pytest.approx(2.0 * full)
+
+
+def test_a_depth_of_weight_zero_is_not_computed(tiny_cfg, make_input):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [0.0, 1.0]
+    losses = losses_of(build_model(tiny_cfg), [make_input(5)])
+    assert {name for name in losses if "mask" in name} == {"loss_mask", "loss_mask_d2"}
+
+
+def test_deep_supervision_on_a_stock_fpn(tiny_cfg, make_input):
+    tiny_cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    for roi_heads in ("StandardROIHeads", "NestedROIHeads"):
+        tiny_cfg.MODEL.ROI_HEADS.NAME = roi_heads
+        losses = losses_of(build_model(tiny_cfg), [make_input(5)])
+        assert {name for name in losses if "mask" in name} == {"loss_mask"}
+
+
+def test_a_nested_pyramid_with_the_stock_mask_head(tiny_cfg, make_input):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
+    tiny_cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
+    losses = losses_of(build_model(tiny_cfg), [make_input(5)])
+    assert {name for name in losses if "mask" in name} == {"loss_mask"}
+
+
+def test_boxes_only(tiny_cfg, make_input):
+    tiny_cfg.MODEL.MASK_ON = False
+    losses = losses_of(build_model(tiny_cfg), [make_input(5)])
+    assert not any("mask" in name for name in losses)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("LOSS", "focal"),
+        ("MODE", "average"),
+        ("WEIGHTS", [1.0, -1.0]),
+    ],
+)
+def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
+    key = f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.{key}"
+    tiny_cfg.merge_from_list([key, value])
+    with pytest.raises(ConfigError, match=key):
+        build_model(tiny_cfg)
+
+
+def test_dice_against_its_definition():
+    logits, targets = torch.randn(3, 5, 5), (torch.rand(3, 5, 5) > 0.5).float()
+    p = logits.sigmoid()
+    by_hand = [
+        1 - (2 * (p[b] * targets[b]).sum() + 1) / ((p[b] ** 2).sum() + targets[b].sum() + 1)
+        for b in range(3)
+    ]
+    assert soft_dice_loss(logits, targets) == pytest.approx(float(sum(by_hand) / 3), abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_losses_of_a_perfect_mask_vanish(value):
+    targets = torch.full((2, 4, 4), value)
+    logits = (targets * 2 - 1) * 50
+    assert cross_entropy_dice_loss(logits, targets) == pytest.approx(0, abs=1e-6)
+    assert cross_entropy_loss(-logits, targets) > 10
+    if value:
+        assert soft_dice_loss(-logits, targets) > 0.9
+
+
+def test_cross_entropy_is_torchs():
+    logits, targets = torch.randn(3, 5, 5), torch.rand(3, 5, 5)
+    expected = F.binary_cross_entropy_with_logits(logits, targets)
+    assert cross_entropy_loss(logits, targets) == expected

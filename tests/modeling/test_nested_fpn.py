@@ -1,0 +1,139 @@
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+
+from maskrcnnpp.errors import ConfigError
+
+
+def build(cfg):
+    return build_backbone(cfg, ShapeSpec(channels=3))
+
+
+def stock_of(cfg):
+    cfg = cfg.clone()
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    return cfg
+
+
+@pytest.mark.parametrize("resnet", [18, 34, 50, 101])
+def test_it_is_a_drop_in_for_the_stock_fpn(tiny_cfg, resnet):
+    tiny_cfg.MODEL.RESNETS.DEPTH = resnet
+    tiny_cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64 if resnet < 50 else 256
+    nested, stock = build(tiny_cfg).eval(), build(stock_of(tiny_cfg)).eval()
+    assert nested.output_shape() == stock.output_shape()
+    assert nested.size_divisibility == stock.size_divisibility == 32
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = nested(image), stock(image)
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    assert list(ours) == list(theirs)
+
+
+def test_stock_names_stay_where_they_mean_the_same(tiny_cfg):
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [tiny_cfg.MODEL.FPN.OUT_CHANNELS] * 4
+    ours, theirs = build(tiny_cfg).state_dict(), build(stock_of(tiny_cfg)).state_dict()
+    assert all(ours[name].shape == theirs[name].shape for name in theirs)
+    assert all(name.startswith("grid.") for name in set(ours) - set(theirs))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_every_depth_has_all_levels(tiny_cfg, depth):
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = depth
+    backbone = build(tiny_cfg).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, 96, 64))
+    assert [tuple(features[f"p{k}"].shape[-2:]) for k in range(2, 7)] == [
+        (24, 16), (12, 8), (6, 4), (3, 2), (2, 1),
+    ]  # fmt: skip
+    assert backbone.size_divisibility == 32
+    assert [n for n, _ in backbone.bottom_up.named_children()][-1] == f"res{depth + 2}"
+    assert len(backbone.grid.nodes) == depth * (depth + 1) // 2
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_levels_above_the_depth_are_pooled_from_its_last(tiny_cfg, depth):
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = depth
+    backbone = build(tiny_cfg).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, 64, 64))
+    last = features[f"p{depth + 2}"]
+    assert torch.equal(features[f"p{depth + 3}"], last[..., ::2, ::2])
+
+
+def test_the_shallow_pyramid_of_a_deep_model_is_that_of_a_shallow_model(tiny_cfg):
+    deep = build(tiny_cfg)
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = 1
+    shallow = build(tiny_cfg)
+    missing, _ = shallow.load_state_dict(deep.state_dict(), strict=False)
+    assert not missing
+    deep.extra_depths_at_inference = (1, 2)
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = shallow.eval()(image), deep.eval()(image)
+    for level in ("p2", "p3", "p4", "p5", "p6"):
+        assert torch.equal(ours[level], theirs[f"{level}_d1"])
+
+
+def test_shallow_pyramids_come_in_training_only(tiny_cfg):
+    backbone = build(tiny_cfg)
+    image = torch.randn(2, 3, 64, 64)
+    stock_names = ["p2", "p3", "p4", "p5", "p6"]
+    training = list(backbone.train()(image))
+    assert training == stock_names + [f"{p}_d{d}" for d in (1, 2) for p in stock_names]
+    assert list(backbone.eval()(image)) == stock_names
+
+
+def test_a_stock_mask_head_gets_no_shallow_pyramids(tiny_cfg):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
+    assert len(build(tiny_cfg).train()(torch.randn(2, 3, 64, 64))) == 5
+
+
+def test_gradients_reach_every_parameter(tiny_cfg):
+    backbone = build(tiny_cfg)
+    backbone.extra_depths_in_training = ()
+    sum(x.square().sum() for x in backbone.train()(torch.randn(2, 3, 64, 64)).values()).backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_fewer_stages(tiny_cfg):
+    tiny_cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4"]
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32]
+    backbone = build(tiny_cfg).eval()
+    assert list(backbone(torch.randn(1, 3, 64, 64))) == ["p2", "p3", "p4", "p5"]
+    assert backbone.size_divisibility == 16
+
+
+def test_the_config_of_the_caller_is_left_alone(tiny_cfg):
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = 1
+    before = tiny_cfg.dump()
+    tiny_cfg.freeze()
+    build(tiny_cfg)
+    assert tiny_cfg.dump() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.NESTED_FPN.DEPTH", 4),
+        ("MODEL.NESTED_FPN.DEPTH", -1),
+        ("MODEL.NESTED_FPN.CONNECTIONS", "sparse"),
+        ("MODEL.NESTED_FPN.UPSAMPLE", "cubic"),
+        ("MODEL.NESTED_FPN.NUM_CONVS", 0),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [40, 32, 32, 32]),
+        ("MODEL.FPN.IN_FEATURES", ["res2", "res4", "res5"]),
+        ("MODEL.FPN.IN_FEATURES", ["res5", "res4", "res3", "res2"]),
+        ("MODEL.FPN.IN_FEATURES", ["res5"]),
+        ("MODEL.FPN.FUSE_TYPE", "avg"),
+        ("MODEL.RESNETS.RES5_DILATION", 2),
+        ("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
+        ("MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS", [1.0]),
+    ],
+)
+def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
+    tiny_cfg.merge_from_list([key, value])
+    with pytest.raises(ConfigError, match=key):
+        build(tiny_cfg)
