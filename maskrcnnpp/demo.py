@@ -1,0 +1,267 @@
+"""A report of one trained model: what was trained, how good it is, and what it looks like."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.utils.file_io import PathManager
+
+from maskrcnnpp.errors import DataError, UserError
+from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
+from maskrcnnpp.evaluation.coco_metrics import load_coco_truth, segmentation_to_rle
+from maskrcnnpp.files import write_text
+from maskrcnnpp.visualization import SheetRow, write_contact_sheet
+
+REPORT_FILE = "report.md"
+SHEET_FILE = "contact_sheet.png"
+
+# what the report says of the config: label, key
+_SETTINGS = (
+    ("model", "MODEL.META_ARCHITECTURE"),
+    ("backbone", "MODEL.BACKBONE.NAME"),
+    ("mask head", "MODEL.ROI_MASK_HEAD.NAME"),
+    ("first weights", "MODEL.WEIGHTS"),
+    ("training data", "DATASETS.TRAIN"),
+    ("iterations", "SOLVER.MAX_ITER"),
+    ("images a batch", "SOLVER.IMS_PER_BATCH"),
+    ("learning rate", "SOLVER.BASE_LR"),
+    ("seed", "SEED"),
+)
+
+
+def build_report(
+    run_dir: str | os.PathLike,
+    dataset_name: str,
+    output_dir: str | os.PathLike,
+    *,
+    score_threshold: float = 0.5,
+    images: int = 8,
+) -> dict[str, Any]:
+    """Write ``report.md`` and ``contact_sheet.png`` of a trained and evaluated model.
+
+    Args:
+        run_dir: the training's OUTPUT_DIR, with ``config.yaml`` and, in
+            ``inference/<dataset_name>/``, the files of COCOInstanceEvaluator.
+        dataset_name: the registered dataset the model was evaluated on; its metadata has
+            ``json_file`` and ``image_root``.
+        output_dir: where the two files go.
+        score_threshold: predictions below are not drawn, 0..1. The metrics count them.
+        images: how many images the sheet shows, spread evenly over the dataset; >= 1.
+
+    Returns:
+        What ``coco_metrics.json`` holds.
+
+    Raises:
+        DataError: a file is missing or cannot be read; the message says what makes it.
+        UserError: the dataset is not registered, or an argument is impossible.
+    """
+    if images < 1 or not 0 <= score_threshold <= 1:
+        raise UserError("images must be at least 1 and score_threshold between 0 and 1")
+    run_dir, output_dir = Path(run_dir), Path(output_dir)
+    config = _read_config(run_dir)
+    inference = run_dir / "inference" / dataset_name
+    summary = _read_json(inference / METRICS_FILE, _evaluate_command(run_dir))
+    results = _read_json(inference / RESULTS_FILE, _evaluate_command(run_dir))
+    truth, image_root = _dataset(dataset_name)
+    chosen = spread(truth["images"], images)
+
+    rows = _rows(truth, chosen, image_root, results, score_threshold)
+    write_contact_sheet(output_dir / SHEET_FILE, rows)
+    lines = _report_lines(run_dir, config, summary, len(chosen), score_threshold)
+    write_text(output_dir / REPORT_FILE, "\n".join(lines) + "\n")
+    return summary
+
+
+def spread(items: list, count: int) -> list:
+    """``count`` items at even steps through ``items``, all of them when there are fewer."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def training_time(metrics_file: str | os.PathLike) -> tuple[float, int] | None:
+    """Median seconds an iteration took and the number of iterations.
+
+    Args:
+        metrics_file: the file of Detectron2's JSONWriter, one JSON object a line.
+
+    Returns:
+        None when there is no such file or it has no times.
+    """
+    try:
+        lines = Path(metrics_file).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    times, last = [], -1
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a training that was stopped leaves half a line
+        if "time" in entry and "iteration" in entry:
+            times.append(entry["time"])
+            last = max(last, entry["iteration"])
+    return (statistics.median(times), last + 1) if times else None
+
+
+def _train_command(run_dir: Path) -> str:
+    return f"python tools/train_net.py --config-file CONFIG.yaml OUTPUT_DIR {run_dir}"
+
+
+def _evaluate_command(run_dir: Path) -> str:
+    return (
+        f"python tools/train_net.py --eval-only --config-file {run_dir / 'config.yaml'} "
+        f"MODEL.WEIGHTS {run_dir / 'model_final.pth'} OUTPUT_DIR {run_dir}"
+    )
+
+
+def _read_text(path: Path, command: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; make it with\n    {command}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _read_json(path: Path, command: str) -> Any:
+    text = _read_text(path, command)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: no valid JSON ({error}); make it with\n    {command}") from error
+
+
+def _read_config(run_dir: Path) -> Mapping[str, Any]:
+    path = run_dir / "config.yaml"
+    text = _read_text(path, _train_command(run_dir))
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: no valid YAML: {error}") from error
+    if not isinstance(config, Mapping):
+        raise DataError(f"{path}: not a Detectron2 config")
+    return config
+
+
+def _dataset(name: str) -> tuple[dict[str, Any], Path]:
+    # MetadataCatalog.get makes an empty entry for an unknown name, so ask first
+    metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else None
+    json_file = metadata and metadata.get("json_file")
+    image_root = metadata and metadata.get("image_root")
+    if not json_file or image_root is None:
+        raise UserError(
+            f"{name!r} is not a registered COCO dataset (json_file and image_root in its metadata)"
+        )
+    try:
+        truth = load_coco_truth(PathManager.get_local_path(json_file))
+    except OSError as error:
+        raise DataError(f"{json_file}: cannot be read: {error}") from error
+    if not truth["images"]:
+        raise DataError(f"{json_file}: has no images")
+    return truth, Path(PathManager.get_local_path(image_root))
+
+
+def _rows(
+    truth: Mapping[str, Any],
+    chosen: list[Mapping[str, Any]],
+    image_root: Path,
+    results: list[Mapping[str, Any]],
+    score_threshold: float,
+) -> Iterator[SheetRow]:
+    """The sheet's rows, one image in memory at a time."""
+    ids = {image["id"] for image in chosen}
+    truths = _by_image(truth.get("annotations", []), ids)
+    sure = [entry for entry in results if entry["score"] >= score_threshold]
+    predictions = _by_image(sure, ids)
+    for image in chosen:
+        path = image_root / image["file_name"]
+        try:
+            pixels = read_image(str(path), format="RGB")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as an image: {error}") from error
+        size = pixels.shape[:2]
+        found = predictions[image["id"]]
+        yield SheetRow(
+            title=image["file_name"],
+            image=pixels,
+            truth=[segmentation_to_rle(entry, *size) for _, entry in truths[image["id"]]],
+            predicted=[segmentation_to_rle(entry, *size) for _, entry in found],
+            scores=[score for score, _ in found],
+        )
+
+
+def _by_image(entries: list[Mapping[str, Any]], ids: set) -> dict[Any, list[tuple[float, Any]]]:
+    """Score and segmentation of the entries with a mask, by image id."""
+    grouped: dict[Any, list[tuple[float, Any]]] = {image_id: [] for image_id in ids}
+    for entry in entries:
+        if entry["image_id"] in ids and entry.get("segmentation"):
+            grouped[entry["image_id"]].append((entry.get("score", 1.0), entry["segmentation"]))
+    return grouped
+
+
+def _report_lines(
+    run_dir: Path,
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    shown: int,
+    score_threshold: float,
+) -> list[str]:
+    return [
+        f"# {run_dir.absolute().name} on {summary['dataset']}",
+        "",
+        "## What was trained",
+        "",
+        *[f"- {label}: {value}" for label, value in _settings(config)],
+        f"- time: {_time_text(training_time(run_dir / 'metrics.json'))}",
+        f"- full config: `{run_dir / 'config.yaml'}`",
+        "",
+        "## How good it is",
+        "",
+        "COCO average precision, every detection counted up to the limit below. bbox judges the",
+        "boxes, segm the masks. AP is the mean over IoU 0.50 to 0.95, AP50 and AP75 are at one",
+        "IoU; APs, APm and APl are of objects below 32x32 pixels, below 96x96 and above; AR is",
+        "the recall. n/a: the data has no such objects.",
+        "",
+        coco_metrics_table(summary),
+        "",
+        "## What it looks like",
+        "",
+        f"{shown} of {summary['images']} images, at even steps through the dataset. Predictions",
+        f"with a score of {score_threshold:g} or more are drawn. Colours only tell neighbours",
+        "apart.",
+        "",
+        f"![image, truth and prediction]({SHEET_FILE})",
+    ]
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Label and value of the settings that the config has."""
+    for label, key in _SETTINGS:
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None:
+            continue
+        if key == "SEED" and value < 0:
+            value = "random (SEED below 0)"
+        elif isinstance(value, (list, tuple)):
+            value = ", ".join(str(entry) for entry in value)
+        yield label, str(value) or "none"
+
+
+def _time_text(time: tuple[float, int] | None) -> str:
+    if time is None:
+        return "not recorded"
+    seconds, iterations = time
+    return (
+        f"{seconds:.3g} s an iteration (median), about {seconds * iterations / 60:.1f} min for "
+        f"{iterations} iterations, evaluation not counted"
+    )

@@ -1,0 +1,21 @@
+"""How good a model is."""
+
+from maskrcnnpp.evaluation.coco_evaluation import (
+    COCOInstanceEvaluator,
+    coco_metrics_table,
+    write_coco_metrics,
+)
+from maskrcnnpp.evaluation.coco_metrics import (
+    coco_average_precision,
+    load_coco_truth,
+    segmentation_to_rle,
+)
+
+__all__ = [
+    "COCOInstanceEvaluator",
+    "coco_average_precision",
+    "coco_metrics_table",
+    "load_coco_truth",
+    "segmentation_to_rle",
+    "write_coco_metrics",
+]

@@ -1,0 +1,259 @@
+"""Outlines of objects on images, and sheets that put truth and prediction side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+
+from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import atomic_path
+
+# Bright and dark enough to be seen on fluorescence (dark) and on stained tissue (light).
+PALETTE = (
+    (255, 205, 0),
+    (0, 190, 255),
+    (255, 60, 60),
+    (40, 210, 70),
+    (255, 70, 220),
+    (255, 140, 0),
+    (0, 215, 185),
+    (150, 110, 255),
+)
+COLUMNS = ("image (contrast stretched)", "truth", "prediction")
+
+_PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110)
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
+_GAP, _LINE = 8, 18  # pixels between cells; height of a line of text
+_MAX_ASPECT = 1.5  # a cell's height over its width, at most
+# cv2.polylines takes fixed-point coordinates: 4 bits are a sixteenth of a pixel
+_SHIFT = 4
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One image of a contact sheet.
+
+    Args:
+        title: shown above the row, usually the file's name.
+        image: height x width x 3, uint8, RGB.
+        truth: compressed RLE of the true objects, of the image's size.
+        predicted: compressed RLE of the predicted objects, of the image's size.
+        scores: score of each predicted object, 0..1; may be empty.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: Sequence[Mapping[str, Any]]
+    predicted: Sequence[Mapping[str, Any]]
+    scores: Sequence[float] = field(default=())
+
+
+def draw_outlines(
+    image: np.ndarray,
+    masks: Iterable[Mapping[str, Any]],
+    color: tuple[int, int, int] | None = None,
+    thickness: int = 1,
+) -> np.ndarray:
+    """Draw the outer and inner border of each mask.
+
+    Args:
+        image: height x width x 3, uint8, RGB. Not changed.
+        masks: compressed COCO RLE of the image's size; later ones are drawn over earlier ones.
+        color: RGB for all objects. None gives objects that touch or nearly touch different
+            colours.
+        thickness: of the line, in pixels; a line of 1 covers exactly the mask's border pixels.
+
+    Returns:
+        A new height x width x 3 uint8 image.
+
+    Raises:
+        DataError: a mask is not of the image's size.
+        ValueError: the image is not height x width x 3 uint8.
+    """
+    _check_image(image)
+    canvas = np.ascontiguousarray(image).copy()
+    _outline(canvas, list(masks), image.shape[:2], 1.0, color, thickness)
+    return canvas
+
+
+def contact_sheet(rows: Iterable[SheetRow], cell_width: int = 400) -> np.ndarray:
+    """Image, truth and prediction side by side, a row an image.
+
+    Images are scaled to ``cell_width`` (tall ones to 1.5 times it in height) and their contrast is
+    stretched; outlines are drawn after the scaling, so that they stay thin.
+
+    Args:
+        rows: what to show; one image at a time is held, beside the sheet.
+        cell_width: width of each of the three columns in pixels; >= 64.
+
+    Returns:
+        height x (3 * cell_width + 4 * 8) x 3 uint8 RGB.
+
+    Raises:
+        DataError: a mask is not of its image's size.
+        ValueError: an image is not height x width x 3 uint8, or ``cell_width`` is below 64.
+    """
+    if cell_width < 64:
+        raise ValueError(f"cell_width must be at least 64, not {cell_width}")
+    bands = [_column_titles(cell_width), *(_band(row, cell_width) for row in rows)]
+    return np.concatenate(bands, axis=0)
+
+
+def write_contact_sheet(
+    path: str | os.PathLike, rows: Iterable[SheetRow], cell_width: int = 400
+) -> None:
+    """Write :func:`contact_sheet` to ``path`` as PNG."""
+    sheet = contact_sheet(rows, cell_width)
+    encoded, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise OSError(f"{path}: OpenCV could not encode the sheet as PNG")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be height x width x 3 uint8, not {image.shape} {image.dtype}")
+
+
+def _outline(
+    canvas: np.ndarray,
+    masks: Sequence[Mapping[str, Any]],
+    size: tuple[int, int],
+    scale: float,
+    color: tuple[int, int, int] | None,
+    thickness: int,
+) -> None:
+    """Draw ``masks`` of ``size`` (height, width) on ``canvas``, which is ``scale`` times larger."""
+    for mask in masks:
+        if tuple(mask["size"]) != tuple(size):
+            raise DataError(
+                f"a mask has the size {tuple(mask['size'])}, its image {tuple(size)} "
+                "(height, width)"
+            )
+    if not masks:
+        return
+    boxes = np.asarray(mask_util.toBbox(list(masks)))
+    colors = _neighbour_colors(boxes) if color is None else [color] * len(masks)
+    for mask, box, object_color in zip(masks, boxes, colors, strict=True):
+        contours = [_scaled(contour, scale) for contour in _contours(mask, box)]
+        line = cv2.LINE_8 if scale == 1 else cv2.LINE_AA
+        cv2.polylines(canvas, contours, True, object_color, thickness, line, _SHIFT)
+
+
+def _contours(mask: Mapping[str, Any], box: np.ndarray) -> list[np.ndarray]:
+    """Border pixels of one mask, N x 1 x 2 int (x, y), in image coordinates."""
+    x, y, width, height = (int(value) for value in box)
+    if width == 0 or height == 0:
+        return []
+    # one full-image mask at a time, of which only the box is kept
+    crop = np.ascontiguousarray(mask_util.decode(mask)[y : y + height, x : x + width])
+    contours, _ = cv2.findContours(crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
+    return list(contours)
+
+
+def _scaled(contour: np.ndarray, scale: float) -> np.ndarray:
+    # pixel centres stand at whole numbers, so the image's corner is at -0.5
+    points = (contour.astype(np.float64) + 0.5) * scale - 0.5
+    return np.rint(points * (1 << _SHIFT)).astype(np.int32)
+
+
+def _neighbour_colors(boxes: np.ndarray, margin: float = 3.0) -> list[tuple[int, int, int]]:
+    """A colour for each box (x, y, width, height) that as few near boxes as possible have."""
+    low, high = boxes[:, :2] - margin, boxes[:, :2] + boxes[:, 2:] + margin
+    chosen = np.zeros(len(boxes), dtype=np.int64)
+    for index in range(1, len(boxes)):
+        near = (low[:index] < high[index]).all(1) & (high[:index] > low[index]).all(1)
+        used = np.bincount(chosen[:index][near], minlength=len(PALETTE))
+        # start at another colour each time, or most lonely objects would be of the first one
+        order = (np.arange(len(PALETTE)) + index) % len(PALETTE)
+        chosen[index] = order[np.argmin(used[order])]
+    return [PALETTE[choice] for choice in chosen]
+
+
+def _band(row: SheetRow, cell_width: int) -> np.ndarray:
+    """One row of the sheet: two lines of text above three cells."""
+    _check_image(row.image)
+    height, width = row.image.shape[:2]
+    scale = min(cell_width / width, _MAX_ASPECT * cell_width / height)
+    shown = _resized(_stretched(row.image), scale)
+    # the surest last, on top
+    order = np.argsort(row.scores, kind="stable") if len(row.scores) else range(len(row.predicted))
+    cells = [shown, shown.copy(), shown.copy()]
+    predicted = [row.predicted[index] for index in order]
+    thickness = _line_for([*row.truth, *predicted], scale)
+    _outline(cells[1], row.truth, (height, width), scale, None, thickness)
+    _outline(cells[2], predicted, (height, width), scale, None, thickness)
+
+    notes = [f"{width} x {height} px", f"{len(row.truth)} objects", _prediction_note(row)]
+    shape = (2 * _LINE + shown.shape[0] + _GAP, _sheet_width(cell_width), 3)
+    band = np.full(shape, _PAPER, dtype=np.uint8)
+    _write(band, row.title, _GAP, _LINE - 5, _INK, _sheet_width(cell_width) - 2 * _GAP)
+    for column, (cell, note) in enumerate(zip(cells, notes, strict=True)):
+        left = _GAP + column * (cell_width + _GAP)
+        _write(band, note, left, 2 * _LINE - 6, _FAINT, cell_width)
+        band[2 * _LINE : 2 * _LINE + cell.shape[0], left : left + cell.shape[1]] = cell
+    return band
+
+
+def _line_for(masks: Sequence[Mapping[str, Any]], scale: float) -> int:
+    """Thickness of outlines: thin where it would hide what small objects look like."""
+    if not masks:
+        return 1
+    # one by one: pycocotools 2.0 with NumPy 2 fails on a list of more than 255
+    areas = [float(mask_util.area(mask)) for mask in masks]
+    return 2 if scale * np.sqrt(np.median(areas)) >= 24 else 1
+
+
+def _prediction_note(row: SheetRow) -> str:
+    note = f"{len(row.predicted)} objects"
+    if len(row.scores):
+        note += f", scores {min(row.scores):.2f} to {max(row.scores):.2f}"
+    return note
+
+
+def _column_titles(cell_width: int) -> np.ndarray:
+    band = np.full((_LINE + _GAP, _sheet_width(cell_width), 3), 235, dtype=np.uint8)
+    for column, title in enumerate(COLUMNS):
+        _write(band, title, _GAP + column * (cell_width + _GAP), _LINE - 1, _INK, cell_width)
+    return band
+
+
+def _sheet_width(cell_width: int) -> int:
+    return 3 * cell_width + 4 * _GAP
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    """The image with its darkest and brightest half percent at 0 and 255, the hues kept."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    if high - low < 1:
+        return image
+    return np.clip((image - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # below twice the size, nearest would make pixels of unlike widths
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= 2 else cv2.INTER_LINEAR
+    return cv2.resize(image, size, interpolation=method)
+
+
+def _write(
+    canvas: np.ndarray, text: str, x: int, y: int, color: tuple[int, int, int], width: int
+) -> None:
+    """Write one line from (x, y), shortened in its middle to ``width`` pixels."""
+    # OpenCV's fonts are ASCII
+    text = text.encode("ascii", "replace").decode("ascii")
+    keep = len(text)
+    shown = text
+    while keep > 8 and cv2.getTextSize(shown, _FONT, _FONT_SCALE, 1)[0][0] > width:
+        keep -= 1
+        shown = f"{text[: keep - keep // 2]}...{text[len(text) - keep // 2 :]}"
+    cv2.putText(canvas, shown, (x, y), _FONT, _FONT_SCALE, color, 1, cv2.LINE_AA)

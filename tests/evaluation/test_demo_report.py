@@ -1,0 +1,182 @@
+"""tools/demo_report.py end to end on two made-up images."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+
+from maskrcnnpp.demo import build_report, spread, training_time
+from maskrcnnpp.errors import DataError, UserError
+from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics
+
+NAME = "maskrcnnpp_test_demo"
+TOOL = Path(__file__).parents[2] / "tools" / "demo_report.py"
+
+
+def load_tool():
+    # by path: Detectron2's wheel installs a package named "tools"
+    spec = importlib.util.spec_from_file_location("demo_report_under_test", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A finished run on a registered dataset of two images, the second without objects."""
+    images = tmp_path / "images"
+    images.mkdir()
+    mask = np.zeros((48, 64), dtype=np.uint8, order="F")
+    mask[10:30, 20:40] = 1
+    for image_id in (1, 2):
+        picture = np.full((48, 64, 3), 20, dtype=np.uint8)
+        picture[mask > 0] = 200 if image_id == 1 else 20
+        cv2.imwrite(str(images / f"{image_id}.png"), picture)
+    rle = mask_util.encode(mask)
+    rle["counts"] = rle["counts"].decode()
+    common = {"image_id": 1, "category_id": 1, "bbox": [20, 10, 20, 20]}
+    square = [20, 10, 40, 10, 40, 30, 20, 30]
+    truth = {
+        "images": [{"id": k, "height": 48, "width": 64, "file_name": f"{k}.png"} for k in (1, 2)],
+        "categories": [{"id": 1, "name": "nucleus"}],
+        "annotations": [{**common, "id": 1, "area": 400, "iscrowd": 0, "segmentation": [square]}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    register_coco_instances(NAME, {}, str(tmp_path / "truth.json"), str(images))
+
+    run = tmp_path / "run"
+    inference = run / "inference" / NAME
+    inference.mkdir(parents=True)
+    results = [
+        {**common, "score": 0.9, "segmentation": rle},
+        {**common, "image_id": 2, "score": 0.2, "segmentation": rle},
+    ]
+    (inference / "coco_instances_results.json").write_text(json.dumps(results))
+    metrics = {task: coco_average_precision(truth, results, task, 300) for task in ("bbox", "segm")}
+    write_coco_metrics(inference, {"dataset": NAME, "images": 2, "max_dets": 300, **metrics})
+    cfg = get_cfg()
+    cfg.SEED = 17
+    cfg.DATASETS.TRAIN = ("nuclei_a", "nuclei_b")
+    (run / "config.yaml").write_text(cfg.dump())
+    lines = [{"iteration": 19, "time": 0.5}, {"iteration": 39, "time": 0.25, "total_loss": 1.0}]
+    text = "\n".join(json.dumps(line) for line in lines) + '\n{"iteration": 59, "ti'
+    (run / "metrics.json").write_text(text)
+    yield run
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+def test_end_to_end(run_dir, tmp_path, capsys):
+    output = tmp_path / "report"
+    load_tool().main(
+        ["--run-dir", str(run_dir), "--dataset", NAME, "--output", str(output), "--images", "5"]
+    )
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "segm AP 100.00"
+    assert printed[1:] == [
+        f"report: {output / 'report.md'}",
+        f"images: {output / 'contact_sheet.png'}",
+    ]
+    report = (output / "report.md").read_text()
+    for text in (
+        "- seed: 17",
+        "- training data: nuclei_a, nuclei_b",
+        "- model: GeneralizedRCNN",
+        "0.375 s an iteration",
+        f"{NAME}: 2 images, up to 300 detections",
+        "| segm   | 100.00 |",
+        "](contact_sheet.png)",
+        "2 of 2 images",
+    ):
+        assert text in report
+    sheet = cv2.imread(str(output / "contact_sheet.png"))
+    assert sheet.shape[1] == 3 * 400 + 4 * 8
+    # below its threshold the second image's prediction is not drawn, so its cells are alike
+    cells = [sheet[-300:-8, left : left + 400] for left in (8, 416, 824)]
+    assert (cells[0] == cells[1]).all() and (cells[0] == cells[2]).all()
+
+
+def test_threshold_and_number_of_images(run_dir, tmp_path):
+    build_report(run_dir, NAME, tmp_path / "one", images=1)
+    build_report(run_dir, NAME, tmp_path / "all", images=2, score_threshold=0.1)
+    one, both = (cv2.imread(str(tmp_path / d / "contact_sheet.png")) for d in ("one", "all"))
+    assert both.shape[0] > 1.8 * one.shape[0]
+    assert (both[-300:-8, 8:408] != both[-300:-8, 824:1224]).any()
+    assert "score of 0.1 or more" in (tmp_path / "all" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        ("config.yaml", "tools/train_net.py --config-file"),
+        (f"inference/{NAME}/coco_metrics.json", "tools/train_net.py --eval-only"),
+        (f"inference/{NAME}/coco_instances_results.json", "tools/train_net.py --eval-only"),
+    ],
+)
+def test_missing_files_say_what_makes_them(run_dir, tmp_path, missing, command):
+    (run_dir / missing).unlink()
+    with pytest.raises(DataError, match=command) as caught:
+        build_report(run_dir, NAME, tmp_path / "report")
+    assert str(run_dir / missing) in str(caught.value)
+    assert not (tmp_path / "report").exists()
+
+
+def test_missing_or_broken_image_is_named(run_dir, tmp_path):
+    (tmp_path / "images" / "2.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="2.png"):
+        build_report(run_dir, NAME, tmp_path / "report")
+    (tmp_path / "images" / "1.png").unlink()
+    with pytest.raises(DataError, match="1.png"):
+        build_report(run_dir, NAME, tmp_path / "report")
+
+
+def test_broken_files_are_named(run_dir, tmp_path):
+    path = run_dir / "inference" / NAME / "coco_metrics.json"
+    path.write_text("{")
+    with pytest.raises(DataError, match="coco_metrics.json: no valid JSON"):
+        build_report(run_dir, NAME, tmp_path / "report")
+    (run_dir / "config.yaml").write_text("a: [")
+    with pytest.raises(DataError, match="config.yaml: no valid YAML"):
+        build_report(run_dir, NAME, tmp_path / "report")
+
+
+def test_impossible_arguments(run_dir, tmp_path):
+    for wrong in ({"images": 0}, {"score_threshold": 2.0}):
+        with pytest.raises(UserError, match="images must be"):
+            build_report(run_dir, NAME, tmp_path, **wrong)
+    other = "maskrcnnpp_test_demo_unknown"
+    (run_dir / "inference" / NAME).rename(run_dir / "inference" / other)
+    with pytest.raises(UserError, match="not a registered COCO dataset"):
+        build_report(run_dir, other, tmp_path)
+    assert other not in MetadataCatalog.list()
+
+
+def test_user_errors_end_the_tool_with_status_2(tmp_path, capsys):
+    tool = load_tool()
+    with pytest.raises(SystemExit) as caught:
+        tool.main(["--run-dir", str(tmp_path), "--dataset", NAME, "--output", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "config.yaml is missing" in capsys.readouterr().err
+    assert "demo_report_under_test" not in sys.modules
+
+
+def test_training_without_times(tmp_path):
+    assert training_time(tmp_path / "metrics.json") is None
+    (tmp_path / "metrics.json").write_text('{"iteration": 3}\n')
+    assert training_time(tmp_path / "metrics.json") is None
+
+
+def test_spread():
+    assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
+    assert spread(list(range(3)), 8) == [0, 1, 2]
+    assert len(set(spread(list(range(11)), 8))) == 8
