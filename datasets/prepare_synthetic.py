@@ -1,0 +1,118 @@
+#!/usr/bin/env python
+"""Draw pictures of fluorescent nuclei with exact masks, as a COCO data set. Needs no download."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from maskrcnnpp.data.catalog import SPLITS, datasets_root
+from maskrcnnpp.data.coco import CocoDatasetWriter
+from maskrcnnpp.data.summary import next_step, summary_table
+from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.errors import exit_on_user_error
+
+
+def _at_least(smallest: int) -> Callable[[str], int]:
+    """An argparse type: an integer that is not below ``smallest``."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{value} is less than {smallest}")
+        return value
+
+    return integer
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=datasets_root() / "synthetic_nuclei",
+        help="folder for images/ and annotations/; a former result there is replaced",
+    )
+    for split, images in zip(SPLITS, (120, 40, 40), strict=True):
+        parser.add_argument(
+            f"--{split}",
+            type=_at_least(0),
+            metavar="N",
+            default=images,
+            help=f"number of {split} images",
+        )
+    parser.add_argument(
+        "--size",
+        type=_at_least(1),
+        nargs=2,
+        metavar=("H", "W"),
+        default=(256, 256),
+        help="height and width of the images, pixels",
+    )
+    parser.add_argument(
+        "--count",
+        type=_at_least(0),
+        nargs=2,
+        metavar=("MIN", "MAX"),
+        default=(10, 60),
+        help="smallest and largest number of nuclei in an image",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="the same seed draws the same images; those of a split do not depend on the others",
+    )
+    args = parser.parse_args(argv)
+    if args.count[0] > args.count[1]:
+        parser.error(f"--count: MIN {args.count[0]} is more than MAX {args.count[1]}")
+    if args.train + args.val + args.test == 0:
+        parser.error("no images: --train, --val and --test are all 0")
+    return args
+
+
+def draw(args: argparse.Namespace) -> None:
+    height, width = args.size
+    info = {
+        "description": f"synthetic fluorescent nuclei of maskrcnnpp, seed {args.seed}",
+        "license": "CC0",
+    }
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    total = args.train + args.val + args.test
+    with (
+        CocoDatasetWriter(args.output, info=info) as writer,
+        tqdm(total=total, desc="draw", unit="image") as bar,
+    ):
+        for split, names in splits.items():
+            for sample in synthetic_samples(
+                getattr(args, split),
+                height=height,
+                width=width,
+                count=tuple(args.count),
+                seed=args.seed,
+                prefix=split,
+            ):
+                writer.add(sample)
+                names.append(sample.name)
+                bar.update()
+        writer.commit(splits)
+
+    print(summary_table(writer.records, splits))
+    print(f"\nwritten to {args.output}\n{next_step(args.output, 'synthetic_nuclei')}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    with exit_on_user_error():
+        draw(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Bad input, gathered over a whole run and told at once."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from maskrcnnpp.errors import DataError
+
+SHOWN_PROBLEMS = 20
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with the input."""
+
+    scope: Literal["image", "object", "file"]
+    """What is left out with ``--skip-bad``: the whole image, one object, or a stray file."""
+    item: str
+    """The file or folder, as the source names it."""
+    reason: str
+
+
+class ProblemLog:
+    """The problems of one run: an error at the end, or a list of what was left out.
+
+    Args:
+        skip_bad: leave bad items out rather than fail.
+    """
+
+    def __init__(self, skip_bad: bool = False) -> None:
+        self.skip_bad = skip_bad
+        self.problems: list[Problem] = []
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def add(self, *problems: Problem) -> None:
+        self.problems.extend(problems)
+
+    def raise_unless_skipped(self, source: object) -> None:
+        """Raise a DataError naming the first problems, unless bad items are to be skipped."""
+        if not self.problems or self.skip_bad:
+            return
+        count = len(self.problems)
+        raise DataError(
+            f"{source}: {count} problem{'s' if count > 1 else ''}\n{self._shown()}\n"
+            "Mend or fetch these files again, or add --skip-bad to leave them out."
+        )
+
+    def summary(self) -> str:
+        """How many images and objects were left out, and the first of them with the reason."""
+        of = {scope: [p for p in self.problems if p.scope == scope] for scope in _PLURAL}
+        # an image can have several bad masks
+        images = len({p.item.partition("/")[0] for p in of["image"]})
+        counts = {"image": images, "object": len(of["object"]), "file": len(of["file"])}
+        told = [f"{n} {_PLURAL[scope] if n != 1 else scope}" for scope, n in counts.items() if n]
+        return f"left out: {', '.join(told) or 'nothing'}\n{self._shown()}".rstrip()
+
+    def lines(self) -> str:
+        """Every problem, one a line: scope, item, reason, separated by tabs."""
+        return "".join("\t".join(problem) + "\n" for problem in self.problems)
+
+    def _shown(self) -> str:
+        shown = [f"  {p.item}: {p.reason}" for p in self.problems[:SHOWN_PROBLEMS]]
+        if len(self.problems) > SHOWN_PROBLEMS:
+            shown.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS} more")
+        return "\n".join(shown)
+
+
+_PLURAL = {"image": "images", "object": "objects", "file": "files"}

@@ -1,0 +1,1 @@
+"""One file a format; each yields :class:`maskrcnnpp.data.sample.Sample`."""

@@ -1,0 +1,85 @@
+"""Reading the files of a folder or of a zip archive alike, without unpacking."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from maskrcnnpp.errors import DataError
+
+
+class FileSource:
+    """The files below a folder, or in a zip archive.
+
+    Files are only ever read by their name in the source; nothing is written by it.
+
+    Args:
+        path: folder or zip archive.
+
+    Raises:
+        DataError: ``path`` does not exist, or is a file that is not a whole zip archive.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self._zip: zipfile.ZipFile | None = None
+        if self.path.is_dir():
+            return
+        if not self.path.exists():
+            raise DataError(f"{self.path}: does not exist; check the path")
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(
+                f"{self.path}: not a zip archive, or cut short ({error}); fetch the file again, "
+                "or name the folder it was unpacked into"
+            ) from error
+
+    def files(self) -> list[str]:
+        """Names of all files, relative, with "/" between the parts; as stored, unchecked."""
+        if self._zip is not None:
+            return [info.filename for info in self._zip.infolist() if not info.is_dir()]
+        found = []
+        for folder, _, names in os.walk(self.path):
+            relative = Path(folder).relative_to(self.path)
+            found.extend((relative / name).as_posix() for name in names)
+        return found
+
+    def read(self, name: str) -> bytes:
+        """The whole file ``name``.
+
+        Raises:
+            DataError: it cannot be read, or its checksum in the archive is wrong. The message
+                holds the reason only; the caller knows the name.
+        """
+        try:
+            if self._zip is not None:
+                return self._zip.read(name)
+            return (self.path / name).read_bytes()
+        # NotImplementedError and RuntimeError: unknown compression, encrypted archives
+        except (
+            OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
+        ) as error:  # fmt: skip
+            raise DataError(f"cannot be read ({error})") from error
+
+    @property
+    def checks_sums(self) -> bool:
+        """Whether :meth:`read` notices changed bytes: archives hold a checksum of every file."""
+        return self._zip is not None
+
+    def close(self) -> None:
+        if self._zip is not None:
+            self._zip.close()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is an operating system's by-product: dot files, ``__MACOSX``."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def escapes(name: str) -> bool:
+    """Whether a stored name points outside the archive, on any operating system."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or parts[0][1:2] == ":"

@@ -1,0 +1,79 @@
+"""The synthetic generator: any size and count, exact masks, repeatable."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from maskrcnnpp.data.synthetic import NucleiParameters, generate_nuclei, synthetic_samples
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 70), st.integers(1, 70), st.integers(0, 12))
+def test_masks_are_tight_inside_the_image_and_never_empty(seed, height, width, count):
+    image, masks = generate_nuclei(seed, height, width, count)
+    assert image.shape == (height, width) and image.dtype == np.uint8
+    assert len(masks) == count
+    for (top, left), mask in masks:
+        assert mask.dtype == bool
+        assert top >= 0 and left >= 0
+        assert top + mask.shape[0] <= height and left + mask.shape[1] <= width
+        for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]):
+            assert edge.any()
+
+
+def test_nuclei_are_brighter_than_the_background():
+    image, masks = generate_nuclei(3, 256, 256, 30)
+    nuclei = np.zeros(image.shape, bool)
+    for (top, left), mask in masks:
+        nuclei[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
+    assert np.median(image[nuclei]) > 2 * np.median(image[~nuclei])
+
+
+def test_some_nuclei_touch_or_overlap_but_not_more_than_allowed():
+    parameters = NucleiParameters(clustered_fraction=0.6)
+    _, masks = generate_nuclei(0, 512, 512, 80, parameters)
+    times = np.zeros((512, 512), int)
+    for (top, left), mask in masks:
+        times[top : top + mask.shape[0], left : left + mask.shape[1]] += mask
+    shared = np.count_nonzero(times > 1)
+    assert 0 < shared < 0.1 * np.count_nonzero(times)
+
+
+def test_the_same_seed_draws_the_same_picture():
+    first, second, other = (list(synthetic_samples(2, seed=s, height=64)) for s in (1, 1, 2))
+    assert first == second
+    assert first != other
+
+
+def test_a_picture_does_not_depend_on_how_many_are_drawn():
+    assert list(synthetic_samples(3, height=64))[:2] == list(synthetic_samples(2, height=64))
+    train, val = (next(synthetic_samples(1, prefix=p)) for p in ("train", "val"))
+    assert train.image != val.image
+
+
+def test_samples_decode_to_their_size_and_masks():
+    for sample in synthetic_samples(2, height=50, width=70, count=(4, 4)):
+        image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (sample.height, sample.width) == (50, 70)
+        assert len(sample.masks) == 4 and sample.category_ids == (1, 1, 1, 1)
+        assert all(coco_mask.area(mask) > 0 for mask in sample.masks)
+
+
+def test_thousands_of_nuclei_take_seconds():
+    start = time.perf_counter()
+    _, masks = generate_nuclei(0, 2048, 2048, 2000)
+    assert len(masks) == 2000
+    assert time.perf_counter() - start < 15  # 2 s on one free core
+
+
+@pytest.mark.parametrize("arguments", [(0, 8, 1), (8, 0, 1), (8, 8, -1)])
+def test_impossible_sizes_are_refused(arguments):
+    with pytest.raises(ValueError, match="cannot draw"):
+        generate_nuclei(0, *arguments)
