@@ -28,6 +28,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Weight of the mask loss of depth 1, 2, ... relative to that of the full depth; one entry for
     # each shallower depth. A depth of weight 0 is neither supervised nor computed in training.
     deep.WEIGHTS = [1.0, 1.0]
+    # Part of an image's foreground RoIs from which the shallower depths learn, above 0 and up to 1.
+    # Each of them costs the time that it costs the full depth.
+    deep.ROI_FRACTION = 0.5
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"

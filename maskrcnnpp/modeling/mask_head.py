@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ from detectron2.modeling.roi_heads.mask_head import (
     MaskRCNNConvUpsampleHead,
     mask_rcnn_inference,
 )
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
 from maskrcnnpp.errors import ConfigError
@@ -118,12 +119,15 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         return ret
 
     def forward(
-        self, x: torch.Tensor | DepthFeatures, instances: list[Instances]
+        self,
+        x: torch.Tensor | DepthFeatures,
+        instances: list[Instances] | dict[int | None, list[Instances]],
     ) -> dict[str, torch.Tensor] | list[Instances]:
         """
         Args:
             x: pooled RoI features, shape (B, C, S, S), or such a tensor for each depth.
-            instances: as for the stock mask head; B is the sum of their lengths.
+            instances: as for the stock mask head; B is the sum of their lengths. In training
+                each depth can have RoIs of its own.
 
         Returns:
             In training, the loss of each depth by name. At inference ``instances`` with
@@ -131,43 +135,41 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         """
         by_depth = x if isinstance(x, dict) else {None: x}
         # all depths in one batch: one pass through the layers
-        logits = self.layers(cat(list(by_depth.values()))).chunk(len(by_depth))
+        logits = self.layers(cat(list(by_depth.values())))
+        logits = logits.split([len(features) for features in by_depth.values()])
         logits_by_depth = dict(zip(by_depth, logits))
-        if self.training:
-            return self.losses(logits_by_depth, instances)
-        self.inference(logits_by_depth, instances)
-        return instances
-
-    def losses(
-        self, logits_by_depth: DepthFeatures, instances: list[Instances]
-    ) -> dict[str, torch.Tensor]:
-        """Weighted loss of each depth. Batches without foreground give zeros with a gradient."""
-        instances = [x for x in instances if len(x) > 0]
+        if not self.training:
+            self.inference(list(logits), instances)
+            return instances
         losses = {}
-        targets = None
-        for depth, logits in logits_by_depth.items():
+        for depth, depth_logits in logits_by_depth.items():
+            depth_instances = instances[depth] if isinstance(instances, dict) else instances
             name = "loss_mask" if depth is None else f"loss_mask_d{depth}"
-            weight = 1.0 if depth is None else self._shallow_weights[depth - 1]
-            if not instances:
-                losses[name] = logits.sum() * 0
-                continue
-            if targets is None:
-                targets = mask_targets(instances, logits.shape[-1])
-            logits = select_class(logits, instances)
-            if depth is None:
-                _log_accuracy(logits.detach(), targets)
-            losses[name] = self._mask_loss(logits, targets) * (weight * self.loss_weight)
+            losses[name] = self.loss(depth_logits, depth_instances, depth)
         return losses
 
-    def inference(self, logits_by_depth: DepthFeatures, instances: list[Instances]) -> None:
+    def loss(
+        self, logits: torch.Tensor, instances: list[Instances], depth: int | None
+    ) -> torch.Tensor:
+        """Weighted loss of one depth; zero, but with a gradient, where there is no foreground."""
+        instances = [x for x in instances if len(x) > 0]
+        if not instances:
+            return logits.sum() * 0
+        targets = mask_targets(instances, logits.shape[-1])
+        logits = select_class(logits, instances)
+        if depth is None:
+            _log_accuracy(logits.detach(), targets)
+        weight = 1.0 if depth is None else self._shallow_weights[depth - 1]
+        return self._mask_loss(logits, targets) * (weight * self.loss_weight)
+
+    def inference(self, logits: list[torch.Tensor], instances: list[Instances]) -> None:
         """Set ``pred_masks`` to the mean of the depths' probabilities."""
-        sums: list[torch.Tensor] | None = None
-        for logits in logits_by_depth.values():
-            mask_rcnn_inference(logits, instances)
-            masks = [x.pred_masks for x in instances]
-            sums = masks if sums is None else [a + b for a, b in zip(sums, masks)]
-        for x, total in zip(instances, sums):
-            x.pred_masks = total / len(logits_by_depth)
+        masks = []
+        for depth_logits in logits:
+            mask_rcnn_inference(depth_logits, instances)
+            masks.append([x.pred_masks for x in instances])
+        for x, *of_depths in zip(instances, *masks):
+            x.pred_masks = sum(of_depths) / len(of_depths)
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -179,17 +181,50 @@ class NestedROIHeads(StandardROIHeads):
 
     pools_every_depth = True
 
+    @configurable
+    def __init__(self, *, shallow_roi_fraction: float = 1.0, **kwargs) -> None:
+        """
+        Args:
+            shallow_roi_fraction: part of an image's foreground RoIs from which the shallower
+                depths learn, 0..1.
+            kwargs: those of :class:`detectron2.modeling.StandardROIHeads`.
+        """
+        super().__init__(**kwargs)
+        self.shallow_roi_fraction = shallow_roi_fraction
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        ret = super().from_config(cfg, input_shape)
+        fraction = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.ROI_FRACTION
+        if not 0 < fraction <= 1:
+            raise ConfigError(
+                f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.ROI_FRACTION is {fraction}; "
+                "it must be above 0 and at most 1"
+            )
+        ret["shallow_roi_fraction"] = fraction
+        return ret
+
     def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
         depths = shallower_depths(features) if self.mask_on else []
         if not depths or self.mask_pooler is None:
             return super()._forward_mask(features, instances)
-        if self.training:
-            instances, _ = select_foreground_proposals(instances, self.num_classes)
-            boxes = [x.proposal_boxes for x in instances]
-        else:
+        if not self.training:
             boxes = [x.pred_boxes for x in instances]
-        pooled: DepthFeatures = {}
-        for depth in (None, *depths):
-            pyramid = [features[feature_name(level, depth)] for level in self.mask_in_features]
-            pooled[depth] = self.mask_pooler(pyramid, boxes)
-        return self.mask_head(pooled, instances)
+            pooled = {d: self._pool_masks(features, boxes, d) for d in (None, *depths)}
+            return self.mask_head(pooled, instances)
+
+        foreground, _ = select_foreground_proposals(instances, self.num_classes)
+        # proposals come in random order: the first ones are a random choice
+        some = [x[: math.ceil(len(x) * self.shallow_roi_fraction)] for x in foreground]
+        by_depth = {None: foreground, **dict.fromkeys(depths, some)}
+        pooled = {
+            depth: self._pool_masks(features, [x.proposal_boxes for x in of_depth], depth)
+            for depth, of_depth in by_depth.items()
+        }
+        return self.mask_head(pooled, by_depth)
+
+    def _pool_masks(
+        self, features: dict[str, torch.Tensor], boxes: list[Boxes], depth: int | None
+    ) -> torch.Tensor:
+        pyramid = [features[feature_name(level, depth)] for level in self.mask_in_features]
+        return self.mask_pooler(pyramid, boxes)

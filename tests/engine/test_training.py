@@ -1,5 +1,3 @@
-import argparse
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -12,23 +10,14 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils.env import seed_all_rng
 
 from maskrcnnpp.engine import Trainer
+from maskrcnnpp.engine.main import run
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 STOCK = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 
 
-@pytest.fixture(scope="module")
-def train_net():
-    # not by "import tools": that name belongs to whoever installs a package of it
-    spec = importlib.util.spec_from_file_location("train_net", "tools/train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(*words: str) -> dict:
-        args: argparse.Namespace = default_argument_parser().parse_args(words)
-        return module.main(args)
-
-    return run
+def train_net(*words):
+    return run(default_argument_parser().parse_args(words))
 
 
 def scalars(output_dir, name):
@@ -49,7 +38,7 @@ def test_twenty_iterations_lower_the_loss(tiny_cfg):
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
-def test_train_evaluate_and_resume(train_net, tiny_opts, tmp_path):
+def test_train_evaluate_and_resume(tiny_opts, tmp_path):
     output = tmp_path / "output"
     common = ["--config-file", QUICK]
 
@@ -69,7 +58,7 @@ def test_train_evaluate_and_resume(train_net, tiny_opts, tmp_path):
     assert checkpoint["iteration"] == 4
 
 
-def test_the_same_seed_trains_the_same_weights(train_net, tiny_opts, tmp_path):
+def test_the_same_seed_trains_the_same_weights(tiny_opts, tmp_path):
     states = []
     for name in ("a", "b"):
         opts = [*tiny_opts, "OUTPUT_DIR", str(tmp_path / name), "SOLVER.MAX_ITER", "2"]
@@ -79,7 +68,7 @@ def test_the_same_seed_trains_the_same_weights(train_net, tiny_opts, tmp_path):
 
 
 @pytest.mark.skipif(not STOCK.is_dir(), reason="this Detectron2 ships no configs")
-def test_a_stock_config_of_detectron2_trains(train_net, tiny_opts, tmp_path):
+def test_a_stock_config_of_detectron2_trains(tiny_opts, tmp_path):
     config = STOCK / "COCO-InstanceSegmentation" / "mask_rcnn_R_50_FPN_1x.yaml"
     opts = ["MODEL.WEIGHTS", "", "INPUT.MASK_FORMAT", "bitmask", "SOLVER.MAX_ITER", "2"]
     opts += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]

@@ -1,0 +1,1 @@
+"""Arms against each other: trials of several seeds, statistics, report."""

@@ -1,0 +1,89 @@
+"""What a result depends on, in a form that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import detectron2
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+import maskrcnnpp
+
+# Rooms whose code decides a metric. Reports and drawings are left out: changing how a result is
+# shown must not throw it away.
+_ROOMS = ("config.py", "modeling", "data", "evaluation", "engine")
+
+
+def _digest(*parts: bytes) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "big"))
+        sha.update(part)
+    return sha.hexdigest()[:16]
+
+
+def code_fingerprint() -> str:
+    """Digest of the package's code that training and evaluation run."""
+    root = Path(maskrcnnpp.__file__).parent
+    files = []
+    for room in _ROOMS:
+        path = root / room
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    parts = []
+    for path in files:
+        parts += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
+    return _digest(*parts)
+
+
+def config_fingerprint(cfg: CfgNode) -> str:
+    """Digest of a config, without where its output goes."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = ""
+    return _digest(cfg.dump().encode())
+
+
+def data_fingerprint(cfg: CfgNode) -> str:
+    """Digest of the annotation files of a config's data sets."""
+    parts = []
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        json_file = MetadataCatalog.get(name).get("json_file")
+        parts += [name.encode(), Path(json_file).read_bytes() if json_file else b""]
+    return _digest(*parts)
+
+
+def machine() -> dict[str, str]:
+    """Where this runs: processor, cores, GPU, operating system."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+        model = names[0] if names else model
+    except OSError:
+        pass  # not Linux
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "processor": model,
+        "cores": str(os.cpu_count()),
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers come from."""
+    found = {
+        "maskrcnnpp": maskrcnnpp.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "detectron2": detectron2.__version__,
+    }
+    for name in ("torchvision", "numpy", "faster-coco-eval", "pycocotools"):
+        found[name] = metadata.version(name)
+    return found
