@@ -106,7 +106,6 @@ def main():
     figure.tight_layout()
     path = Path(__file__).with_name("grid.svg")
     figure.savefig(path, metadata={"Date": None})
-    figure.savefig("/tmp/grid.png", dpi=80)
 
 
 if __name__ == "__main__":
