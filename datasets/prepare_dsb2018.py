@@ -121,7 +121,7 @@ def known_splits(
             "draw lists of your own with --make-splits --split-dir DIR"
         )
     problems.add(
-        *(Problem("image", name, "in a split list, not in the source") for name in lacking)
+        *(Problem("image", name, name, "in a split list, not in the source") for name in lacking)
     )
     unnamed = len(there.difference(*splits.values()))
     if unnamed:
@@ -151,8 +151,12 @@ def convert(args: argparse.Namespace) -> None:
             splits = draw_splits(strata, seed=args.seed or 0)
             write_splits(split_dir, splits)
         splits = {split: [n for n in names if n in records] for split, names in splits.items()}
-        if not any(splits.values()):
-            raise DataError(f"{source}: no image is left\n{problems.summary()}")
+        empty = [split for split, names in splits.items() if not names]
+        if empty:
+            raise DataError(
+                f"{source}: no image is left for {', '.join(empty)}; mend the files, or draw lists "
+                f"of your own with --make-splits --split-dir DIR\n{problems.summary()}"
+            )
         writer.commit(splits, left_out=problems.lines())
 
     print(summary_table(records, splits))

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for split, images in zip(SPLITS, (120, 40, 40), strict=True):
         parser.add_argument(
             f"--{split}",
-            type=_at_least(0),
+            type=_at_least(1),
             metavar="N",
             default=images,
             help=f"number of {split} images",
@@ -73,8 +73,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.count[0] > args.count[1]:
         parser.error(f"--count: MIN {args.count[0]} is more than MAX {args.count[1]}")
-    if args.train + args.val + args.test == 0:
-        parser.error("no images: --train, --val and --test are all 0")
     return args
 
 

@@ -9,15 +9,17 @@ this module is imported, default ``datasets`` in the current folder:
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.errors import DataError
 
-THING_CLASSES = ["nucleus"]
+THING_CLASSES = [category["name"] for category in NUCLEUS_CATEGORIES]
 SPLITS = ("train", "val", "test")
 
 # What to run, from the checkout's folder, to get each data set.
@@ -53,27 +55,55 @@ def register_datasets() -> None:
                 json_file=str(annotation_file(folder, split)),
                 image_root=str(folder / "images"),
                 evaluator_type="coco",
+                mask_format="bitmask",
                 thing_classes=list(THING_CLASSES),
             )
 
 
 def check_dataset_is_prepared(name: str) -> None:
-    """Raise a DataError with the command to run when a data set of this project is not on disk.
+    """Raise a DataError with the command to run when a data set of this project cannot be read.
 
-    Names that are not this project's pass; Detectron2 checks those itself.
+    That is: its images or annotations are not on disk, or the annotations list no image. Names
+    that are not this project's pass, and so do those that someone else registered without these
+    files; Detectron2 checks those itself.
     """
     dataset, _, split = name.rpartition("_")
     if dataset not in _PREPARE_COMMANDS or split not in SPLITS:
         return
     metadata = MetadataCatalog.get(name)
-    for path, there in ((metadata.json_file, os.path.isfile), (metadata.image_root, os.path.isdir)):
-        if not there(path):
-            raise DataError(
-                f"data set {name} is not prepared: {os.path.abspath(path)} does not exist. "
-                f"Run, from the folder of the checkout:\n  {_PREPARE_COMMANDS[dataset]}\n"
-                "or set DETECTRON2_DATASETS to the folder that holds "
-                f"{dataset}/ before Python starts."
-            )
+    json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
+    for path, there in ((json_file, os.path.isfile), (image_root, os.path.isdir)):
+        if path is not None and not there(path):
+            raise _not_prepared(name, f"{os.path.abspath(path)} does not exist")
+    if json_file is not None:
+        problem = _problem_of_annotations(json_file)
+        if problem:
+            raise _not_prepared(name, f"{os.path.abspath(json_file)} {problem}")
+
+
+def _problem_of_annotations(path: str) -> str:
+    """Why a COCO file is of no use; empty when it lists images."""
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({error})"
+    images = content.get("images") if isinstance(content, dict) else None
+    return "" if images else "lists no images"
+
+
+def _not_prepared(name: str, problem: str) -> DataError:
+    dataset = name.rpartition("_")[0]
+    return DataError(
+        f"data set {name} is not prepared: {problem}. "
+        f"Run, from the folder of the checkout:\n  {_PREPARE_COMMANDS[dataset]}\n"
+        f"or set DETECTRON2_DATASETS to the folder that holds {dataset}/ before Python starts."
+    )
+
+
+def has_rle_masks(name: str) -> bool:
+    """Whether a data set is known to need ``INPUT.MASK_FORMAT: "bitmask"``."""
+    return MetadataCatalog.get(name).get("mask_format") == "bitmask"
 
 
 def _load(name: str) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,14 +13,18 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.files import write_json, write_text
 
-NUCLEUS_CATEGORIES: list[dict[str, Any]] = [{"id": 1, "name": "nucleus"}]
-
 LEFT_OUT_FILE = "left_out.txt"
 _FOLDERS = ("images", "annotations")
+
+# in "info" of every JSON file written here: only a data set that holds it may be replaced
+GENERATOR = "maskrcnnpp"
+# left by file managers, and no loss
+_BY_PRODUCTS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class ImageRecord(NamedTuple):
@@ -42,6 +47,7 @@ def coco_dict(
     """The COCO JSON of the records, with image and annotation ids from 1 in the order given.
 
     ``bbox`` is the tight [x, y, width, height] and ``area`` the number of pixels of the mask.
+    ``info`` is kept, with this project's name as its ``generator``.
     """
     images, annotations = [], []
     for image_id, record in enumerate(records, start=1):
@@ -66,7 +72,7 @@ def coco_dict(
                 }
             )
     return {
-        "info": dict(info),
+        "info": {**info, "generator": GENERATOR},
         "licenses": [],
         "images": images,
         "categories": [dict(category) for category in categories],
@@ -89,13 +95,13 @@ class CocoDatasetWriter:
 
     Args:
         output: folder of the data set; made when missing.
-        info: the ``info`` block of the JSON files. For the same output on every run it should
-            hold no date.
+        info: the ``info`` block of the JSON files, to which ``generator`` is added. For the same
+            output on every run it should hold no date.
         categories: the ``categories`` list, the same in every split.
 
     Raises:
         DataError: ``output`` cannot be written to, or its ``images`` or ``annotations`` folder
-            holds files that do not look like a former result, which must not be removed.
+            holds anything that is not of a former result, which must not be removed.
     """
 
     def __init__(
@@ -171,20 +177,49 @@ class CocoDatasetWriter:
 
 def _check_replaceable(output: Path) -> None:
     """Refuse to replace folders that hold anything but a former result."""
-    annotations, images = output / "annotations", output / "images"
-    ours = sorted(annotations.glob("instances_*.json"))
-    if images.is_dir() and any(images.iterdir()) and not ours:
-        raise DataError(
-            f"{images}: holds files, and there is no {annotations}/instances_*.json that they "
-            "belong to; name another --output folder, or remove it yourself"
-        )
-    others = set(annotations.iterdir()) - set(ours) if annotations.is_dir() else set()
-    others.discard(annotations / LEFT_OUT_FILE)
-    if others:
-        raise DataError(
-            f"{sorted(others)[0]}: is not a file of this tool and would be removed; "
-            "name another --output folder, or remove it yourself"
-        )
+    remedy = "name another --output folder, or move it away yourself"
+    annotations, images = _entries(output / "annotations"), _entries(output / "images")
+    listed: set[str] = set()
+    ours: set[Path] = set()
+    for path in annotations:
+        if path.match("instances_*.json"):
+            names = _images_of_former_result(path)
+            if names is None:
+                raise DataError(
+                    f"{path}: was not written by this tool, which would remove it (it lacks the "
+                    f'"generator" entry "{GENERATOR}" in "info"); {remedy}'
+                )
+            listed |= names
+            ours.add(path)
+        elif path.name == LEFT_OUT_FILE and ours:  # sorted behind the JSON files
+            ours.add(path)
+    for path in annotations:
+        if path not in ours:
+            raise DataError(f"{path}: is not a file of this tool and would be removed; {remedy}")
+    for path in images:
+        if path.name not in listed or path.is_dir():
+            raise DataError(
+                f"{path}: would be removed, and no instances_*.json of this tool in "
+                f"{output / 'annotations'} lists it; {remedy}"
+            )
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What would be lost with a folder, sorted; itself when something else has its name."""
+    if not folder.is_dir():
+        return [folder] if os.path.lexists(folder) else []
+    return sorted(path for path in folder.iterdir() if path.name not in _BY_PRODUCTS)
+
+
+def _images_of_former_result(path: Path) -> set[str] | None:
+    """The files that a JSON file of this project lists; None when it is not of this project."""
+    try:
+        content = json.loads(path.read_bytes())
+        if content["info"]["generator"] != GENERATOR:
+            return None
+        return {image["file_name"] for image in content["images"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _swap_in(staging: Path, output: Path) -> None:

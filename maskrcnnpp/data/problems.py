@@ -14,6 +14,8 @@ class Problem(NamedTuple):
 
     scope: Literal["image", "object", "file"]
     """What is left out with ``--skip-bad``: the whole image, one object, or a stray file."""
+    image: str
+    """The id of the image that it belongs to; empty for a stray file."""
     item: str
     """The file or folder, as the source names it."""
     reason: str
@@ -50,14 +52,14 @@ class ProblemLog:
         """How many images and objects were left out, and the first of them with the reason."""
         of = {scope: [p for p in self.problems if p.scope == scope] for scope in _PLURAL}
         # an image can have several bad masks
-        images = len({p.item.partition("/")[0] for p in of["image"]})
+        images = len({p.image for p in of["image"]})
         counts = {"image": images, "object": len(of["object"]), "file": len(of["file"])}
         told = [f"{n} {_PLURAL[scope] if n != 1 else scope}" for scope, n in counts.items() if n]
         return f"left out: {', '.join(told) or 'nothing'}\n{self._shown()}".rstrip()
 
     def lines(self) -> str:
         """Every problem, one a line: scope, item, reason, separated by tabs."""
-        return "".join("\t".join(problem) + "\n" for problem in self.problems)
+        return "".join(f"{p.scope}\t{p.item}\t{p.reason}\n" for p in self.problems)
 
     def _shown(self) -> str:
         shown = [f"  {p.item}: {p.reason}" for p in self.problems[:SHOWN_PROBLEMS]]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Sample
 
@@ -21,7 +22,6 @@ Range = tuple[float, float]
 NucleusMask = tuple[tuple[int, int], np.ndarray]
 """((top, left), bool array): a mask inside its tight box. The box lies inside the image."""
 
-_CATEGORY_ID = 1
 _PLACEMENT_TRIES = 25
 _TEXTURE_SIZE = 512
 
@@ -144,7 +144,7 @@ def synthetic_samples(
             height=height,
             width=width,
             masks=tuple(encode_crop(mask, top, left, height, width) for (top, left), mask in masks),
-            category_ids=(_CATEGORY_ID,) * len(masks),
+            category_ids=(NUCLEUS_ID,) * len(masks),
             stain="fluorescence",
         )
 

@@ -8,23 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 
 from maskrcnnpp.data import catalog
-
-NAMES = [f"{d}_{s}" for d in ("dsb2018", "synthetic_nuclei") for s in ("train", "val", "test")]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_metadata_is_there_before_loading(name):
-    assert name in DatasetCatalog.list()
-    metadata = MetadataCatalog.get(name)
-    dataset, split = name.rsplit("_", 1)
-    root = catalog.datasets_root()
-    assert metadata.json_file == str(root / dataset / "annotations" / f"instances_{split}.json")
-    assert metadata.image_root == str(root / dataset / "images")
-    assert metadata.evaluator_type == "coco"
-    assert metadata.thing_classes == ["nucleus"]
+from maskrcnnpp.errors import DataError
 
 
 def test_registering_twice_is_harmless():
@@ -39,8 +26,38 @@ def test_root_is_the_environment_variable(monkeypatch):
     assert str(catalog.datasets_root()) == "datasets"
 
 
-def test_not_prepared_names_the_command_and_prepared_loads(tmp_path):
+def run_python(code: str, folder, *argv) -> None:
     """In a fresh Python, where the variable is set before the import, as users do."""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *argv],
+        env={**os.environ, "DETECTRON2_DATASETS": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_metadata_is_there_before_loading(tmp_path):
+    code = """
+from pathlib import Path
+import maskrcnnpp
+from detectron2.data import DatasetCatalog, MetadataCatalog
+for dataset in ("dsb2018", "synthetic_nuclei"):
+    for split in ("train", "val", "test"):
+        name = f"{dataset}_{split}"
+        assert name in DatasetCatalog.list()
+        metadata = MetadataCatalog.get(name)
+        folder = Path.cwd() / dataset
+        assert metadata.json_file == str(folder / "annotations" / f"instances_{split}.json")
+        assert metadata.image_root == str(folder / "images")
+        assert metadata.evaluator_type == "coco"
+        assert metadata.thing_classes == ["nucleus"]
+"""
+    run_python(code, tmp_path)
+
+
+def test_not_prepared_names_the_command_and_prepared_loads(tmp_path):
     code = """
 import shutil, sys
 from pathlib import Path
@@ -58,7 +75,7 @@ for name, command in [("dsb2018_val", "python datasets/prepare_dsb2018.py --down
             assert command in str(error), error
 sys.path.insert(0, sys.argv[1])
 import prepare_synthetic
-prepare_synthetic.main("--train 2 --val 1 --test 0 --size 40 50 --count 3 3".split())
+prepare_synthetic.main("--train 2 --val 1 --test 1 --size 40 50 --count 3 3".split())
 records = DatasetCatalog.get("synthetic_nuclei_train")
 assert len(records) == 2 and len(records[0]["annotations"]) == 3
 assert (records[0]["height"], records[0]["width"]) == (40, 50)
@@ -73,17 +90,42 @@ except DataError as error:
     assert "images does not exist" in str(error), error
 """
     scripts = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "datasets"))
-    env = {**os.environ, "DETECTRON2_DATASETS": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, scripts],
-        env=env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    run_python(code, tmp_path, scripts)
 
 
 @pytest.mark.parametrize("name", ["coco_2017_val", "dsb2018", "dsb2018_extra", "mine_train"])
 def test_names_of_others_pass(name):
     catalog.check_dataset_is_prepared(name)
+
+
+def register(monkeypatch, name, **fields):
+    monkeypatch.setitem(MetadataCatalog.data, name, Metadata(name=name, **fields))
+
+
+@pytest.mark.parametrize("fields", [{}, {"thing_classes": ["cell"]}])
+def test_a_name_registered_by_someone_else_passes(monkeypatch, fields):
+    register(monkeypatch, "dsb2018_val", **fields)
+    catalog.check_dataset_is_prepared("dsb2018_val")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [{"id": 1', "cannot be read"),
+        ("\xff", "cannot be read"),
+        ('{"images": [], "annotations": []}', "lists no images"),
+        ('{"annotations": []}', "lists no images"),
+        ("[]", "lists no images"),
+        ('{"images": [{"id": 1}]}', None),
+    ],
+)
+def test_annotations_of_no_use(tmp_path, monkeypatch, text, message):
+    path = tmp_path / "instances_val.json"
+    path.write_bytes(text.encode("latin-1"))
+    register(monkeypatch, "dsb2018_val", json_file=str(path), image_root=str(tmp_path))
+    if message is None:
+        catalog.check_dataset_is_prepared("dsb2018_val")
+        return
+    with pytest.raises(DataError, match=f"instances_val.json {message}") as error:
+        catalog.check_dataset_is_prepared("dsb2018_val")
+    assert "python datasets/prepare_dsb2018.py" in str(error.value)

@@ -41,7 +41,7 @@ def test_every_number(tmp_path):
     write(tmp_path, splits, [sample("a", BLOCK, PIXEL), sample("b", CORNER), sample("c")])
     train = json.loads((tmp_path / "annotations" / "instances_train.json").read_text())
     assert train == {
-        "info": {"description": "test"},
+        "info": {"description": "test", "generator": "maskrcnnpp"},
         "licenses": [],
         "images": [
             {"id": 1, "file_name": "b.png", "height": 5, "width": 6},
@@ -144,14 +144,66 @@ def test_two_images_of_one_name_are_refused(tmp_path):
         write(tmp_path / "new", {"train": ["a"]}, [sample("a"), sample("a")])
 
 
-@pytest.mark.parametrize("file", ["images/holiday.png", "annotations/mine.json"])
-def test_files_that_are_not_a_former_result_are_never_removed(tmp_path, file):
-    path = tmp_path / file
-    path.parent.mkdir()
-    path.write_text("mine")
-    with pytest.raises(DataError, match="name another --output"):
+def refuses_to_replace(output, name):
+    before = files(output)
+    with pytest.raises(DataError, match=f"{name}: .*name another --output"):
+        write(output, {"train": ["b"]}, [sample("b")])
+    assert files(output) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images/holiday.jpg",
+        "images/.hidden.png",
+        "images/more/a.png",
+        "annotations/mine.json",
+        "annotations/left_out.txt",
+    ],
+)
+@pytest.mark.parametrize("former_result", [False, True])
+def test_files_that_are_not_a_former_result_are_never_removed(tmp_path, name, former_result):
+    if former_result:
         write(tmp_path, {"train": ["a"]}, [sample("a")])
-    assert files(tmp_path) == {file: b"mine"}
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    if former_result and path.name == "left_out.txt":
+        write(tmp_path, {"train": ["b"]}, [sample("b")])
+        return
+    refuses_to_replace(tmp_path, "images/more" if "more" in name else name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"info": {"description": "mine"}, "images": [{"file_name": "a.png"}]}',
+        '{"info": {"generator": "another"}, "images": [{"file_name": "a.png"}]}',
+        '{"info": {"generator": "maskrcnnpp"}}',
+        '{"images": [{"file_name": "a.png"}]}',
+        '[{"file_name": "a.png"}]',
+        "{",
+        "",
+    ],
+)
+def test_annotations_of_another_origin_are_never_removed(tmp_path, text):
+    write(tmp_path, {"train": ["a"]}, [sample("a")])
+    (tmp_path / "annotations/instances_mine.json").write_text(text)
+    refuses_to_replace(tmp_path, "instances_mine.json")
+
+
+def test_a_file_in_the_place_of_a_folder_is_never_removed(tmp_path):
+    (tmp_path / "images").write_text("mine")
+    with pytest.raises(DataError, match="images: .*name another --output"):
+        write(tmp_path, {"train": ["a"]}, [sample("a")])
+    assert (tmp_path / "images").read_text() == "mine"
+
+
+def test_what_a_file_manager_left_hinders_no_rerun(tmp_path):
+    write(tmp_path, {"train": ["a"]}, [sample("a")])
+    (tmp_path / "images/.DS_Store").write_text("")
+    write(tmp_path, {"train": ["b"]}, [sample("b")])
+    assert set(files(tmp_path)) == {"images/b.png", "annotations/instances_train.json"}
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):

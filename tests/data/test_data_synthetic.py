@@ -1,17 +1,20 @@
-"""The synthetic generator: any size and count, exact masks, repeatable."""
+"""The synthetic generator (any size and count, exact masks, repeatable) and its tool."""
 
 from __future__ import annotations
-
-import time
 
 import cv2
 import numpy as np
 import pytest
+from dsb2018_source import load_tool
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from maskrcnnpp.data.synthetic import NucleiParameters, generate_nuclei, synthetic_samples
+
+prepare_synthetic = load_tool("prepare_synthetic")
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,14 +69,60 @@ def test_samples_decode_to_their_size_and_masks():
         assert all(coco_mask.area(mask) > 0 for mask in sample.masks)
 
 
-def test_thousands_of_nuclei_take_seconds():
-    start = time.perf_counter()
-    _, masks = generate_nuclei(0, 2048, 2048, 2000)
-    assert len(masks) == 2000
-    assert time.perf_counter() - start < 15  # 2 s on one free core
+def test_thousands_of_nuclei_in_a_large_picture():
+    image, masks = generate_nuclei(0, 2048, 2048, 2000)
+    assert image.shape == (2048, 2048) and len(masks) == 2000
+    nuclei = np.zeros(image.shape, bool)
+    for (top, left), mask in masks:
+        nuclei[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
+        assert mask.size < 100 * 100  # each in its own small box
+    # all over the picture, with room between them
+    quarters = [q.mean() for half in np.split(nuclei, 2) for q in np.split(half, 2, axis=1)]
+    assert 0.05 < min(quarters) and max(quarters) < 0.5
 
 
 @pytest.mark.parametrize("arguments", [(0, 8, 1), (8, 0, 1), (8, 8, -1)])
 def test_impossible_sizes_are_refused(arguments):
     with pytest.raises(ValueError, match="cannot draw"):
         generate_nuclei(0, *arguments)
+
+
+def test_synthetic_tool(tmp_path, capsys):
+    argv = "--train 3 --val 2 --test 1 --size 48 64 --count 0 6 --seed 4 --output".split()
+    prepare_synthetic.main([*argv, str(tmp_path / "one")])
+    out = capsys.readouterr().out
+    assert "synthetic_nuclei_train" in out and "| all     |        6 |" in out
+    val = COCO(tmp_path / "one/annotations/instances_val.json")
+    assert [image["file_name"] for image in val.dataset["images"]] == [
+        "val_0000.png",
+        "val_0001.png",
+    ]
+    image = Image.open(tmp_path / "one/images/val_0000.png")
+    assert (image.size, image.mode) == ((64, 48), "L")
+    prepare_synthetic.main([*argv, str(tmp_path / "two")])
+    for path in (tmp_path / "one").rglob("*.*"):
+        twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert path.read_bytes() == twin.read_bytes()
+
+
+def test_synthetic_tool_never_removes_files_of_others(tmp_path, capsys):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_train.json").write_text('{"images": [], "info": {}}')
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/holiday.jpg").write_text("mine")
+    with pytest.raises(SystemExit) as error:
+        prepare_synthetic.main(["--train", "1", "--output", str(tmp_path)])
+    assert error.value.code == 2
+    assert "instances_train.json: was not written by this tool" in capsys.readouterr().err
+    assert (tmp_path / "images/holiday.jpg").read_text() == "mine"
+    assert len(list(tmp_path.rglob("*"))) == 4
+
+
+@pytest.mark.parametrize(
+    "argv",
+    ["--train 0", "--val 0", "--test 0", "--train -1", "--count 5 2", "--size 0 8", "--seed -1"],
+)
+def test_synthetic_tool_refuses_impossible_arguments(capsys, argv):
+    with pytest.raises(SystemExit) as error:
+        prepare_synthetic.main(argv.split())
+    assert error.value.code == 2 and "usage:" in capsys.readouterr().err

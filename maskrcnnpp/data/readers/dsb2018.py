@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.rle import encode_crop
@@ -30,8 +31,14 @@ from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.data.splits import classify_stain
 from maskrcnnpp.errors import DataError
 
-NUCLEUS_ID = 1
 _IMAGE_MODES = ("L", "LA", "RGB", "RGBA")
+_KINDS = ("images", "masks")
+# of a file that would be read as an image or mask if it were a PNG file
+_OTHER_SUFFIXES = {
+    ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm", ".ppm", ".tga", ".tif",
+    ".tiff", ".webp",
+}  # fmt: skip
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 # the names become file names on any operating system
 _SAFE_NAME = re.compile(r"[\w.+=@ -]*[\w+=@-]")
@@ -45,10 +52,12 @@ class _Entry:
     folders: set[str] = field(default_factory=set)
     images: list[str] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    """Images and masks that cannot be used, with the reason."""
 
     def problem(self) -> Problem | None:
         """What is wrong with the folder, seen from the names of its files alone."""
-        folder = sorted(self.folders)[0]
+        item = sorted(self.folders)[0]
         reason = None
         if len(self.folders) > 1:
             reason = f"duplicate id, found in {' and '.join(sorted(self.folders))}; keep one"
@@ -56,13 +65,17 @@ class _Entry:
             reason = "the archive holds one of its files twice; pack it again"
         elif not _SAFE_NAME.fullmatch(self.name):
             reason = "the id cannot be used as a file name; rename the folder"
+        elif self.unread:
+            item, reason = self.unread[0]
+            if len(self.unread) > 1:
+                reason += f" (and {len(self.unread) - 1} more of this image)"
         elif not self.images:
             reason = "missing image: no PNG file in images/"
         elif len(self.images) > 1:
             reason = f"{len(self.images)} images in images/, expected one"
         elif not self.masks:
             reason = "no masks: no PNG file in masks/"
-        return None if reason is None else Problem("image", folder, reason)
+        return None if reason is None else Problem("image", self.name, item, reason)
 
 
 class Dsb2018Reader:
@@ -82,32 +95,47 @@ class Dsb2018Reader:
         self.source = os.fspath(source)
         self._problems = problems
         self._entries: dict[str, _Entry] = {}
+        too_deep: list[str] = []
         files = FileSource(source)
         try:
             for file in sorted(files.files()):
-                self._index(file)
+                if not self._index(file):
+                    too_deep.append(file)
         finally:
             files.close()
         if not self._entries:
             problems.raise_unless_skipped(source)
+            deeper = f" ({too_deep[0]} lies too deep)" if too_deep else ""
             raise DataError(
-                f"{source}: holds no <id>/images/*.png and <id>/masks/*.png; name the zip archive "
-                "of stage1_train, or the folder it was unpacked into"
+                f"{source}: holds no <id>/images/*.png and <id>/masks/*.png{deeper}; name the zip "
+                "archive of stage1_train, or the folder it was unpacked into"
             )
+        reason = "lies deeper than <folder>/<id>/images and masks; move its image's folder up"
+        problems.add(*(Problem("file", "", file, reason) for file in too_deep))
 
-    def _index(self, file: str) -> None:
+    def _index(self, file: str) -> bool:
+        """Note what a file is for; False when it lies too deep to be of the layout."""
         if escapes(file):
             reason = "the path leads out of the archive; do not trust this archive"
-            self._problems.add(Problem("file", file, reason))
-            return
+            self._problems.add(Problem("file", "", file, reason))
+            return True
         path = PurePosixPath(file)
-        if is_hidden(file) or path.suffix.lower() != ".png" or len(path.parts) not in (3, 4):
-            return
-        folder, kind = path.parent.parent, path.parent.name
-        if kind in ("images", "masks"):
-            entry = self._entries.setdefault(folder.name, _Entry(folder.name))
-            entry.folders.add(folder.as_posix())
-            getattr(entry, kind).append(file)
+        is_png = path.suffix.lower() == ".png"
+        if is_hidden(file) or not (is_png or path.suffix.lower() in _OTHER_SUFFIXES):
+            return True
+        place = _kind_folder(path)
+        if place is None:
+            return not any(part in _KINDS for part in path.parts[3:-1])
+        folder = place.parent
+        entry = self._entries.setdefault(folder.name, _Entry(folder.name))
+        entry.folders.add(folder.as_posix())
+        if place != path.parent:
+            entry.unread.append((file, f"lies in a folder inside {place.name}/; move it up"))
+        elif not is_png:
+            entry.unread.append((file, "not a PNG file; convert it to PNG"))
+        else:
+            getattr(entry, place.name).append(file)
+        return True
 
     @property
     def names(self) -> list[str]:
@@ -119,9 +147,10 @@ class Dsb2018Reader:
     ) -> Iterator[Sample]:
         """Yield the samples of ``names`` (default: all) in sorted order, without the bad ones.
 
-        A folder without exactly one image, without masks, or with an image or mask that cannot be
-        decoded or a mask of another size is left out whole, since its truth would not be
-        complete; an empty mask is left out alone. Each adds a problem to the log.
+        A folder without exactly one image or without masks is left out whole, and so is one with
+        an image or mask that cannot be decoded, is no PNG file, lies too deep, or has another size
+        than the image, since its truth would not be complete; an empty mask is left out alone.
+        Each adds a problem to the log.
 
         Args:
             names: ids to read, each one of :attr:`names`.
@@ -140,6 +169,15 @@ class Dsb2018Reader:
             self._problems.add(*problems)
             if sample is not None:
                 yield sample
+
+
+def _kind_folder(path: PurePosixPath) -> PurePosixPath | None:
+    """The ``<id>/images`` or ``<id>/masks`` that a file lies in or below, if any."""
+    for depth in (2, 3):
+        place = PurePosixPath(*path.parts[:depth])
+        if depth < len(path.parts) and place.name in _KINDS:
+            return place
+    return None
 
 
 _Result = tuple[Sample | None, list[Problem]]
@@ -196,10 +234,10 @@ def _decode_entry(files: FileSource, entry: _Entry) -> _Result:
             )
         pixels = np.asarray(image)
     except DataError as error:
-        return None, [Problem("image", file, str(error))]
+        return None, [Problem("image", entry.name, file, str(error))]
 
     height, width = pixels.shape[:2]
-    masks, problems = _decode_masks(files, entry.masks, height, width)
+    masks, problems = _decode_masks(files, entry, height, width)
     if any(problem.scope == "image" for problem in problems):
         return None, problems
     sample = Sample(
@@ -216,10 +254,10 @@ def _decode_entry(files: FileSource, entry: _Entry) -> _Result:
 
 
 def _decode_masks(
-    files: FileSource, names: list[str], height: int, width: int
+    files: FileSource, entry: _Entry, height: int, width: int
 ) -> tuple[list[Rle], list[Problem]]:
     masks, problems = [], []
-    for name in names:
+    for name in entry.masks:
         try:
             mask = _open_png(files.read(name), verify=not files.checks_sums)
             if mask.size != (width, height):
@@ -227,7 +265,7 @@ def _decode_masks(
                     f"mask of {mask.width}x{mask.height} pixels for an image of {width}x{height}"
                 )
         except DataError as error:
-            problems.append(Problem("image", name, str(error)))
+            problems.append(Problem("image", entry.name, name, str(error)))
             continue
         if mask.mode in ("P", "PA"):
             mask = mask.convert("RGB")  # the colour counts, not its number in the palette
@@ -235,7 +273,7 @@ def _decode_masks(
             mask = mask.convert("L" if mask.mode == "LA" else "RGB")  # opaque is not object
         box = mask.getbbox()
         if box is None:
-            problems.append(Problem("object", name, "the mask is empty"))
+            problems.append(Problem("object", entry.name, name, "the mask is empty"))
             continue
         crop = np.asarray(mask.crop(box))
         if crop.ndim == 3:
@@ -253,8 +291,12 @@ def _open_png(data: bytes, *, verify: bool) -> Image.Image:
             # an image cannot be decoded after that
             image = Image.open(io.BytesIO(data), formats=("PNG",))
         image.load()
+    # its message holds a memory address
+    except UnidentifiedImageError as error:
+        damaged = data.startswith(_PNG_START)
+        raise DataError("damaged PNG file" if damaged else "not a PNG file") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"damaged or not a PNG file ({error})") from error
+        raise DataError(f"damaged PNG file ({error})") from error
     # Pillow is content with all pixels, which a file may hold that lost its last bytes
     if _PNG_END not in data:
         raise DataError("damaged: cut short")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from maskrcnnpp.errors import DataError
@@ -38,14 +39,17 @@ class FileSource:
             ) from error
 
     def files(self) -> list[str]:
-        """Names of all files, relative, with "/" between the parts; as stored, unchecked."""
+        """Names of all files, relative, with "/" between the parts; as stored, unchecked.
+
+        Links to folders are followed. Hidden files of a folder are left out, those of an archive
+        not.
+
+        Raises:
+            DataError: a folder cannot be listed, or a link leads nowhere.
+        """
         if self._zip is not None:
             return [info.filename for info in self._zip.infolist() if not info.is_dir()]
-        found = []
-        for folder, _, names in os.walk(self.path):
-            relative = Path(folder).relative_to(self.path)
-            found.extend((relative / name).as_posix() for name in names)
-        return found
+        return list(_walk(os.fspath(self.path), "", frozenset()))
 
     def read(self, name: str) -> bytes:
         """The whole file ``name``.
@@ -72,6 +76,33 @@ class FileSource:
     def close(self) -> None:
         if self._zip is not None:
             self._zip.close()
+
+
+def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
+    """Names of the files below ``folder``, each after ``prefix``.
+
+    ``above`` holds the folders on the way here, without links: a link to one of them would lead
+    round in circles, and what it leads to is listed already.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as scan:
+            names = [entry.name for entry in scan if not is_hidden(entry.name)]
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the folder cannot be listed ({error.strerror}); make it readable, or move "
+            "it out of the source"
+        ) from error
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            yield from _walk(path, f"{prefix}{name}/", above | {real})
+        elif os.path.exists(path) or os.path.splitext(name)[1]:
+            yield prefix + name
+        else:  # no file, so that nobody would miss it: perhaps the folder of an image
+            raise DataError(f"{path}: the link leads nowhere; mend or remove it")
 
 
 def is_hidden(name: str) -> bool:
