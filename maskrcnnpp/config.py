@@ -17,7 +17,7 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Channels of the nodes in row 0, 1, ... (stride 4, 8, ...); one entry for each of
     # MODEL.FPN.IN_FEATURES. The outputs p2..p6 have MODEL.FPN.OUT_CHANNELS.
     nested.ROW_CHANNELS = [64, 64, 128, 256]
-    # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node.
+    # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1
     # Up-sampling between rows: "nearest" or "bilinear".
     nested.UPSAMPLE = "nearest"
@@ -31,6 +31,12 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Part of an image's foreground RoIs from which the shallower depths learn, above 0 and up to 1.
     # Each of them costs the time that it costs the full depth.
     deep.ROI_FRACTION = 0.5
+    # With one pyramid (a stock FPN, or depth 1) there is nothing shallower: WEIGHTS, ROI_FRACTION
+    # and MODE then have no effect.
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
+
+    # "SGD" (stock) or "AdamW", which gets further in short trainings from scratch. Read by this
+    # project's trainer (tools/train_net.py), not by Detectron2's DefaultTrainer.
+    cfg.SOLVER.OPTIMIZER = "SGD"

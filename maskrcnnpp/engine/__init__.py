@@ -1,7 +1,7 @@
 """How it trains."""
 
-from maskrcnnpp.engine.main import evaluate, train
+from maskrcnnpp.engine.main import run
 from maskrcnnpp.engine.setup import build_config, setup
 from maskrcnnpp.engine.trainer import Trainer
 
-__all__ = ["Trainer", "build_config", "evaluate", "setup", "train"]
+__all__ = ["Trainer", "build_config", "run", "setup"]

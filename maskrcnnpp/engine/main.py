@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from maskrcnnpp.engine.setup import setup
+from maskrcnnpp.engine.setup import checked_config, load_weights, setup
 from maskrcnnpp.engine.trainer import Trainer
 
 EPILOG = """
@@ -21,38 +21,36 @@ evaluate:  python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHT
 """
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False) -> dict:
-    """Evaluate ``MODEL.WEIGHTS`` (or the last checkpoint) on ``DATASETS.TEST``.
+def run(args: argparse.Namespace) -> dict | None:
+    """Train and evaluate, or evaluate only, in this process.
+
+    Args:
+        args: of ``detectron2.engine.default_argument_parser``.
 
     Returns:
-        ``{"bbox": {...}, "segm": {...}}``, by data set where there are several.
+        On the main process ``{"bbox": {"AP": ...}, "segm": {...}}``, by the name of the data set
+        where ``DATASETS.TEST`` has several.
     """
+    cfg = setup(args)
+    if not args.eval_only:
+        trainer = Trainer(cfg)
+        load_weights(trainer.resume_or_load, cfg, resume=args.resume)
+        trainer.train()
+        return trainer.results if comm.is_main_process() else None
     model = Trainer.build_model(cfg)
     checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
 
 
-def train(cfg: CfgNode, *, resume: bool = False) -> dict | None:
-    """Train, and evaluate at the end. Returns what :func:`evaluate` does, on the main process."""
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=resume)
-    return trainer.train()
-
-
-def run(args: argparse.Namespace) -> dict | None:
-    """What one process does for the arguments of the command."""
-    cfg = setup(args)
-    return (evaluate if args.eval_only else train)(cfg, resume=args.resume)
-
-
-def main(argv: Sequence[str] | None = None) -> dict | None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
     args = default_argument_parser(epilog=EPILOG).parse_args(argv)
-    return launch(
+    checked_config(args)  # here, where an error is still one message and not one a process
+    launch(
         run,
         args.num_gpus,
         num_machines=args.num_machines,

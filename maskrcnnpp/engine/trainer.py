@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+import torch
 from detectron2.config import CfgNode
+from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.utils import comm
 
+from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 
 
 class Trainer(DefaultTrainer):
-    """``DefaultTrainer`` that evaluates COCO AP at ``TEST.DETECTIONS_PER_IMAGE`` detections."""
+    """``DefaultTrainer`` with COCO AP at ``TEST.DETECTIONS_PER_IMAGE`` detections an image."""
+
+    @property
+    def results(self) -> dict:
+        """Of the last evaluation while training; empty before one."""
+        # DefaultTrainer returns them from train() only where TEST.EXPECTED_RESULTS is set
+        return getattr(self, "_last_eval_results", {})
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
+        """Detectron2's loader; with a ``SEED``, worker processes augment alike in every run.
+
+        Without one of its own the loader draws the workers' seeds from PyTorch's global
+        generator, whose state depends on how many weights the model has drawn before.
+        """
+        seed = None if cfg.SEED < 0 else cfg.SEED + comm.get_rank()
+        return build_detection_train_loader(cfg, seed=seed)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -21,3 +44,26 @@ class Trainer(DefaultTrainer):
             output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
             max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
         )
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Detectron2's SGD, or AdamW with the same parameter groups and gradient clipping.
+
+        Raises:
+            ConfigError: ``SOLVER.OPTIMIZER`` is neither.
+        """
+        if cfg.SOLVER.OPTIMIZER == "SGD":
+            return super().build_optimizer(cfg, model)
+        if cfg.SOLVER.OPTIMIZER != "AdamW":
+            raise ConfigError(
+                f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER!r}; it can be 'SGD' or 'AdamW'"
+            )
+        params = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+        return optimizer(params, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)

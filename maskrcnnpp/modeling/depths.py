@@ -6,13 +6,22 @@ level p2 of depth 1 travels beside it as ``p2_d1``. Heads that do not know them 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 
 from detectron2.config import CfgNode
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads.mask_head import ROI_MASK_HEAD_REGISTRY
+from detectron2.utils.registry import Registry
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.losses import MASK_LOSSES
+
+#: What the mask head gives at inference: the full depth's masks, or the mean over depths.
+MODES = ("pruned", "ensemble")
+
+_SHALLOW = re.compile(r"p\d+_d(\d+)")
 
 
 def feature_name(level: str, depth: int | None) -> str:
@@ -22,7 +31,31 @@ def feature_name(level: str, depth: int | None) -> str:
 
 def shallower_depths(features: Iterable[str]) -> list[int]:
     """Depths, beside the full one, whose pyramids are among the names ``features``, ascending."""
-    return sorted({int(name.rpartition("_d")[2]) for name in features if "_d" in name})
+    return sorted({int(found[1]) for name in features if (found := _SHALLOW.fullmatch(name))})
+
+
+def deep_supervision_config(cfg: CfgNode) -> CfgNode:
+    """``MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION``, checked.
+
+    Raises:
+        ConfigError: a value is unknown or impossible; the message names the key.
+    """
+    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+    rules = {
+        "LOSS": (deep.LOSS in MASK_LOSSES, f"it can be one of {sorted(MASK_LOSSES)}"),
+        "MODE": (deep.MODE in MODES, f"it can be one of {list(MODES)}"),
+        "WEIGHTS": (
+            all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in deep.WEIGHTS),
+            "weights are numbers of 0 or more",
+        ),
+        "ROI_FRACTION": (0 < deep.ROI_FRACTION <= 1, "it must be above 0 and at most 1"),
+    }
+    for key, (is_possible, rule) in rules.items():
+        if not is_possible:
+            raise ConfigError(
+                f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.{key} is {deep[key]!r}; {rule}"
+            )
+    return deep
 
 
 def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
@@ -37,18 +70,18 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
     """
     if not cfg.MODEL.MASK_ON or depth == 1:
         return [], []
-    mask_head = ROI_MASK_HEAD_REGISTRY.get(cfg.MODEL.ROI_MASK_HEAD.NAME)
+    mask_head = _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY)
     if not getattr(mask_head, "learns_from_every_depth", False):
         return [], []
 
-    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+    deep = deep_supervision_config(cfg)
     if len(deep.WEIGHTS) < depth - 1:
         raise ConfigError(
             f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is {list(deep.WEIGHTS)}; a pyramid of "
             f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
         )
     supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
-    roi_heads = ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)
+    roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
     if supervised and not getattr(roi_heads, "pools_every_depth", False):
         raise ConfigError(
             f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
@@ -56,3 +89,10 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
             "(or set MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros)"
         )
     return supervised, supervised if deep.MODE == "ensemble" else []
+
+
+def _registered(cfg: CfgNode, part: str, registry: Registry) -> type:
+    name = cfg.MODEL[part].NAME
+    if name not in registry:
+        raise ConfigError(f"MODEL.{part}.NAME is {name!r}; nothing is registered by that name")
+    return registry.get(name)

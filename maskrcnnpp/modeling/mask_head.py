@@ -22,10 +22,14 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import feature_name, shallower_depths
+from maskrcnnpp.modeling.depths import (
+    deep_supervision_config,
+    feature_name,
+    shallower_depths,
+)
 from maskrcnnpp.modeling.losses import MASK_LOSSES
 
-MODES = ("pruned", "ensemble")
+VIS_MASKS = 8
 
 #: RoI features by depth; None is the full depth.
 DepthFeatures = dict[int | None, torch.Tensor]
@@ -58,14 +62,20 @@ def select_class(logits: torch.Tensor, instances: list[Instances]) -> torch.Tens
 
 
 def _log_accuracy(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Put the scalars that the stock mask loss logs."""
-    wrong = (logits > 0) != (targets > 0.5)
+    """Put the scalars that the stock mask loss puts."""
     foreground = targets > 0.5
+    wrong = (logits > 0) != foreground
     storage = get_event_storage()
     storage.put_scalar("mask_rcnn/accuracy", 1 - wrong.float().mean().item())
     for name, where in (("false_positive", ~foreground), ("false_negative", foreground)):
         rate = (wrong & where).sum().item() / max(where.sum().item(), 1)
         storage.put_scalar(f"mask_rcnn/{name}", rate)
+
+
+def _log_masks(name: str, logits: torch.Tensor, targets: torch.Tensor) -> None:
+    """Put one image: predicted masks in the upper row, the truth below them."""
+    rows = [torch.cat(list(x[:VIS_MASKS]), dim=1) for x in (logits.sigmoid(), targets)]
+    get_event_storage().put_image(f"{name}: prediction, truth", torch.cat(rows)[None])
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -104,16 +114,12 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        key = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION"
-        deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
-        if deep.LOSS not in MASK_LOSSES:
+        deep = deep_supervision_config(cfg)
+        if not isinstance(input_shape, ShapeSpec):
             raise ConfigError(
-                f"{key}.LOSS is {deep.LOSS!r}; it can be one of {sorted(MASK_LOSSES)}"
+                "MODEL.ROI_MASK_HEAD.POOLER_TYPE is empty; DeepSupervisionMaskHead reads pooled "
+                "RoI features: set it to ROIAlignV2"
             )
-        if deep.MODE not in MODES:
-            raise ConfigError(f"{key}.MODE is {deep.MODE!r}; it can be one of {list(MODES)}")
-        if any(weight < 0 for weight in deep.WEIGHTS):
-            raise ConfigError(f"{key}.WEIGHTS is {list(deep.WEIGHTS)}; no weight can be negative")
         ret = super().from_config(cfg, input_shape)
         ret.update(loss=deep.LOSS, shallow_weights=deep.WEIGHTS)
         return ret
@@ -145,20 +151,23 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         for depth, depth_logits in logits_by_depth.items():
             depth_instances = instances[depth] if isinstance(instances, dict) else instances
             name = "loss_mask" if depth is None else f"loss_mask_d{depth}"
-            losses[name] = self.loss(depth_logits, depth_instances, depth)
+            losses[name] = self.loss(depth_logits, depth_instances, depth, name)
         return losses
 
     def loss(
-        self, logits: torch.Tensor, instances: list[Instances], depth: int | None
+        self, logits: torch.Tensor, instances: list[Instances], depth: int | None, name: str
     ) -> torch.Tensor:
         """Weighted loss of one depth; zero, but with a gradient, where there is no foreground."""
         instances = [x for x in instances if len(x) > 0]
         if not instances:
             return logits.sum() * 0
         targets = mask_targets(instances, logits.shape[-1])
-        logits = select_class(logits, instances)
-        if depth is None:
-            _log_accuracy(logits.detach(), targets)
+        logits = select_class(logits, instances).float()
+        with torch.no_grad():
+            if depth is None:
+                _log_accuracy(logits, targets)
+            if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+                _log_masks(name, logits, targets)
         weight = 1.0 if depth is None else self._shallow_weights[depth - 1]
         return self._mask_loss(logits, targets) * (weight * self.loss_weight)
 
@@ -195,13 +204,7 @@ class NestedROIHeads(StandardROIHeads):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         ret = super().from_config(cfg, input_shape)
-        fraction = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.ROI_FRACTION
-        if not 0 < fraction <= 1:
-            raise ConfigError(
-                f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.ROI_FRACTION is {fraction}; "
-                "it must be above 0 and at most 1"
-            )
-        ret["shallow_roi_fraction"] = fraction
+        ret["shallow_roi_fraction"] = deep_supervision_config(cfg).ROI_FRACTION
         return ret
 
     def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):

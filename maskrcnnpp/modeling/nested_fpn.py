@@ -223,10 +223,11 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             f"MODEL.NESTED_FPN.DEPTH is {nested.DEPTH}; MODEL.FPN.IN_FEATURES {in_features} "
             f"allows 1..{deepest} (0: {deepest})"
         )
-    if len(nested.ROW_CHANNELS) != len(in_features) or min(nested.ROW_CHANNELS) < 1:
+    widths = list(nested.ROW_CHANNELS)
+    if len(widths) != len(in_features) or not all(type(w) is int and w > 0 for w in widths):
         raise ConfigError(
-            f"MODEL.NESTED_FPN.ROW_CHANNELS is {list(nested.ROW_CHANNELS)}; it needs a positive "
-            f"number for each of MODEL.FPN.IN_FEATURES {in_features}"
+            f"MODEL.NESTED_FPN.ROW_CHANNELS is {widths}; it needs a positive "
+            f"integer for each of MODEL.FPN.IN_FEATURES {in_features}"
         )
     if nested.CONNECTIONS not in CONNECTIONS:
         raise ConfigError(
@@ -249,11 +250,19 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             f"MODEL.FPN.FUSE_TYPE is {cfg.MODEL.FPN.FUSE_TYPE!r}; a nested pyramid concatenates "
             'and has no such choice: leave it at its default, "sum"'
         )
-    if cfg.MODEL.FPN.NORM == "GN":
-        widths = {*nested.ROW_CHANNELS, cfg.MODEL.FPN.OUT_CHANNELS}
-        if any(width % 32 for width in widths):
-            raise ConfigError(
-                "MODEL.FPN.NORM is GN, which normalizes 32 groups of channels: "
-                f"MODEL.NESTED_FPN.ROW_CHANNELS {list(nested.ROW_CHANNELS)} and "
-                f"MODEL.FPN.OUT_CHANNELS {cfg.MODEL.FPN.OUT_CHANNELS} must be multiples of 32"
-            )
+    _check_norm(cfg.MODEL.FPN.NORM, [*widths, cfg.MODEL.FPN.OUT_CHANNELS])
+
+
+def _check_norm(norm: str, widths: list[int]) -> None:
+    try:
+        for width in widths:
+            get_norm(norm, width)
+    except KeyError as error:
+        raise ConfigError(
+            f"MODEL.FPN.NORM is {norm!r}; Detectron2 knows no such normalization"
+        ) from error
+    except ValueError as error:  # GN has 32 groups
+        raise ConfigError(
+            f"MODEL.FPN.NORM is {norm}, which does not fit the widths of "
+            f"MODEL.NESTED_FPN.ROW_CHANNELS and MODEL.FPN.OUT_CHANNELS, {widths}: {error}"
+        ) from error

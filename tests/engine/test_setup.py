@@ -4,9 +4,11 @@ import os
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
 
 from maskrcnnpp import add_maskrcnnpp_config
-from maskrcnnpp.engine import build_config, setup
+from maskrcnnpp.engine import build_config, run, setup
+from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError, DataError
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
@@ -17,8 +19,10 @@ def arguments(**kwargs):
     return argparse.Namespace(**{**values, **kwargs})
 
 
-def test_the_device_is_what_is_there_and_the_config_wins():
-    assert build_config(QUICK).MODEL.DEVICE == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_the_device_is_what_is_there_and_the_config_wins(monkeypatch, there, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert build_config(QUICK).MODEL.DEVICE == device
     assert build_config(QUICK, ["MODEL.DEVICE", "meta"]).MODEL.DEVICE == "meta"
 
 
@@ -64,14 +68,54 @@ def test_bad_overrides(opts, word):
 def test_bad_config_files(tmp_path):
     with pytest.raises(ConfigError, match="missing.yaml"):
         build_config(str(tmp_path / "missing.yaml"))
-    broken = tmp_path / "broken.yaml"
-    broken.write_text("MODEL: [unclosed")
-    with pytest.raises(ConfigError, match="broken.yaml"):
-        build_config(str(broken))
-    unknown = tmp_path / "unknown.yaml"
-    unknown.write_text("MODEL:\n  NESTED_FPM:\n    DEPTH: 1\n")
-    with pytest.raises(ConfigError, match="NESTED_FPM"):
-        build_config(str(unknown))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("MODEL:\n  NESTED_FPM:\n    DEPTH: 1\n", "NESTED_FPM"),
+        ("MODEL: [unclosed", "bad.yaml"),
+        ("", "bad.yaml"),
+        ("- a\n- list\n", "bad.yaml"),
+        ("_BASE_: bad.yaml\n", "_BASE_"),
+    ],
+)
+def test_bad_contents_of_a_config_file(tmp_path, text, word):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=word):
+        build_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("opts", "word"),
+    [
+        (["MODEL.DEVICE", "cuda"], "MODEL.DEVICE"),
+        (["MODEL.DEVICE", "abacus"], "MODEL.DEVICE"),
+        (["DATASETS.TRAIN", "('nobodys_data',)"], "DATASETS.TRAIN"),
+        (["DATASETS.TEST", "('nobodys_data',)"], "DATASETS.TEST"),
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN"),
+        (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth"),
+        (["OUTPUT_DIR", "setup.py"], "OUTPUT_DIR"),
+        (["INPUT.MASK_FORMAT", "polygon"], "INPUT.MASK_FORMAT"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei, opts, word):
+    MetadataCatalog.get(tiny_nuclei).set(mask_format="bitmask")
+    with pytest.raises(ConfigError, match=word):
+        checked_config(arguments(opts=[*tiny_opts, *opts]))
+
+
+def test_evaluation_needs_weights(tiny_opts):
+    with pytest.raises(ConfigError, match="MODEL.WEIGHTS"):
+        checked_config(arguments(eval_only=True, opts=tiny_opts))
+
+
+def test_weights_that_are_no_checkpoint(tiny_opts, tmp_path):
+    path = tmp_path / "holiday.pth"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match="holiday.pth"):
+        run(arguments(eval_only=True, opts=[*tiny_opts, "MODEL.WEIGHTS", str(path)]))
 
 
 def test_an_unprepared_data_set_says_what_to_run(tmp_path, monkeypatch):
@@ -79,11 +123,3 @@ def test_an_unprepared_data_set_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where there is no datasets/
     with pytest.raises(DataError, match="python datasets/prepare_dsb2018.py"):
         setup(arguments(config_file=config_file))
-
-
-def test_weights_are_looked_for_before_anything_is_built(tmp_path):
-    opts = ["OUTPUT_DIR", str(tmp_path), "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
-    with pytest.raises(ConfigError, match="MODEL.WEIGHTS"):
-        setup(arguments(eval_only=True, opts=opts))
-    with pytest.raises(ConfigError, match="nowhere.pth"):
-        setup(arguments(opts=[*opts, "MODEL.WEIGHTS", "nowhere.pth"]))

@@ -8,6 +8,7 @@ from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import shallower_depths
 from maskrcnnpp.modeling.losses import (
     cross_entropy_dice_loss,
     cross_entropy_loss,
@@ -144,6 +145,9 @@ def test_boxes_only(tiny_cfg, make_input):
         ("LOSS", "focal"),
         ("MODE", "average"),
         ("WEIGHTS", [1.0, -1.0]),
+        ("WEIGHTS", [float("nan"), 1.0]),
+        ("WEIGHTS", ["one", 1.0]),
+        ("ROI_FRACTION", 0.0),
     ],
 )
 def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
@@ -151,6 +155,34 @@ def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
     tiny_cfg.merge_from_list([key, value])
     with pytest.raises(ConfigError, match=key):
         build_model(tiny_cfg)
+
+
+def test_a_mask_head_without_pooling_is_refused(tiny_cfg):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE = ""
+    with pytest.raises(ConfigError, match="POOLER_TYPE"):
+        build_model(tiny_cfg)
+
+
+def test_features_of_other_backbones_are_not_taken_for_depths():
+    assert shallower_depths(["p2", "p2_down", "p2_d1", "res_d2", "p6_d12"]) == [1, 12]
+
+
+def test_masks_are_shown_when_asked_for(tiny_cfg, make_input):
+    tiny_cfg.VIS_PERIOD = 1
+    model = build_model(tiny_cfg)
+    model.vis_period = 0  # the proposals', which need a whole image in the storage
+    with EventStorage() as storage:
+        model.train()([make_input(5)])
+    assert len([name for name, *_ in storage._vis_data if "loss_mask" in name]) == 3
+
+
+def test_no_detections_at_all(tiny_cfg, make_input):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 1.0
+    for mode in ("pruned", "ensemble"):
+        tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE = mode
+        with torch.no_grad():
+            (output,) = build_model(tiny_cfg).eval()([make_input(1)])
+        assert len(output["instances"]) == 0
 
 
 def test_dice_against_its_definition():

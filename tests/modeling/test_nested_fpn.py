@@ -97,6 +97,13 @@ def test_gradients_reach_every_parameter(tiny_cfg):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("size", [(33, 65), (97, 129)])
+def test_odd_sizes_that_nobody_padded(tiny_cfg, size):
+    features = build(tiny_cfg).eval()(torch.randn(1, 3, *size))
+    sizes = [features[f"p{k}"].shape[-2:] for k in (2, 3, 4, 5)]
+    assert [tuple(-(-n // 2**k) for n in size) for k in (2, 3, 4, 5)] == [tuple(s) for s in sizes]
+
+
 def test_fewer_stages(tiny_cfg):
     tiny_cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4"]
     tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32]
@@ -124,6 +131,9 @@ def test_the_config_of_the_caller_is_left_alone(tiny_cfg):
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [40, 32, 32, 32]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [32.5, 32, 32, 32]),
+        ("MODEL.FPN.NORM", "Nope"),
+        ("MODEL.ROI_MASK_HEAD.NAME", "Nope"),
         ("MODEL.FPN.IN_FEATURES", ["res2", "res4", "res5"]),
         ("MODEL.FPN.IN_FEATURES", ["res5", "res4", "res3", "res2"]),
         ("MODEL.FPN.IN_FEATURES", ["res5"]),
