@@ -34,10 +34,11 @@ setup(
         "faster-coco-eval>=1.6",
         "matplotlib>=3.6",
         "numpy>=1.23",
-        "opencv-python>=4.6",
+        # headless: nothing here opens a window, and servers lack the libraries for one
+        "opencv-python-headless>=4.6",
         "pillow>=9.2",
         "pycocotools>=2.0.6",
-        "scipy>=1.9",
+        "pyyaml>=5.4",
         "tabulate>=0.9",
         "tqdm>=4.64",
     ],

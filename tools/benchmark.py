@@ -45,8 +45,16 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def read_page(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--quote: {path} cannot be read: {error.strerror}") from error
+
+
 def main(args: argparse.Namespace) -> int:
     failed: list[str] = []
+    page = read_page(args.quote[0]) if args.quote else ""  # before hours of training
     if args.report_only:
         results = report.load(args.output_dir / report.RESULTS_FILE)
     else:
@@ -59,12 +67,10 @@ def main(args: argparse.Namespace) -> int:
         results = report.collect(finished, command)
     report.write_reports(args.output_dir, results)
     if args.quote:
-        page, name = args.quote
+        path, name = args.quote
         dataset = next(iter(results["trials"][0]["metrics"]))
-        text = report.quote(
-            Path(page).read_text(encoding="utf-8"), name, report.ap_table(results, dataset)
-        )
-        write_text(page, text)
+        table = report.ap_table(results, dataset, Path(path).parent)
+        write_text(path, report.quote(page, name, table))
     print(f"report: {args.output_dir / report.REPORT_FILE}")
     return 1 if failed else 0
 

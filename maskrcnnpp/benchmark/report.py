@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from maskrcnnpp.errors import DataError
@@ -43,8 +43,8 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as handle:
             results = json.load(handle)
-        results["trials"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        results["trials"][0]["metrics"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: not a results.json of tools/benchmark.py: {error}") from error
     return results
 
@@ -57,12 +57,16 @@ def by_arm(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {arm: sorted(trials, key=lambda trial: trial["seed"]) for arm, trials in arms.items()}
 
 
-def ap_table(results: Mapping[str, Any], dataset: str, metric: str = "AP") -> str:
-    """Markdown table of one mask metric: a row an arm, a column a seed, mean, sd, difference."""
+def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = ".") -> str:
+    """Markdown table of mask AP: a row an arm, a column a seed, mean, sd, difference.
+
+    Args:
+        page_dir: folder of the page that will hold the table, for the links to the configs.
+    """
     arms = by_arm(results)
     seeds = sorted({trial["seed"] for trial in results["trials"]})
     values = {
-        arm: {trial["seed"]: trial["metrics"][dataset]["segm"][metric] for trial in trials}
+        arm: {trial["seed"]: _number(trial["metrics"][dataset]["segm"]["AP"]) for trial in trials}
         for arm, trials in arms.items()
     }
     first = next(iter(values.values()))
@@ -72,7 +76,7 @@ def ap_table(results: Mapping[str, Any], dataset: str, metric: str = "AP") -> st
         shared = [of_seed[seed] - first[seed] for seed in of_seed if seed in first]
         rows.append(
             [
-                f"[{arm}]({_link(trials[0]['config_file'])})",
+                f"[{arm}]({_link(trials[0]['config_file'], page_dir)})",
                 *(f"{of_seed[seed]:.1f}" if seed in of_seed else "" for seed in seeds),
                 *_mean_and_sd(list(of_seed.values())),
                 " ± ".join(_mean_and_sd(shared, sign=True)) if of_seed is not first else "",
@@ -89,20 +93,22 @@ def overview_table(results: Mapping[str, Any], dataset: str) -> str:
         segm = [trial["metrics"][dataset]["segm"] for trial in trials]
         bbox = [trial["metrics"][dataset]["bbox"] for trial in trials]
         row = [arm]
-        row += [f"{statistics.mean(m[name] for m in segm):.1f}" for name in ("AP", "AP50", "AP75")]
-        row.append(f"{statistics.mean(m['AP'] for m in bbox):.1f}")
+        row += [
+            f"{np.mean([_number(m[name]) for m in segm]):.1f}" for name in ("AP", "AP50", "AP75")
+        ]
+        row.append(f"{np.mean([_number(m['AP']) for m in bbox]):.1f}")
         times = [t["seconds_per_iteration"] for t in trials if t["seconds_per_iteration"]]
-        row.append(f"{statistics.median(times):.2f}" if times else "")
+        row.append(f"{np.median(times):.2f}" if times else "")
         rows.append(row)
     headers = ["arm", "mask AP", "mask AP50", "mask AP75", "box AP", "training s/iteration"]
     return _table(headers, rows)
 
 
-def report_lines(results: Mapping[str, Any]) -> list[str]:
-    """The report as Markdown lines."""
+def report_lines(results: Mapping[str, Any], page_dir: str | os.PathLike = ".") -> list[str]:
+    """The report as Markdown lines, for a page in the folder ``page_dir``."""
     lines = ["# Benchmark", "", "## How to read the tables", "", HOW_TO_READ]
     for dataset in results["trials"][0]["metrics"]:
-        lines += [f"## {dataset}", "", ap_table(results, dataset), ""]
+        lines += [f"## {dataset}", "", ap_table(results, dataset, page_dir), ""]
         lines += ["Means over seeds:", "", overview_table(results, dataset), ""]
     lines += ["## How it was run", "", provenance(results), ""]
     return lines
@@ -129,7 +135,7 @@ def provenance(results: Mapping[str, Any]) -> str:
 def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
     """Write results.json and report.md."""
     write_json(output_dir / RESULTS_FILE, results, indent=1)
-    write_text(output_dir / REPORT_FILE, "\n".join(report_lines(results)))
+    write_text(output_dir / REPORT_FILE, "\n".join(report_lines(results, output_dir)))
 
 
 def quote(page: str, name: str, text: str) -> str:
@@ -145,14 +151,19 @@ def quote(page: str, name: str, text: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page)
 
 
-def _link(config_file: str) -> str:
-    # config files are given relative to the checkout, where README.md lies
-    return Path(config_file).as_posix()
+def _link(config_file: str, page_dir: str | os.PathLike) -> str:
+    # config files are named from the checkout's folder, where the tools are run
+    return Path(os.path.relpath(config_file, page_dir)).as_posix()
+
+
+def _number(value: float | None) -> float:
+    # results.json has null where a metric could not be computed
+    return float("nan") if value is None else value
 
 
 def _mean_and_sd(values: Sequence[float], sign: bool = False) -> tuple[str, str]:
-    mean = statistics.mean(values) if values else float("nan")
-    sd = f"{statistics.stdev(values):.1f}" if len(values) > 1 else "n/a"
+    mean = np.mean(values) if values else float("nan")
+    sd = f"{np.std(values, ddof=1):.1f}" if len(values) > 1 else "n/a"
     return (f"{mean:+.1f}" if sign else f"{mean:.1f}"), sd
 
 

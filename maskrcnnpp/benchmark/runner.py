@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,17 @@ from maskrcnnpp.benchmark.fingerprint import (
     machine,
     versions,
 )
-from maskrcnnpp.data.catalog import check_dataset_is_prepared
-from maskrcnnpp.engine import build_config
+from maskrcnnpp.engine.setup import build_config, check_datasets
+from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
-from maskrcnnpp.files import write_json
+from maskrcnnpp.files import write_json, write_text
 
+STARTED_FILE = "started.json"
 TRIAL_FILE = "trial.json"
 LOG_FILE = "output.log"
 _POLL_SECONDS = 2.0
+_REPORT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +62,23 @@ class Trial:
         """What :func:`run_trials` kept of it, or None where it has not finished.
 
         Raises:
-            DataError: the result there is of other code, config or data.
+            DataError: what lies in its folder is of other code, config or data.
         """
-        path = self.output_dir / TRIAL_FILE
-        if not path.is_file():
-            return None
-        result = json.loads(path.read_text(encoding="utf-8"))
-        differs = [k for k, v in self.fingerprint().items() if result["fingerprint"][k] != v]
+        kept = {}
+        for name in (STARTED_FILE, TRIAL_FILE):
+            path = self.output_dir / name
+            if path.is_file():
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                self.check_fingerprint(kept["fingerprint"])
+        return kept if "metrics" in kept else None
+
+    def check_fingerprint(self, found: Mapping[str, str]) -> None:
+        differs = [k for k, v in self.fingerprint().items() if found.get(k) != v]
         if differs:
             raise DataError(
-                f"{path} is a result of other {' and '.join(differs)} and is not mixed in: "
-                "choose another --output-dir, or remove that folder to run it again"
+                f"{self.output_dir} holds a training of other {' and '.join(differs)}, which is "
+                "not mixed in: choose another --output-dir, or remove that folder to run it again"
             )
-        return result
 
 
 def plan_trials(
@@ -88,6 +93,10 @@ def plan_trials(
     names = [Path(config_file).stem for config_file in config_files]
     if len(set(names)) < len(names):
         raise ConfigError(f"an arm is named after its config file; two are the same: {names}")
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"seeds are {list(seeds)}; each must be 0 or more, and given once")
+    if {"SEED", "OUTPUT_DIR"} & set(opts[::2]):
+        raise ConfigError("SEED and OUTPUT_DIR differ by trial: use --seeds and --output-dir")
     trials = []
     for seed in seeds:
         for config_file, name in zip(config_files, names):
@@ -95,8 +104,12 @@ def plan_trials(
             # results are for the report to judge; a miss must not end the benchmark
             words = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
             cfg = build_config(config_file, [*words, "TEST.EXPECTED_RESULTS", "[]"])
-            for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-                check_dataset_is_prepared(dataset)
+            check_datasets(cfg)
+            if not cfg.DATASETS.TEST or not cfg.MODEL.MASK_ON:
+                raise ConfigError(
+                    f"{config_file}: mask AP is compared; DATASETS.TEST must name a data set and "
+                    "MODEL.MASK_ON be True"
+                )
             trials.append(Trial(config_file, seed, folder, cfg))
     return trials
 
@@ -114,88 +127,82 @@ def run_trials(
         Names of trials that failed; their output is in output.log of their folders.
     """
     waiting = [trial for trial in trials if trial.result() is None]
-    running: dict[Trial, tuple[subprocess.Popen, float]] = {}
+    running: dict[Trial, subprocess.Popen] = {}
     failed = []
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    reported = 0.0
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 trial = waiting.pop(0)
-                running[trial] = (_start(trial, threads), time.time())
+                running[trial] = _start(trial, threads, jobs)
             time.sleep(_POLL_SECONDS)
-            for trial, (process, started) in list(running.items()):
-                if process.poll() is None:
-                    continue
-                del running[trial]
-                if process.returncode == 0:
-                    _keep(trial, threads, jobs, time.time() - started)
-                    report(f"{trial.name}: finished")
-                else:
+            for trial in [t for t, process in running.items() if process.poll() is not None]:
+                problem = _finish(trial, running.pop(trial).returncode)
+                report(f"{trial.name}: {problem or 'finished'}")
+                if problem:
                     failed.append(trial.name)
-                    report(f"{trial.name}: failed, see {trial.output_dir / LOG_FILE}")
-            report(_progress(running, waiting))
+            if running and time.monotonic() - reported > _REPORT_SECONDS:
+                report(_progress(running, waiting))
+                reported = time.monotonic()
     finally:
-        for process, _ in running.values():
+        for process in running.values():
             process.terminate()
+            process.wait()
     return failed
 
 
-def _start(trial: Trial, threads: int) -> subprocess.Popen:
+def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
     trial.output_dir.mkdir(parents=True, exist_ok=True)
     config = trial.output_dir / "trial_config.yaml"
-    config.write_text(trial.cfg.dump(), encoding="utf-8")
-    command = [sys.executable, "-m", "maskrcnnpp.engine", "--config-file", str(config), "--resume"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with open(trial.output_dir / LOG_FILE, "a", encoding="utf-8") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-
-
-def _keep(trial: Trial, threads: int, jobs: int, seconds: float) -> None:
-    """Write trial.json: the metrics and all that they depend on."""
-    metrics = {}
-    for dataset in trial.cfg.DATASETS.TEST:
-        path = trial.output_dir / "inference" / dataset / METRICS_FILE
-        metrics[dataset] = json.loads(path.read_text(encoding="utf-8"))
-    times = [e["time"] for e in _training_log(trial) if "time" in e]
-    result = {
+    write_text(config, trial.cfg.dump())
+    # now and not at the end: it is this code that the process imports
+    started = {
         "arm": trial.arm,
         "config_file": trial.config_file,
         "seed": trial.seed,
         "iterations": trial.cfg.SOLVER.MAX_ITER,
-        "metrics": metrics,
-        "seconds_per_iteration": statistics.median(times) if times else None,
-        "seconds": round(seconds, 1),
         "threads": threads,
         "trainings_at_a_time": jobs,
         "fingerprint": trial.fingerprint(),
         "machine": machine(),
         "versions": versions(),
     }
-    write_json(trial.output_dir / TRIAL_FILE, result, indent=2)
+    write_json(trial.output_dir / STARTED_FILE, started, indent=2)
+    command = [sys.executable, "-m", "maskrcnnpp.engine", "--config-file", str(config), "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with open(trial.output_dir / LOG_FILE, "a", encoding="utf-8") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def _training_log(trial: Trial) -> list[dict[str, Any]]:
-    """Lines of Detectron2's metrics.json; a half-written last one is left out."""
-    entries = []
+def _finish(trial: Trial, exit_status: int) -> str:
+    """Write trial.json: what was known at the start, and the metrics. Returns what went wrong."""
+    see = f"see {trial.output_dir / LOG_FILE}"
+    if exit_status != 0:
+        return f"failed with exit status {exit_status}, {see}"
+    result = json.loads((trial.output_dir / STARTED_FILE).read_text(encoding="utf-8"))
     try:
-        lines = (trial.output_dir / "metrics.json").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
+        trial.check_fingerprint(result["fingerprint"])
+        result["metrics"] = {
+            dataset: json.loads(
+                (trial.output_dir / "inference" / dataset / METRICS_FILE).read_text()
+            )
+            for dataset in trial.cfg.DATASETS.TEST
+        }
+    except (DataError, OSError, ValueError) as error:
+        return f"failed: {error}; {see}"
+    result["seconds_per_iteration"] = seconds_per_iteration(read_training_log(trial.output_dir))
+    write_json(trial.output_dir / TRIAL_FILE, result, indent=2)
+    return ""
 
 
-def _progress(running: dict[Trial, Any], waiting: Sequence[Trial]) -> str:
+def _progress(running: Iterable[Trial], waiting: Sequence[Trial]) -> str:
     words = []
     for trial in running:
-        log = [e for e in _training_log(trial) if "iteration" in e]
+        log = read_training_log(trial.output_dir)
         iteration = log[-1]["iteration"] + 1 if log else 0
-        left = trial.cfg.SOLVER.MAX_ITER - iteration
-        seconds = [e["time"] for e in log if "time" in e]
-        eta = f", {left * statistics.median(seconds) / 60:.0f} min left" if seconds else ""
-        words.append(f"{trial.name}: {iteration}/{trial.cfg.SOLVER.MAX_ITER}{eta}")
-    return "; ".join([*words, f"{len(waiting)} waiting"])
+        total = trial.cfg.SOLVER.MAX_ITER
+        seconds = seconds_per_iteration(log)
+        left = f", {(total - iteration) * seconds / 60:.0f} min left" if seconds else ""
+        words.append(f"{trial.name}: iteration {iteration} of {total}{left}")
+    return "; ".join([*words, f"{len(waiting)} more to run"])

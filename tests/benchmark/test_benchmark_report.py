@@ -57,6 +57,14 @@ def test_one_seed_has_no_sd():
 
 def test_every_row_names_its_config():
     assert "[ours](configs/ours.yaml)" in report.ap_table(RESULTS, "nuclei_val")
+    elsewhere = report.ap_table(RESULTS, "nuclei_val", "docs/benchmarks")
+    assert "[ours](../../configs/ours.yaml)" in elsewhere
+
+
+def test_a_metric_that_could_not_be_computed_is_shown_as_such():
+    results = copy.deepcopy(RESULTS)
+    results["trials"][0]["metrics"]["nuclei_val"]["segm"]["AP"] = None
+    assert cells(report.ap_table(results, "nuclei_val"), "stock")[0] == "nan"
 
 
 def test_overview():
@@ -72,7 +80,7 @@ def test_reports_are_rebuilt_from_results_json(tmp_path):
     assert "some processor" in first and "python tools/benchmark.py" in first
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"trials": []}'])
 def test_a_file_that_is_no_result_is_named(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
@@ -97,5 +105,7 @@ def test_the_readme_quotes_the_committed_results():
     table = report.ap_table(results, "dsb2018_val")
     readme = Path("README.md").read_text()
     assert report.quote(readme, "quick results", table) == readme
-    assert (folder / report.REPORT_FILE).read_text() == "\n".join(report.report_lines(results))
+    assert (folder / report.REPORT_FILE).read_text() == "\n".join(
+        report.report_lines(results, folder)
+    )
     json.dumps(results, allow_nan=False)

@@ -1,76 +1,92 @@
-"""tools/benchmark.py as a user runs it, on a few tiny images."""
+"""Trials as tools/benchmark.py runs them, on a few tiny images."""
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from maskrcnnpp.benchmark.runner import plan_trials, run_trials
+from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.errors import ConfigError, DataError
 
+STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 OPTS = """DATASETS.TRAIN ('synthetic_nuclei_train',) DATASETS.TEST ('synthetic_nuclei_val',)
 MODEL.DEVICE cpu SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 1 INPUT.CROP.SIZE [64,64]
 TEST.DETECTIONS_PER_IMAGE 10""".split()
+NAMES = [f"synthetic_nuclei_{split}" for split in catalog.SPLITS]
 
 
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("datasets")
+def forget_synthetic_nuclei():
+    for name in NAMES:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@pytest.fixture(autouse=True)
+def synthetic_nuclei(tmp_path, monkeypatch):
+    """Four 64x64 images, for this process and those it starts."""
     samples = list(synthetic_samples(4, height=64, width=64, count=(3, 6), seed=0))
     names = [sample.name for sample in samples]
-    with CocoDatasetWriter(root / "synthetic_nuclei", info={}) as writer:
+    with CocoDatasetWriter(tmp_path / "synthetic_nuclei", info={}) as writer:
         for sample in samples:
             writer.add(sample)
         writer.commit({"train": names[:2], "val": names[2:3], "test": names[3:]})
-    return root
+    forget_synthetic_nuclei()
+    with monkeypatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+        catalog.register_datasets()
+        yield
+    forget_synthetic_nuclei()
+    catalog.register_datasets()
 
 
-def benchmark(datasets, *words):
-    return subprocess.run(
-        [sys.executable, "tools/benchmark.py", *map(str, words)],
-        env={**os.environ, "DETECTRON2_DATASETS": str(datasets), "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_what_finished_is_kept_and_nothing_foreign_is_mixed_in(datasets, tmp_path):
-    words = ["--config-file", "configs/quick/mask_rcnn_R_18_FPN.yaml", "--output-dir", tmp_path]
-    words += ["--seeds", 3, "--opts", *OPTS]
-
-    first = benchmark(datasets, *words)
-    assert first.returncode == 0, first.stderr
-    assert "finished" in first.stdout
-    results = json.loads((tmp_path / "results.json").read_text())
-    (trial,) = results["trials"]
-    assert trial["seed"] == 3 and trial["arm"] == "mask_rcnn_R_18_FPN"
-    assert set(trial["metrics"]) == {"synthetic_nuclei_val"}
-    written = (tmp_path / "report.md").read_text()
-
-    again = benchmark(datasets, *words)
-    assert again.returncode == 0 and "finished" not in again.stdout
-    assert (tmp_path / "report.md").read_text() == written
-
-    other = benchmark(datasets, *words, "SOLVER.BASE_LR", "0.001")
-    assert other.returncode == 2
-    assert "other config" in other.stderr and "Traceback" not in other.stderr
-
-
-def test_an_arm_that_dies_is_named_and_the_exit_status_tells(datasets, tmp_path):
-    words = ["--config-file", "configs/quick/mask_rcnn_R_18_FPN.yaml", "--output-dir", tmp_path]
+def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
+    dying = tmp_path / "dying.yaml"
     # passes every check of the config, and fails when the model is built
-    result = benchmark(
-        datasets, *words, "--seeds", 0, "--opts", *OPTS, "MODEL.ROI_HEADS.NAME", "Nowhere"
+    text = (
+        f"_BASE_: {json.dumps(os.path.abspath(STOCK))}\nMODEL:\n  ROI_HEADS:\n    NAME: Nowhere\n"
     )
-    assert result.returncode != 0
-    assert "mask_rcnn_R_18_FPN, seed 0" in result.stderr + result.stdout
-    assert "Nowhere" in (tmp_path / "mask_rcnn_R_18_FPN" / "seed0" / "output.log").read_text()
+    dying.write_text(text)
+    said = []
+    trials = plan_trials([STOCK, str(dying)], [3], tmp_path / "out", OPTS)
+
+    failed = run_trials(trials, jobs=2, report=said.append)
+
+    assert failed == ["dying, seed 3"]
+    assert "Nowhere" in (tmp_path / "out/dying/seed3/output.log").read_text()
+    result = trials[0].result()
+    assert result["arm"] == "mask_rcnn_R_18_FPN" and result["seed"] == 3
+    assert set(result["metrics"]) == {"synthetic_nuclei_val"}
+    assert trials[1].result() is None
+    assert sum("finished" in line for line in said) == 1
+
+    # a second time there is nothing to do
+    again = plan_trials([STOCK], [3], tmp_path / "out", OPTS)
+    assert run_trials(again, report=said.append) == []
+    assert again[0].result() == result
+
+    # and results of other settings are not taken for these
+    other = plan_trials([STOCK], [3], tmp_path / "out", [*OPTS, "SOLVER.BASE_LR", "0.5"])
+    with pytest.raises(DataError, match="other config"):
+        run_trials(other)
 
 
-def test_bad_arguments(datasets, tmp_path):
-    unknown = benchmark(datasets, "--config-file", "no.yaml", "--output-dir", tmp_path)
-    assert unknown.returncode == 2 and "no.yaml" in unknown.stderr
-    empty = benchmark(datasets, "--report-only", "--output-dir", tmp_path)
-    assert empty.returncode == 2 and "results.json" in empty.stderr
+@pytest.mark.parametrize(
+    ("arms", "seeds", "opts", "word"),
+    [
+        ([STOCK], [0, 0], [], "seeds"),
+        ([STOCK], [-1], [], "seeds"),
+        ([STOCK], [0], ["SEED", "5"], "--seeds"),
+        ([STOCK], [0], ["OUTPUT_DIR", "x"], "--output-dir"),
+        ([STOCK, STOCK], [0], [], "same"),
+        (["no.yaml"], [0], [], "no.yaml"),
+        ([STOCK], [0], ["DATASETS.TEST", "()"], "DATASETS.TEST"),
+        ([STOCK], [0], ["MODEL.MASK_ON", "False"], "MASK_ON"),
+    ],
+)
+def test_a_plan_that_cannot_work(tmp_path, arms, seeds, opts, word):
+    with pytest.raises(ConfigError, match=word):
+        plan_trials(arms, seeds, tmp_path, [*OPTS, *opts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.utils.file_io import PathManager
 
+from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
 from maskrcnnpp.evaluation.coco_metrics import load_coco_truth, segmentation_to_rle
@@ -70,6 +70,10 @@ def build_report(
     inference = run_dir / "inference" / dataset_name
     summary = _read_json(inference / METRICS_FILE, _evaluate_command(run_dir))
     results = _read_json(inference / RESULTS_FILE, _evaluate_command(run_dir))
+    if not isinstance(summary, dict) or not {"dataset", "images", "max_dets"} <= summary.keys():
+        raise DataError(f"{inference / METRICS_FILE}: not written by the evaluation; make it anew")
+    if not isinstance(results, list) or not all({"image_id", "score"} <= r.keys() for r in results):
+        raise DataError(f"{inference / RESULTS_FILE}: not COCO results; make the file anew")
     truth, image_root = _dataset(dataset_name)
     chosen = spread(truth["images"], images)
 
@@ -84,31 +88,6 @@ def spread(items: list, count: int) -> list:
     """``count`` items at even steps through ``items``, all of them when there are fewer."""
     count = min(count, len(items))
     return [items[index * len(items) // count] for index in range(count)]
-
-
-def training_time(metrics_file: str | os.PathLike) -> tuple[float, int] | None:
-    """Median seconds an iteration took and the number of iterations.
-
-    Args:
-        metrics_file: the file of Detectron2's JSONWriter, one JSON object a line.
-
-    Returns:
-        None when there is no such file or it has no times.
-    """
-    try:
-        lines = Path(metrics_file).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    times, last = [], -1
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # a training that was stopped leaves half a line
-        if "time" in entry and "iteration" in entry:
-            times.append(entry["time"])
-            last = max(last, entry["iteration"])
-    return (statistics.median(times), last + 1) if times else None
 
 
 def _train_command(run_dir: Path) -> str:
@@ -220,7 +199,7 @@ def _report_lines(
         "## What was trained",
         "",
         *[f"- {label}: {value}" for label, value in _settings(config)],
-        f"- time: {_time_text(training_time(run_dir / 'metrics.json'))}",
+        f"- time: {_time_text(run_dir)}",
         f"- full config: `{run_dir / 'config.yaml'}`",
         "",
         "## How good it is",
@@ -257,10 +236,12 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield label, str(value) or "none"
 
 
-def _time_text(time: tuple[float, int] | None) -> str:
-    if time is None:
+def _time_text(run_dir: Path) -> str:
+    log = read_training_log(run_dir)
+    seconds = seconds_per_iteration(log)
+    if seconds is None:
         return "not recorded"
-    seconds, iterations = time
+    iterations = log[-1]["iteration"] + 1
     return (
         f"{seconds:.3g} s an iteration (median), about {seconds * iterations / 60:.1f} min for "
         f"{iterations} iterations, evaluation not counted"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Report of a trained model: metrics, and a sheet of images with truth and prediction.
 
-    python tools/demo_report.py --run-dir OUTPUT_DIR --dataset NAME --output DIR
+    python tools/run_report.py --run-dir OUTPUT_DIR --dataset NAME --output DIR
 
 OUTPUT_DIR is that of a training which ended with an evaluation on NAME.
 """
@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnnpp.demo import REPORT_FILE, SHEET_FILE, build_report
+from maskrcnnpp.benchmark.run_report import REPORT_FILE, SHEET_FILE, build_report
 from maskrcnnpp.errors import exit_on_user_error
 
 

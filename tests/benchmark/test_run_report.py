@@ -1,4 +1,4 @@
-"""tools/demo_report.py end to end on two made-up images."""
+"""tools/run_report.py end to end on two made-up images."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from maskrcnnpp.demo import build_report, spread, training_time
+from maskrcnnpp.benchmark.run_report import build_report, spread
+from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics
 
-NAME = "maskrcnnpp_test_demo"
-TOOL = Path(__file__).parents[2] / "tools" / "demo_report.py"
+NAME = "maskrcnnpp_test_run"
+TOOL = Path(__file__).parents[2] / "tools" / "run_report.py"
 
 
 def load_tool():
     # by path: Detectron2's wheel installs a package named "tools"
-    spec = importlib.util.spec_from_file_location("demo_report_under_test", TOOL)
+    spec = importlib.util.spec_from_file_location("run_report_under_test", TOOL)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -154,7 +155,7 @@ def test_impossible_arguments(run_dir, tmp_path):
     for wrong in ({"images": 0}, {"score_threshold": 2.0}):
         with pytest.raises(UserError, match="images must be"):
             build_report(run_dir, NAME, tmp_path, **wrong)
-    other = "maskrcnnpp_test_demo_unknown"
+    other = "maskrcnnpp_test_run_unknown"
     (run_dir / "inference" / NAME).rename(run_dir / "inference" / other)
     with pytest.raises(UserError, match="not a registered COCO dataset"):
         build_report(run_dir, other, tmp_path)
@@ -167,13 +168,36 @@ def test_user_errors_end_the_tool_with_status_2(tmp_path, capsys):
         tool.main(["--run-dir", str(tmp_path), "--dataset", NAME, "--output", str(tmp_path)])
     assert caught.value.code == 2
     assert "config.yaml is missing" in capsys.readouterr().err
-    assert "demo_report_under_test" not in sys.modules
+    assert "run_report_under_test" not in sys.modules
 
 
 def test_training_without_times(tmp_path):
-    assert training_time(tmp_path / "metrics.json") is None
+    assert read_training_log(tmp_path) == []
     (tmp_path / "metrics.json").write_text('{"iteration": 3}\n')
-    assert training_time(tmp_path / "metrics.json") is None
+    assert seconds_per_iteration(read_training_log(tmp_path)) is None
+
+
+def test_of_a_training_that_went_on_only_what_counts_is_read(tmp_path):
+    lines = [(19, 5), (39, 5), (59, 5), (39, 1), (59, 2)]
+    text = "".join(json.dumps({"iteration": i, "time": t}) + "\n" for i, t in lines)
+    (tmp_path / "metrics.json").write_text(text)
+    assert [e["time"] for e in read_training_log(tmp_path)] == [5, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("coco_metrics.json", "{}"), ("coco_instances_results.json", '[{"image_id": 1}]')],
+)
+def test_files_of_another_kind_are_named(run_dir, tmp_path, name, text):
+    (run_dir / "inference" / NAME / name).write_text(text)
+    with pytest.raises(DataError, match=name):
+        build_report(run_dir, NAME, tmp_path / "report")
+
+
+def test_an_output_that_is_a_file_is_named(run_dir, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(DataError, match="taken"):
+        build_report(run_dir, NAME, tmp_path / "taken")
 
 
 def test_spread():
