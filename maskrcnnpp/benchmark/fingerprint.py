@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 import maskrcnnpp
+
+_QUIET = {"check": True, "capture_output": True, "text": True}
 
 # Rooms whose code decides a metric. Reports and drawings are left out: changing how a result is
 # shown must not throw it away.
@@ -50,12 +54,34 @@ def config_fingerprint(cfg: CfgNode) -> str:
 
 
 def data_fingerprint(cfg: CfgNode) -> str:
-    """Digest of the annotation files of a config's data sets."""
+    """Digest of the images, annotations and categories of a config's data sets.
+
+    What else a COCO file says, such as who made it, is left out.
+    """
     parts = []
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        parts.append(name.encode())
         json_file = MetadataCatalog.get(name).get("json_file")
-        parts += [name.encode(), Path(json_file).read_bytes() if json_file else b""]
+        if json_file:
+            coco = json.loads(Path(json_file).read_text(encoding="utf-8"))
+            kept = [coco.get(key) for key in ("images", "annotations", "categories")]
+            parts.append(json.dumps(kept, sort_keys=True).encode())
     return _digest(*parts)
+
+
+def commit() -> str:
+    """Git commit of the checkout this package lies in, with "+" where files differ from it.
+
+    Empty for a package that was installed without its checkout.
+    """
+    git = ["git", "-C", str(Path(maskrcnnpp.__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], **_QUIET).stdout.strip()
+        # the rest of the checkout, such as the page a result is quoted in, makes no result
+        changed = subprocess.run([*git, "status", "--porcelain", "."], **_QUIET).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed else "")
 
 
 def machine() -> dict[str, str]:
@@ -79,7 +105,7 @@ def machine() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Versions of what the numbers come from."""
     found = {
-        "maskrcnnpp": maskrcnnpp.__version__,
+        "maskrcnnpp": f"{maskrcnnpp.__version__} {commit()}".strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "detectron2": detectron2.__version__,

@@ -1,0 +1,70 @@
+import json
+import subprocess
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from maskrcnnpp.benchmark import fingerprint
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    coco = {"info": {}, "images": [{"id": 1}], "annotations": [], "categories": []}
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    DatasetCatalog.register("fingerprint_test", list)
+    MetadataCatalog.get("fingerprint_test").set(json_file=str(tmp_path / "a.json"))
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = ("fingerprint_test",)
+    yield cfg
+    DatasetCatalog.remove("fingerprint_test")
+    MetadataCatalog.remove("fingerprint_test")
+
+
+def test_data_is_told_apart_by_its_content(cfg, tmp_path):
+    first = fingerprint.data_fingerprint(cfg)
+    coco = {"images": [{"id": 1}], "annotations": [], "categories": [], "info": {"by": "us"}}
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    assert fingerprint.data_fingerprint(cfg) == first
+    coco["images"][0]["id"] = 2
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    assert fingerprint.data_fingerprint(cfg) != first
+
+
+def test_a_config_is_told_apart_but_not_by_where_its_output_goes(cfg):
+    first = fingerprint.config_fingerprint(cfg)
+    cfg.OUTPUT_DIR = "elsewhere"
+    assert fingerprint.config_fingerprint(cfg) == first
+    cfg.SOLVER.MAX_ITER += 1
+    assert fingerprint.config_fingerprint(cfg) != first
+
+
+def test_code_is_told_apart(tmp_path, monkeypatch):
+    for room in fingerprint._ROOMS:
+        path = tmp_path / room
+        path.write_text("") if path.suffix else path.mkdir()
+    (tmp_path / "modeling" / "a.py").write_text("a = 1")
+    monkeypatch.setattr(fingerprint.maskrcnnpp, "__file__", str(tmp_path / "__init__.py"))
+    first = fingerprint.code_fingerprint()
+    (tmp_path / "report.py").write_text("shown otherwise")
+    assert fingerprint.code_fingerprint() == first
+    (tmp_path / "modeling" / "a.py").write_text("a = 2")
+    assert fingerprint.code_fingerprint() != first
+
+
+def test_the_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint.maskrcnnpp, "__file__", str(tmp_path / "__init__.py"))
+    assert fingerprint.commit() == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "__init__.py").write_text("")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    clean = fingerprint.commit()
+    assert len(clean) >= 7 and not clean.endswith("+")
+    (tmp_path / "__init__.py").write_text("changed")
+    assert fingerprint.commit() == clean + "+"
+
+
+def test_machine_and_versions_are_named():
+    assert all(fingerprint.machine().values())
+    assert fingerprint.versions()["torch"].startswith(__import__("torch").__version__)
