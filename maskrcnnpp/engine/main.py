@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
@@ -13,6 +14,7 @@ from detectron2.utils import comm
 
 from maskrcnnpp.engine.setup import checked_config, load_weights, setup
 from maskrcnnpp.engine.trainer import Trainer
+from maskrcnnpp.errors import ConfigError
 
 EPILOG = """
 train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
@@ -49,6 +51,9 @@ def run(args: argparse.Namespace) -> dict | None:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
     args = default_argument_parser(epilog=EPILOG).parse_args(argv)
+    there = torch.cuda.device_count()
+    if there and args.num_gpus > there:
+        raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
     checked_config(args)  # here, where an error is still one message and not one a process
     launch(
         run,

@@ -17,7 +17,7 @@ from maskrcnnpp.data.synthetic import NucleiParameters, generate_nuclei, synthet
 prepare_synthetic = load_tool("prepare_synthetic")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 99), st.integers(1, 70), st.integers(1, 70), st.integers(0, 12))
 def test_masks_are_tight_inside_the_image_and_never_empty(seed, height, width, count):
     image, masks = generate_nuclei(seed, height, width, count)

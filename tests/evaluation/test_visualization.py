@@ -45,7 +45,7 @@ def test_a_line_of_1_covers_the_border_pixels_of_the_mask(y, x, side):
     assert (image == 9).all()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
 def test_a_line_of_1_covers_the_border_of_any_mask(seed):
     noise = np.random.default_rng(seed).random((24, 30)).astype(np.float32)
