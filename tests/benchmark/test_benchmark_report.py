@@ -1,5 +1,5 @@
 import copy
-import json
+import re
 from pathlib import Path
 
 import pytest
@@ -99,13 +99,15 @@ def test_quote_replaces_what_stands_between_the_marks():
         report.quote(page, "u", "new")
 
 
-def test_the_readme_quotes_the_committed_results():
-    folder = Path("docs/benchmarks/quick")
-    results = report.load(folder / report.RESULTS_FILE)
-    table = report.ap_table(results, "dsb2018_val")
+def test_pages_quote_the_committed_results():
+    """Between <!-- NAME results --> marks stands what docs/benchmarks/NAME/results.json gives."""
     readme = Path("README.md").read_text()
-    assert report.quote(readme, "quick results", table) == readme
-    assert (folder / report.REPORT_FILE).read_text() == "\n".join(
-        report.report_lines(results, folder)
-    )
-    json.dumps(results, allow_nan=False)
+    quoted = re.findall(r"<!-- (\w+) results -->", readme)
+    committed = sorted(path.parent for path in Path("docs/benchmarks").glob("*/results.json"))
+    assert sorted(quoted) == [folder.name for folder in committed]
+    for folder in committed:
+        results = report.load(folder / report.RESULTS_FILE)
+        table = report.ap_table(results, next(iter(results["trials"][0]["metrics"])))
+        assert report.quote(readme, f"{folder.name} results", table) == readme
+        lines = report.report_lines(results, folder)
+        assert (folder / report.REPORT_FILE).read_text() == "\n".join(lines)
