@@ -199,7 +199,7 @@ def _report_lines(
         "## What was trained",
         "",
         *[f"- {label}: {value}" for label, value in _settings(config)],
-        f"- time: {_time_text(run_dir)}",
+        f"- time: {_time_text(run_dir, config)}",
         f"- full config: `{run_dir / 'config.yaml'}`",
         "",
         "## How good it is",
@@ -236,12 +236,13 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield label, str(value) or "none"
 
 
-def _time_text(run_dir: Path) -> str:
+def _time_text(run_dir: Path, config: Mapping[str, Any]) -> str:
     log = read_training_log(run_dir)
     seconds = seconds_per_iteration(log)
     if seconds is None:
         return "not recorded"
-    iterations = log[-1]["iteration"] + 1
+    # the last entry is the closing evaluation's, logged under the iteration that would follow
+    iterations = min(log[-1]["iteration"] + 1, config["SOLVER"]["MAX_ITER"])
     return (
         f"{seconds:.3g} s an iteration (median), about {seconds * iterations / 60:.1f} min for "
         f"{iterations} iterations, evaluation not counted"

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
     args = default_argument_parser(epilog=EPILOG).parse_args(argv)
     there = torch.cuda.device_count()
-    if there and args.num_gpus > there:
+    # one process can do without a GPU; several cannot, as Detectron2 sets them up
+    if args.num_gpus > max(there, 1):
         raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
     checked_config(args)  # here, where an error is still one message and not one a process
     launch(

@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 
 from maskrcnnpp import add_maskrcnnpp_config
 from maskrcnnpp.engine import build_config, run, setup
+from maskrcnnpp.engine.main import main
 from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError, DataError
 
@@ -104,6 +105,11 @@ def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei
     MetadataCatalog.get(tiny_nuclei).set(mask_format="bitmask")
     with pytest.raises(ConfigError, match=word):
         checked_config(arguments(opts=[*tiny_opts, *opts]))
+
+
+def test_more_processes_than_gpus():
+    with pytest.raises(ConfigError, match="--num-gpus is 64"):
+        main(["--config-file", QUICK, "--num-gpus", "64"])
 
 
 def test_evaluation_needs_weights(tiny_opts):
