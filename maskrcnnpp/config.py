@@ -22,6 +22,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Up-sampling between rows: "nearest" or "bilinear".
     nested.UPSAMPLE = "nearest"
 
+    # Read by DeepSupervisionMaskHead. With one pyramid (a stock FPN, or depth 1) there is nothing
+    # shallower: WEIGHTS, ROI_FRACTION and MODE then have no effect.
     deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION = CfgNode()
     # Loss of every depth: "cross_entropy" (stock) or "cross_entropy_dice" (UNet++).
     deep.LOSS = "cross_entropy_dice"
@@ -31,12 +33,10 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Part of an image's foreground RoIs from which the shallower depths learn, above 0 and up to 1.
     # Each of them costs the time that it costs the full depth.
     deep.ROI_FRACTION = 0.5
-    # With one pyramid (a stock FPN, or depth 1) there is nothing shallower: WEIGHTS, ROI_FRACTION
-    # and MODE then have no effect.
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
 
-    # "SGD" (stock) or "AdamW", which gets further in short trainings from scratch. Read by this
-    # project's trainer (tools/train_net.py), not by Detectron2's DefaultTrainer.
+    # "SGD" (stock) or "AdamW". Read by this project's trainer (tools/train_net.py), not by
+    # Detectron2's DefaultTrainer.
     cfg.SOLVER.OPTIMIZER = "SGD"
