@@ -8,14 +8,18 @@ from detectron2.config import CfgNode
 def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     """Add the keys of Mask R-CNN++ to ``cfg``, in place. Stock values are left as they are."""
     nested = cfg.MODEL.NESTED_FPN = CfgNode()
-    # Depth d of the pyramid: p(i+2) = X(i,d-i). Rows and encoder stages below row d are neither
-    # built nor computed. 0: as deep as MODEL.FPN.IN_FEATURES allows (3 for res2..res5).
+    # The rows come from MODEL.FPN.IN_FEATURES: neighbours of conv1, res2, ..., res5. conv1, the
+    # stem's map before its max-pooling, adds a row of stride 2 and level p1, which
+    # MODEL.ROI_HEADS.IN_FEATURES can then begin with.
+    #
+    # Depth d of the pyramid, read off the nodes X(i,d-i). Rows and encoder stages below row d are
+    # neither built nor computed. 0: as deep as the rows allow (3 for res2..res5, 4 with conv1).
     nested.DEPTH = 0
     # Which nodes of its row a node reads: "dense" (UNet++), "adjacent" (UNet+) or "ensemble"
     # (the encoder's only: a plain decoder for each depth, U-Net^e).
     nested.CONNECTIONS = "dense"
-    # Channels of the nodes in row 0, 1, ... (stride 4, 8, ...); one entry for each of
-    # MODEL.FPN.IN_FEATURES. The outputs p2..p6 have MODEL.FPN.OUT_CHANNELS.
+    # Channels of the nodes in row 0, 1, ...; one entry for each of MODEL.FPN.IN_FEATURES. The
+    # levels p2..p6 have MODEL.FPN.OUT_CHANNELS.
     nested.ROW_CHANNELS = [64, 64, 128, 256]
     # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1

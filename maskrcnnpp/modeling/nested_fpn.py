@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
-from detectron2.modeling.backbone.resnet import build_resnet_backbone
 from torch import nn
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import feature_name, supervised_depths
+from maskrcnnpp.modeling.encoder import ENCODER_MAPS, build_encoder
 from maskrcnnpp.modeling.nested_grid import (
     CONNECTIONS,
     UPSAMPLE_MODES,
@@ -59,10 +59,11 @@ def _make_node(in_channels: int, out_channels: int, num_convs: int, norm: str) -
 class NestedFPN(Backbone):
     """Feature pyramid read off the outer diagonal of a UNet++ grid.
 
-    ``fpn_lateral{k}`` (1x1) turns stage k of the encoder into X(k-2,0), ``grid`` computes the
-    nodes, and ``fpn_output{k}`` (3x3) turns X(i,d-i) into p(i+2), as the modules of these names
-    do in :class:`detectron2.modeling.FPN`. Levels above p(d+2) are max-pooled from it, so that
-    the same levels exist at every depth.
+    Row i has the stride 2^k of its encoder map: k = i+2 where row 0 is res2, k = i+1 where it is
+    conv1. ``fpn_lateral{k}`` (1x1) turns that map into X(i,0), ``grid`` computes the nodes, and
+    ``fpn_output{k}`` (3x3) turns X(i,d-i) into level p(k), as the modules of these names do in
+    :class:`detectron2.modeling.FPN`. Levels above that of row d are max-pooled from it, so that the
+    same levels exist at every depth.
 
     The output convolutions are shared by all depths, as are the heads behind them: a shallower
     pyramid is the same network with fewer nodes.
@@ -92,8 +93,7 @@ class NestedFPN(Backbone):
             out_channels: channels of every level.
             row_channels: channels of the nodes of rows 0..depth.
             depth: d, one less than there are rows.
-            num_levels: how many levels to return, p2 first for an encoder from stride 4; at
-                least depth + 1.
+            num_levels: how many levels to return, the first of row 0; at least depth + 1.
             size_divisibility: of the padded input; the coarsest stride of the encoder before
                 it was cut to ``depth``, so that a cut model sees the same input.
             extra_depths_in_training, extra_depths_at_inference: shallower depths whose
@@ -141,9 +141,10 @@ class NestedFPN(Backbone):
             x: images, shape (N, C, H, W).
 
         Returns:
-            ``{"p2": ..., "p6": ...}``, level k of shape (N, out_channels, ~H/2^k, ~W/2^k), and
-            for each extra depth e the same levels as ``p2_d{e}``, ... These come in training
-            or at inference only, as asked for, and are not in :meth:`output_shape`.
+            ``{"p2": ..., "p6": ...}`` (from p1 where row 0 is conv1), level k of shape
+            (N, out_channels, ~H/2^k, ~W/2^k), and for each extra depth e the same levels as
+            ``p2_d{e}``, ... These come in training or at inference only, as asked for, and are
+            not in :meth:`output_shape`.
         """
         extra = self.extra_depths_in_training if self.training else self.extra_depths_at_inference
         depths = (*extra, self.depth)
@@ -170,7 +171,7 @@ class NestedFPN(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
-    """ResNet encoder with a nested feature pyramid, outputs p2..p6.
+    """ResNet encoder with a nested feature pyramid, outputs p2..p6, or p1..p6 with conv1.
 
     Reads ``MODEL.RESNETS``, ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS, NORM) and
     ``MODEL.NESTED_FPN``. The pyramids of shallower depths are handed on where
@@ -184,12 +185,7 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
     depth = cfg.MODEL.NESTED_FPN.DEPTH or len(in_features) - 1
     rows = in_features[: depth + 1]
 
-    # the stages below row `depth` are not built; the cfg of the caller stays as it is
-    encoder_cfg = cfg.clone()
-    encoder_cfg.defrost()
-    encoder_cfg.MODEL.RESNETS.OUT_FEATURES = rows
-    bottom_up = build_resnet_backbone(encoder_cfg, input_shape)
-
+    bottom_up = build_encoder(cfg, input_shape, rows)  # no stage below row `depth`
     finest_stride = bottom_up.output_shape()[rows[0]].stride
     in_training, at_inference = supervised_depths(cfg, depth)
     return NestedFPN(
@@ -211,11 +207,12 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
 
 def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
     nested = cfg.MODEL.NESTED_FPN
-    stages = ["res2", "res3", "res4", "res5"]
-    if in_features not in [stages[a:b] for a in range(4) for b in range(a + 2, 5)]:
+    maps = list(ENCODER_MAPS)
+    first = maps.index(in_features[0]) if in_features and in_features[0] in maps else 0
+    if len(in_features) < 2 or in_features != maps[first : first + len(in_features)]:
         raise ConfigError(
             f"MODEL.FPN.IN_FEATURES is {in_features}; a nested pyramid needs two or more "
-            f"neighbouring stages of {stages}, fine to coarse"
+            f"neighbours of {maps}, fine to coarse"
         )
     deepest = len(in_features) - 1
     if not 0 <= nested.DEPTH <= deepest:
@@ -251,6 +248,21 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             'and has no such choice: leave it at its default, "sum"'
         )
     _check_norm(cfg.MODEL.FPN.NORM, [*widths, cfg.MODEL.FPN.OUT_CHANNELS])
+    _check_readers(cfg, in_features)
+
+
+def _check_readers(cfg: CfgNode, in_features: list[str]) -> None:
+    if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
+        return
+    finest = ENCODER_MAPS.index(in_features[0]) + 1
+    levels = [f"p{level}" for level in range(finest, finest + len(in_features) + 1)]
+    for part in ("RPN", "ROI_HEADS"):
+        unknown = set(cfg.MODEL[part].IN_FEATURES) - set(levels)
+        if unknown:
+            raise ConfigError(
+                f"MODEL.{part}.IN_FEATURES names {sorted(unknown)}; a nested pyramid over "
+                f"MODEL.FPN.IN_FEATURES {in_features} has {levels}"
+            )
 
 
 def _check_norm(norm: str, widths: list[int]) -> None:

@@ -30,6 +30,37 @@ def test_it_is_a_drop_in_for_the_stock_fpn(tiny_cfg, resnet):
     assert list(ours) == list(theirs)
 
 
+def with_conv1(cfg):
+    cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
+    cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32] * 5
+    cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0] * 3
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p1", "p2", "p3", "p4", "p5"]
+    return cfg
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_row_of_stride_2(tiny_cfg, depth):
+    with_conv1(tiny_cfg).MODEL.NESTED_FPN.DEPTH = depth
+    backbone = build(tiny_cfg).eval()
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, 96, 64))
+    assert {name: tuple(x.shape[-2:]) for name, x in features.items()} == {
+        "p1": (48, 32), "p2": (24, 16), "p3": (12, 8), "p4": (6, 4), "p5": (3, 2), "p6": (2, 1),
+    }  # fmt: skip
+    assert {name: shape.stride for name, shape in backbone.output_shape().items()} == {
+        f"p{k}": 2**k for k in range(1, 7)
+    }
+    assert backbone.size_divisibility == 32
+    assert [n for n, _ in backbone.bottom_up.named_children()][-1] == f"res{depth + 1}"
+
+
+def test_stock_weights_load_below_a_row_of_stride_2(tiny_cfg):
+    stock = build(stock_of(tiny_cfg)).state_dict()
+    ours = build(with_conv1(tiny_cfg)).state_dict()
+    assert all(ours[name].shape == stock[name].shape for name in stock if "bottom_up" in name)
+    assert set(stock) <= set(ours)
+
+
 def test_stock_names_stay_where_they_mean_the_same(tiny_cfg):
     tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [tiny_cfg.MODEL.FPN.OUT_CHANNELS] * 4
     ours, theirs = build(tiny_cfg).state_dict(), build(stock_of(tiny_cfg)).state_dict()
@@ -99,14 +130,16 @@ def test_gradients_reach_every_parameter(tiny_cfg):
 
 @pytest.mark.parametrize("size", [(33, 65), (97, 129)])
 def test_odd_sizes_that_nobody_padded(tiny_cfg, size):
-    features = build(tiny_cfg).eval()(torch.randn(1, 3, *size))
-    sizes = [features[f"p{k}"].shape[-2:] for k in (2, 3, 4, 5)]
-    assert [tuple(-(-n // 2**k) for n in size) for k in (2, 3, 4, 5)] == [tuple(s) for s in sizes]
+    features = build(with_conv1(tiny_cfg)).eval()(torch.randn(1, 3, *size))
+    sizes = {f"p{k}": tuple(-(-n // 2**k) for n in size) for k in range(1, 6)}
+    assert sizes == {name: tuple(features[name].shape[-2:]) for name in sizes}
 
 
 def test_fewer_stages(tiny_cfg):
     tiny_cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4"]
     tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32]
+    tiny_cfg.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    tiny_cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4"]
     backbone = build(tiny_cfg).eval()
     assert list(backbone(torch.randn(1, 3, 64, 64))) == ["p2", "p3", "p4", "p5"]
     assert backbone.size_divisibility == 16
@@ -137,6 +170,10 @@ def test_the_config_of_the_caller_is_left_alone(tiny_cfg):
         ("MODEL.FPN.IN_FEATURES", ["res2", "res4", "res5"]),
         ("MODEL.FPN.IN_FEATURES", ["res5", "res4", "res3", "res2"]),
         ("MODEL.FPN.IN_FEATURES", ["res5"]),
+        ("MODEL.FPN.IN_FEATURES", ["stem", "res2", "res3", "res4"]),
+        ("MODEL.FPN.IN_FEATURES", []),
+        ("MODEL.ROI_HEADS.IN_FEATURES", ["p1", "p2"]),
+        ("MODEL.RPN.IN_FEATURES", ["p2", "p7"]),
         ("MODEL.FPN.FUSE_TYPE", "avg"),
         ("MODEL.RESNETS.RES5_DILATION", 2),
         ("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),

@@ -1,0 +1,74 @@
+"""A ResNet encoder that also hands out its map at stride 2."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.backbone.resnet import BasicStem, ResNet, build_resnet_backbone
+
+#: Maps of a ResNet that can be rows of a grid, fine to coarse; each has half the size of the one
+#: before it. "conv1" is the stem's before its max-pooling; Detectron2's "stem" is after it.
+ENCODER_MAPS = ("conv1", "res2", "res3", "res4", "res5")
+
+
+class ResNetWithConv1(Backbone):
+    """Detectron2's ResNet with one map more, ``conv1``: stride 2, after the stem's ReLU.
+
+    It takes over the stem and the stages of a ResNet, under their names: weights of a ResNet load.
+    """
+
+    def __init__(self, resnet: ResNet) -> None:
+        """
+        Args:
+            resnet: one with a :class:`detectron2.modeling.backbone.resnet.BasicStem`.
+        """
+        super().__init__()
+        if not isinstance(resnet.stem, BasicStem):
+            raise TypeError(f"conv1 is a map of BasicStem, not of {type(resnet.stem).__name__}")
+        self.stem = resnet.stem
+        self._stages = resnet.stage_names
+        for name, stage in zip(resnet.stage_names, resnet.stages):
+            self.add_module(name, stage)
+        conv1 = ShapeSpec(channels=resnet.stem.out_channels, stride=resnet.stem.stride // 2)
+        self._shapes = {"conv1": conv1, **resnet.output_shape()}
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            x: images, shape (N, C, H, W).
+
+        Returns:
+            ``{"conv1": ..., "res2": ...}``: conv1 and the maps that the ResNet hands out.
+        """
+        x = F.relu_(self.stem.conv1(x))
+        outputs = {"conv1": x}
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # the rest of BasicStem
+        for name in self._stages:
+            x = self.get_submodule(name)(x)
+            if name in self._shapes:
+                outputs[name] = x
+        return outputs
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return dict(self._shapes)
+
+
+def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, maps: list[str]) -> Backbone:
+    """The ResNet of ``cfg``, no deeper than the last of ``maps``.
+
+    Args:
+        cfg: read are ``MODEL.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``; it stays as it is.
+        input_shape: of the images.
+        maps: neighbours in :data:`ENCODER_MAPS`, two or more.
+
+    Returns:
+        A backbone that hands out ``maps``.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.RESNETS.OUT_FEATURES = [name for name in maps if name != "conv1"]
+    resnet = build_resnet_backbone(cfg, input_shape)
+    return ResNetWithConv1(resnet) if "conv1" in maps else resnet
