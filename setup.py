@@ -39,11 +39,18 @@ setup(
         "pillow>=9.2",
         "pycocotools>=2.0.6",
         "pyyaml>=5.4",
+        "scipy>=1.9",
         "tabulate>=0.9",
         "tqdm>=4.64",
     ],
     extras_require={
         "detectron2-needs": DETECTRON2_NEEDS,
-        "test": ["hypothesis>=6.70", "pytest>=7.2", "ruff>=0.6"],
+        "test": [
+            "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
+            "hypothesis>=6.70",
+            "pytest>=7.2",
+            "ruff>=0.6",
+            "stardist>=0.9",
+        ],
     },
 )

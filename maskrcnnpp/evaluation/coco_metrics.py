@@ -137,7 +137,7 @@ def _as_coco(dataset: Mapping[str, Any], annotations: list[dict[str, Any]]) -> C
 
 def _truth_annotations(dataset: Mapping[str, Any], iou_type: str) -> list[dict[str, Any]]:
     """Copies of the truths with the keys the metric reads, numbered from 1."""
-    sizes = _image_sizes(dataset)
+    sizes = image_sizes(dataset)
     copies = []
     for number, annotation in enumerate(dataset.get("annotations", []), start=1):
         copy = {key: annotation[key] for key in _ANNOTATION_KEYS}
@@ -149,7 +149,7 @@ def _truth_annotations(dataset: Mapping[str, Any], iou_type: str) -> list[dict[s
                 name = annotation.get("id", f"number {number - 1}")
                 raise DataError(f"truth annotation {name} has no 'segmentation'")
             if isinstance(segmentation, Mapping):
-                _check_size(segmentation, copy["image_id"], sizes)
+                check_mask_size(segmentation, copy["image_id"], sizes)
             copy["segmentation"] = segmentation
         copies.append(copy)
     return copies
@@ -160,7 +160,7 @@ def _result_annotations(
 ) -> list[dict[str, Any]]:
     """Copies of the results with area and id, checked against the truth's images."""
     key = "bbox" if iou_type == "bbox" else "segmentation"
-    sizes = _image_sizes(dataset)
+    sizes = image_sizes(dataset)
     copies = []
     for number, result in enumerate(results, start=1):
         image_id = result["image_id"]
@@ -174,7 +174,7 @@ def _result_annotations(
         if iou_type == "bbox":
             area = value[2] * value[3]
         else:
-            _check_size(value, image_id, sizes)
+            check_mask_size(value, image_id, sizes)
             area = float(mask_util.area(value))
         copies.append(
             {
@@ -190,11 +190,11 @@ def _result_annotations(
     return copies
 
 
-def _image_sizes(dataset: Mapping[str, Any]) -> dict[Any, tuple[int, int]]:
+def image_sizes(dataset: Mapping[str, Any]) -> dict[Any, tuple[int, int]]:
     return {image["id"]: (image["height"], image["width"]) for image in dataset["images"]}
 
 
-def _check_size(rle: Mapping[str, Any], image_id: Any, sizes: Mapping) -> None:
+def check_mask_size(rle: Mapping[str, Any], image_id: Any, sizes: Mapping) -> None:
     # the evaluator finds no overlap between masks of unlike sizes: AP 0 without a word
     if image_id in sizes and tuple(rle["size"]) != sizes[image_id]:
         raise DataError(
