@@ -44,3 +44,7 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # "SGD" (stock) or "AdamW". Read by this project's trainer (tools/train_net.py), not by
     # Detectron2's DefaultTrainer.
     cfg.SOLVER.OPTIMIZER = "SGD"
+
+    # Areas in pixels up to which an object is small, and medium, in APs, APm, APl, ARs, ... COCO's
+    # are 32x32 and 96x96; thirds of the objects of one's own data say more.
+    cfg.TEST.AREA_BINS = [1024, 9216]

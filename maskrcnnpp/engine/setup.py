@@ -70,6 +70,7 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
     """
     cfg = build_config(args.config_file, args.opts)
     _check_device(cfg)
+    _check_area_bins(cfg)
     check_datasets(cfg, eval_only=args.eval_only)
     _check_output(cfg)
     _check_weights(cfg, args)
@@ -122,6 +123,17 @@ def _check_device(cfg: CfgNode) -> None:
     except (AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: {reason}") from error
+
+
+def _check_area_bins(cfg: CfgNode) -> None:
+    bins = cfg.TEST.AREA_BINS
+    if not (
+        len(bins) == 2 and all(isinstance(b, (int, float)) for b in bins) and 0 < bins[0] < bins[1]
+    ):
+        raise ConfigError(
+            f"TEST.AREA_BINS is {list(bins)}; it needs two rising areas in pixels, such as "
+            "[1024, 9216]"
+        )
 
 
 def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:

@@ -43,6 +43,7 @@ class Trainer(DefaultTrainer):
             dataset_name=dataset_name,
             output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
             max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
+            area_bins=cfg.TEST.AREA_BINS,
         )
 
     @classmethod

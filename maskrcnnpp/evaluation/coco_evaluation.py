@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError
-from maskrcnnpp.evaluation.coco_metrics import METRICS, coco_average_precision, load_coco_truth
+from maskrcnnpp.evaluation.coco_metrics import (
+    COCO_AREA_BINS,
+    METRICS,
+    coco_average_precision,
+    load_coco_truth,
+)
 from maskrcnnpp.files import write_json, write_text
 
 RESULTS_FILE = "coco_instances_results.json"
@@ -48,6 +53,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         dataset_name: str,
         output_dir: str | os.PathLike | None = None,
         max_dets_per_image: int,
+        area_bins: Sequence[float] = COCO_AREA_BINS,
         distributed: bool = True,
     ) -> None:
         """
@@ -57,6 +63,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
             output_dir: where files go; None writes none.
             max_dets_per_image: how many detections of an image and category count; >= 1. Use
                 the model's TEST.DETECTIONS_PER_IMAGE.
+            area_bins: areas in pixels up to which an object is small, and medium.
             distributed: gather the predictions of all processes and evaluate in the main one.
                 False evaluates what this process saw.
 
@@ -71,6 +78,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._max_dets = max_dets_per_image
+        self._area_bins = tuple(area_bins)
         self._distributed = distributed
         # MetadataCatalog.get would make an empty entry for a name that is misspelt
         if dataset_name not in {*DatasetCatalog.list(), *MetadataCatalog.list()}:
@@ -137,7 +145,10 @@ class COCOInstanceEvaluator(DatasetEvaluator):
                 self._dataset_name,
             )
         metrics = OrderedDict(
-            (task, coco_average_precision(self._truth, results, task, self._max_dets))
+            (
+                task,
+                coco_average_precision(self._truth, results, task, self._max_dets, self._area_bins),
+            )
             for task in self._tasks(any(part[2] for part in gathered) or not seen)
         )
         self._report(metrics, len(results))
@@ -196,6 +207,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
             "truths": len(self._truth["annotations"]),
             "detections": detections,
             "max_dets": self._max_dets,
+            "area_bins": list(self._area_bins),
             **metrics,
         }
         logger.info("COCO metrics\n%s", coco_metrics_table(summary))
@@ -207,7 +219,7 @@ def coco_metrics_table(summary: Mapping[str, Any]) -> str:
     """The metrics as a Markdown table with a line above that says what was measured.
 
     Args:
-        summary: what ``coco_metrics.json`` holds: dataset, images, max_dets, and by task
+        summary: what ``coco_metrics.json`` holds: dataset, images, max_dets, area_bins, and by task
             ("bbox", "segm") a dict from metric to percent; nan and None become "n/a".
     """
     rows = [task for task in ("bbox", "segm") if task in summary]
@@ -221,9 +233,11 @@ def coco_metrics_table(summary: Mapping[str, Any]) -> str:
         disable_numparse=True,
         colalign=["left"] + ["right"] * len(names),
     )
+    small, medium = summary["area_bins"]
     return (
         f"{summary['dataset']}: {summary['images']} images, "
-        f"up to {summary['max_dets']} detections an image, in percent\n\n{table}"
+        f"up to {summary['max_dets']} detections an image, in percent; small objects have up to "
+        f"{small:g} pixels, medium ones up to {medium:g}\n\n{table}"
     )
 
 

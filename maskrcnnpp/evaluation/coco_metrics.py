@@ -18,7 +18,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from maskrcnnpp.errors import DataError
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "ARs", "ARm", "ARl")
+#: Areas in pixels between small and medium, and medium and large objects.
+COCO_AREA_BINS = (32**2, 96**2)
 _IMAGE_KEYS = ("id", "height", "width")
 _ANNOTATION_KEYS = ("image_id", "category_id", "bbox", "area")
 
@@ -77,6 +79,7 @@ def coco_average_precision(
     results: Sequence[Mapping[str, Any]],
     iou_type: str,
     max_dets: int,
+    area_bins: tuple[float, float] = COCO_AREA_BINS,
 ) -> dict[str, float]:
     """COCO AP and AR of ``results``, counting up to ``max_dets`` detections an image and category.
 
@@ -90,20 +93,25 @@ def coco_average_precision(
             height in pixels) or ``segmentation`` (compressed RLE, counts as str or bytes).
         iou_type: "bbox" or "segm".
         max_dets: how many detections of an image and category count, best scores first; >= 1.
+        area_bins: areas in pixels up to which an object is small, and medium; COCO's are 32x32 and
+            96x96.
 
     Returns:
-        AP (IoU 0.50:0.95), AP50, AP75, AP of objects below 32x32 pixels (APs), below 96x96 (APm)
-        and above (APl), and AR, the recall over IoU 0.50:0.95; with more than one category also
+        AP (IoU 0.50:0.95), AP50, AP75, AP of small (APs), medium (APm) and large objects (APl),
+        and AR, the recall over IoU 0.50:0.95, likewise; with more than one category also
         "AP-<name>" of each. All in 0..100; nan where there are no truths to find.
 
     Raises:
         DataError: truth or results do not fit together; the message names the entry.
-        ValueError: ``iou_type`` or ``max_dets`` is impossible.
+        ValueError: ``iou_type``, ``max_dets`` or ``area_bins`` is impossible.
     """
     if iou_type not in ("bbox", "segm"):
         raise ValueError(f"iou_type must be 'bbox' or 'segm', not {iou_type!r}")
     if max_dets < 1:
         raise ValueError(f"max_dets must be at least 1, not {max_dets}")
+    small, medium = area_bins
+    if not 0 < small < medium:
+        raise ValueError(f"area_bins must be two rising areas above 0, not {list(area_bins)}")
     if isinstance(truth, (str, os.PathLike)):
         truth = load_coco_truth(truth)
     dataset = truth if isinstance(truth, Mapping) else truth.dataset
@@ -117,6 +125,8 @@ def coco_average_precision(
     # One limit, not COCO's three: the other two serve only AR@1 and AR@10, and [1, 10, m] is
     # sorted by the evaluator, so that for m below 10 AP would be taken at 10.
     evaluator.params.maxDets = [max_dets]
+    most = evaluator.params.areaRng[0][1]
+    evaluator.params.areaRng = [[0, most], [0, small], [small, medium], [medium, most]]
     evaluator.evaluate()
     evaluator.accumulate()
     return _averages(evaluator, dataset["categories"])
@@ -219,6 +229,9 @@ def _averages(evaluator: COCOeval_faster, categories: Sequence[Mapping]) -> dict
         "APm": precision[..., area["medium"]],
         "APl": precision[..., area["large"]],
         "AR": recall[..., area["all"]],
+        "ARs": recall[..., area["small"]],
+        "ARm": recall[..., area["medium"]],
+        "ARl": recall[..., area["large"]],
     }
     if len(categories) > 1:
         # the evaluator sorts its categories by id

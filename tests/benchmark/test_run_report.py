@@ -64,7 +64,8 @@ def run_dir(tmp_path):
     ]
     (inference / "coco_instances_results.json").write_text(json.dumps(results))
     metrics = {task: coco_average_precision(truth, results, task, 300) for task in ("bbox", "segm")}
-    write_coco_metrics(inference, {"dataset": NAME, "images": 2, "max_dets": 300, **metrics})
+    summary = {"dataset": NAME, "images": 2, "max_dets": 300, "area_bins": [1024, 9216]}
+    write_coco_metrics(inference, {**summary, **metrics})
     cfg = get_cfg()
     cfg.SEED = 17
     cfg.DATASETS.TRAIN = ("nuclei_a", "nuclei_b")

@@ -99,6 +99,8 @@ def test_bad_contents_of_a_config_file(tmp_path, text, word):
         (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth"),
         (["OUTPUT_DIR", "setup.py"], "OUTPUT_DIR"),
         (["INPUT.MASK_FORMAT", "polygon"], "INPUT.MASK_FORMAT"),
+        (["TEST.AREA_BINS", "[96, 32]"], "TEST.AREA_BINS"),
+        (["TEST.AREA_BINS", "[32]"], "TEST.AREA_BINS"),
     ],
 )
 def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei, opts, word):

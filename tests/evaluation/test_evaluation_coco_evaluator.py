@@ -18,6 +18,7 @@ from detectron2.utils import comm
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation import COCOInstanceEvaluator, write_coco_metrics
+from maskrcnnpp.evaluation.coco_metrics import METRICS
 
 HEIGHT, WIDTH, NAME = 96, 128, "maskrcnnpp_test_evaluator"
 CATEGORY = 7  # not 1: the evaluator must map the model's 0 to it
@@ -97,7 +98,7 @@ def test_150_objects_found_are_ap_100_and_the_files_say_so(register, tmp_path):
     metrics = run(evaluator, [instances(150), instances(0)])
     assert list(metrics) == ["bbox", "segm"]
     for values in metrics.values():
-        assert list(values) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR"]
+        assert list(values) == [*METRICS]
         assert values["AP"] == values["AR"] == pytest.approx(100)
         assert math.isnan(values["APl"])
 
@@ -121,7 +122,8 @@ def test_150_objects_found_are_ap_100_and_the_files_say_so(register, tmp_path):
     table = (output / "coco_metrics.md").read_text().splitlines()
     assert NAME in table[0]
     assert [cell.strip() for cell in table[-1].strip("|").split("|")] == [
-        *("segm", "100.00", "100.00", "100.00", "100.00", "n/a", "n/a", "100.00")
+        *("segm", "100.00", "100.00", "100.00", "100.00", "n/a", "n/a"),
+        *("100.00", "100.00", "n/a", "n/a"),
     ]
 
 
@@ -295,7 +297,7 @@ def test_unknown_dataset():
 
 def test_metrics_file_has_null_for_nan_and_keeps_categories(tmp_path):
     values = {"AP": 12.345, "AP-a": np.nan, "APs": None}
-    summary = {"dataset": "d", "images": 1, "max_dets": 5, "segm": values}
+    summary = {"dataset": "d", "images": 1, "max_dets": 5, "area_bins": [9, 99], "segm": values}
     write_coco_metrics(tmp_path, summary)
     assert json.loads((tmp_path / "coco_metrics.json").read_text())["segm"] == {
         "AP": 12.345,

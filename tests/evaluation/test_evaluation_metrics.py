@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation import coco_average_precision, load_coco_truth, segmentation_to_rle
+from maskrcnnpp.evaluation.coco_metrics import METRICS
 
 SIZE = 128
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -160,13 +161,13 @@ def test_no_truths_are_nan():
     results = [{**annotation, "score": 0.9} for annotation in grid(1, 2)]
     for found in ([], results):
         values = coco_average_precision(dataset(1, []), found, "bbox", 100)
-        assert set(values) == {*NAMES, "AR"}
+        assert set(values) == {*METRICS}
         assert all(math.isnan(value) for value in values.values())
 
 
 def test_one_category_has_no_column_of_its_own():
     values = coco_average_precision(dataset(1, grid(1, 2)), [], "bbox", 10)
-    assert list(values) == [*NAMES, "AR"]
+    assert list(values) == [*METRICS]
 
 
 def test_a_category_without_truths_does_not_count():
@@ -196,6 +197,24 @@ def test_masks_are_binned_by_their_area_not_their_box():
     values = coco_average_precision(truth, [result], "segm", 10)
     assert values["APs"] == pytest.approx(100)
     assert math.isnan(values["APm"])
+
+
+def test_area_bins_of_the_data():
+    truth = dataset(1, [entry(1, 10, 0, 0, size, size) for size in (4, 8, 16)])
+    for index, annotation in enumerate(truth["annotations"]):
+        annotation["bbox"][0] = 20 * index
+    results = [{**annotation, "score": 0.5} for annotation in truth["annotations"][1:]]
+    values = coco_average_precision(truth, results, "bbox", 10, area_bins=(20, 100))
+    found = {name: values[name] for name in ("ARs", "ARm", "ARl", "APs", "APm", "APl")}
+    assert found == pytest.approx(
+        {"ARs": 0, "ARm": 100, "ARl": 100, "APs": 0, "APm": 100, "APl": 100}
+    )
+
+
+@pytest.mark.parametrize("bins", [(100, 20), (0, 20), (20, 20)])
+def test_impossible_area_bins(bins):
+    with pytest.raises(ValueError, match="area_bins"):
+        coco_average_precision(dataset(1, []), [], "bbox", 10, area_bins=bins)
 
 
 def test_polygons_and_uncompressed_truth_masks():
