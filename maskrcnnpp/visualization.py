@@ -25,7 +25,8 @@ PALETTE = (
     (0, 215, 185),
     (150, 110, 255),
 )
-COLUMNS = ("image (contrast stretched)", "truth", "prediction")
+IMAGE_COLUMN = "image (contrast stretched)"
+COLUMNS = ("truth", "prediction")
 
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110)
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
@@ -36,22 +37,31 @@ _SHIFT = 4
 
 
 @dataclass(frozen=True)
+class Panel:
+    """Objects to be drawn on an image.
+
+    Args:
+        masks: compressed RLE of the image's size.
+        scores: score of each object, 0..1; may be empty.
+    """
+
+    masks: Sequence[Mapping[str, Any]]
+    scores: Sequence[float] = field(default=())
+
+
+@dataclass(frozen=True)
 class SheetRow:
     """One image of a contact sheet.
 
     Args:
         title: shown above the row, usually the file's name.
         image: height x width x 3, uint8, RGB.
-        truth: compressed RLE of the true objects, of the image's size.
-        predicted: compressed RLE of the predicted objects, of the image's size.
-        scores: score of each predicted object, 0..1; may be empty.
+        panels: objects of each column beside the image, such as truth and prediction.
     """
 
     title: str
     image: np.ndarray
-    truth: Sequence[Mapping[str, Any]]
-    predicted: Sequence[Mapping[str, Any]]
-    scores: Sequence[float] = field(default=())
+    panels: Sequence[Panel]
 
 
 def draw_outlines(
@@ -82,34 +92,46 @@ def draw_outlines(
     return canvas
 
 
-def contact_sheet(rows: Iterable[SheetRow], cell_width: int = 400) -> np.ndarray:
-    """Image, truth and prediction side by side, a row an image.
+def contact_sheet(
+    rows: Iterable[SheetRow], cell_width: int = 400, columns: Sequence[str] = COLUMNS
+) -> np.ndarray:
+    """Image and panels side by side, a row an image.
 
     Images are scaled to ``cell_width`` (tall ones to 1.5 times it in height) and their contrast is
     stretched; outlines are drawn after the scaling, so that they stay thin.
 
     Args:
         rows: what to show; one image at a time is held, beside the sheet.
-        cell_width: width of each of the three columns in pixels; >= 64.
+        cell_width: width of a column in pixels; >= 64.
+        columns: titles of the rows' panels.
 
     Returns:
-        height x (3 * cell_width + 4 * 8) x 3 uint8 RGB.
+        height x (n * cell_width + (n + 1) * 8) x 3 uint8 RGB, n one more than there are panels.
 
     Raises:
         DataError: a mask is not of its image's size.
-        ValueError: an image is not height x width x 3 uint8, or ``cell_width`` is below 64.
+        ValueError: an image is not height x width x 3 uint8, ``cell_width`` is below 64, or a row
+            has not as many panels as ``columns``.
     """
     if cell_width < 64:
         raise ValueError(f"cell_width must be at least 64, not {cell_width}")
-    bands = [_column_titles(cell_width), *(_band(row, cell_width) for row in rows)]
+    width = _sheet_width(1 + len(columns), cell_width)
+    bands = [_column_titles([IMAGE_COLUMN, *columns], width, cell_width)]
+    for row in rows:
+        if len(row.panels) != len(columns):
+            raise ValueError(f"{row.title} has {len(row.panels)} panels for {list(columns)}")
+        bands.append(_band(row, width, cell_width))
     return np.concatenate(bands, axis=0)
 
 
 def write_contact_sheet(
-    path: str | os.PathLike, rows: Iterable[SheetRow], cell_width: int = 400
+    path: str | os.PathLike,
+    rows: Iterable[SheetRow],
+    cell_width: int = 400,
+    columns: Sequence[str] = COLUMNS,
 ) -> None:
     """Write :func:`contact_sheet` to ``path`` as PNG."""
-    sheet = contact_sheet(rows, cell_width)
+    sheet = contact_sheet(rows, cell_width, columns)
     encoded, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not encoded:
         raise OSError(f"{path}: OpenCV could not encode the sheet as PNG")
@@ -177,24 +199,26 @@ def _neighbour_colors(boxes: np.ndarray, margin: float = 3.0) -> list[tuple[int,
     return [PALETTE[choice] for choice in chosen]
 
 
-def _band(row: SheetRow, cell_width: int) -> np.ndarray:
-    """One row of the sheet: two lines of text above three cells."""
+def _band(row: SheetRow, sheet_width: int, cell_width: int) -> np.ndarray:
+    """One row of the sheet: two lines of text above the cells."""
     _check_image(row.image)
     height, width = row.image.shape[:2]
     scale = min(cell_width / width, _MAX_ASPECT * cell_width / height)
     shown = _resized(_stretched(row.image), scale)
-    # the surest last, on top
-    order = np.argsort(row.scores, kind="stable") if len(row.scores) else range(len(row.predicted))
-    cells = [shown, shown.copy(), shown.copy()]
-    predicted = [row.predicted[index] for index in order]
-    thickness = _line_for([*row.truth, *predicted], scale)
-    _outline(cells[1], row.truth, (height, width), scale, None, thickness)
-    _outline(cells[2], predicted, (height, width), scale, None, thickness)
+    thickness = _line_for([mask for panel in row.panels for mask in panel.masks], scale)
+    cells, notes = [shown], [f"{width} x {height} px"]
+    for panel in row.panels:
+        # the surest last, on top
+        scored = len(panel.scores) > 0
+        order = np.argsort(panel.scores, kind="stable") if scored else range(len(panel.masks))
+        cells.append(shown.copy())
+        masks = [panel.masks[index] for index in order]
+        _outline(cells[-1], masks, (height, width), scale, None, thickness)
+        notes.append(_note(panel))
 
-    notes = [f"{width} x {height} px", f"{len(row.truth)} objects", _prediction_note(row)]
-    shape = (2 * _LINE + shown.shape[0] + _GAP, _sheet_width(cell_width), 3)
+    shape = (2 * _LINE + shown.shape[0] + _GAP, sheet_width, 3)
     band = np.full(shape, _PAPER, dtype=np.uint8)
-    _write(band, row.title, _GAP, _LINE - 5, _INK, _sheet_width(cell_width) - 2 * _GAP)
+    _write(band, row.title, _GAP, _LINE - 5, _INK, sheet_width - 2 * _GAP)
     for column, (cell, note) in enumerate(zip(cells, notes, strict=True)):
         left = _GAP + column * (cell_width + _GAP)
         _write(band, note, left, 2 * _LINE - 6, _FAINT, cell_width)
@@ -211,22 +235,22 @@ def _line_for(masks: Sequence[Mapping[str, Any]], scale: float) -> int:
     return 2 if scale * np.sqrt(np.median(areas)) >= 24 else 1
 
 
-def _prediction_note(row: SheetRow) -> str:
-    note = f"{len(row.predicted)} objects"
-    if len(row.scores):
-        note += f", scores {min(row.scores):.2f} to {max(row.scores):.2f}"
+def _note(panel: Panel) -> str:
+    note = f"{len(panel.masks)} objects"
+    if len(panel.scores):
+        note += f", scores {min(panel.scores):.2f} to {max(panel.scores):.2f}"
     return note
 
 
-def _column_titles(cell_width: int) -> np.ndarray:
-    band = np.full((_LINE + _GAP, _sheet_width(cell_width), 3), 235, dtype=np.uint8)
-    for column, title in enumerate(COLUMNS):
+def _column_titles(titles: Sequence[str], sheet_width: int, cell_width: int) -> np.ndarray:
+    band = np.full((_LINE + _GAP, sheet_width, 3), 235, dtype=np.uint8)
+    for column, title in enumerate(titles):
         _write(band, title, _GAP + column * (cell_width + _GAP), _LINE - 1, _INK, cell_width)
     return band
 
 
-def _sheet_width(cell_width: int) -> int:
-    return 3 * cell_width + 4 * _GAP
+def _sheet_width(columns: int, cell_width: int) -> int:
+    return columns * cell_width + (columns + 1) * _GAP
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:

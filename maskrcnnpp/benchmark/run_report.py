@@ -18,7 +18,7 @@ from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
 from maskrcnnpp.evaluation.coco_metrics import load_coco_truth, segmentation_to_rle
 from maskrcnnpp.files import write_text
-from maskrcnnpp.visualization import SheetRow, write_contact_sheet
+from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
 
 REPORT_FILE = "report.md"
 SHEET_FILE = "contact_sheet.png"
@@ -171,9 +171,13 @@ def _rows(
         yield SheetRow(
             title=image["file_name"],
             image=pixels,
-            truth=[segmentation_to_rle(entry, *size) for _, entry in truths[image["id"]]],
-            predicted=[segmentation_to_rle(entry, *size) for _, entry in found],
-            scores=[score for score, _ in found],
+            panels=[
+                Panel([segmentation_to_rle(entry, *size) for _, entry in truths[image["id"]]]),
+                Panel(
+                    [segmentation_to_rle(entry, *size) for _, entry in found],
+                    [score for score, _ in found],
+                ),
+            ],
         )
 
 

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.visualization import SheetRow, contact_sheet, draw_outlines, write_contact_sheet
+from maskrcnnpp.visualization import (
+    Panel,
+    SheetRow,
+    contact_sheet,
+    draw_outlines,
+    write_contact_sheet,
+)
 
 RED = (255, 0, 0)
 
@@ -103,7 +109,9 @@ def test_images_that_are_not_rgb_are_refused(shape):
 
 def row(shape, truth=(), predicted=(), scores=(), title="a.png"):
     image = np.full((*shape, 3), 128, dtype=np.uint8)
-    return SheetRow(title, image, [rle(m) for m in truth], [rle(m) for m in predicted], scores)
+    return SheetRow(
+        title, image, [Panel([rle(m) for m in truth]), Panel([rle(m) for m in predicted], scores)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,8 +183,19 @@ def test_written_sheet_is_rgb(tmp_path):
     image[..., 0] = 200  # red
     image[0] = 255
     path = tmp_path / "new" / "sheet.png"
-    write_contact_sheet(path, [SheetRow("a", image, [], [])], cell_width=64)
+    write_contact_sheet(path, [SheetRow("a", image, [Panel([]), Panel([])])], cell_width=64)
     read = cv2.imread(str(path))
     blue, _, red = read[-30, 20].tolist()
     assert red > 150 and blue < 50
     assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_columns_of_ones_own():
+    sheet = contact_sheet(
+        [SheetRow("a", np.zeros((20, 20, 3), np.uint8), [Panel([])] * 3)],
+        cell_width=64,
+        columns=("truth", "one model", "another"),
+    )
+    assert sheet.shape[1] == 4 * 64 + 5 * 8
+    with pytest.raises(ValueError, match="3 panels"):
+        contact_sheet([SheetRow("a", np.zeros((20, 20, 3), np.uint8), [Panel([])] * 3)])
