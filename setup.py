@@ -32,6 +32,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "faster-coco-eval>=1.6",
+        "markdown>=3.4",
         "matplotlib>=3.6",
         "numpy>=1.23",
         # headless: nothing here opens a window, and servers lack the libraries for one

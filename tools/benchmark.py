@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Train every arm with every seed, evaluate, and write results.json and report.md.
+"""Train every arm with every seed, evaluate, and write results.json, report.md and report.html.
 
-An arm is a config file. What has finished is kept: the same command goes on where it stopped.
+An arm is a config file; the first is the reference, the last the one the verdict is about. Score
+thresholds are tuned on the first of DATASETS.TEST, the verdict is on the last. What has finished is
+kept: the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,9 +12,14 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from maskrcnnpp.benchmark import report
-from maskrcnnpp.benchmark.runner import plan_trials, run_trials
+from maskrcnnpp.benchmark.collect import External, collect
+from maskrcnnpp.benchmark.cost import measure_arms
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
+from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
+from maskrcnnpp.benchmark.tables import ap_table, verdict
 from maskrcnnpp.errors import UserError, exit_on_user_error
 from maskrcnnpp.files import write_text
 
@@ -25,6 +32,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="trainings at a time, sharing the cores"
     )
+    parser.add_argument(
+        "--external",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="COCO results of something else, scored as one more row; {dataset} in FILE stands for "
+        "each of DATASETS.TEST, without it FILE is of the last one and all it has is shown",
+    )
+    parser.add_argument("--no-cost", action="store_true", help="measure no latency and memory")
     parser.add_argument(
         "--report-only", action="store_true", help="rebuild the report from results.json"
     )
@@ -53,26 +69,43 @@ def read_page(path: str) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
-    failed: list[str] = []
     page = read_page(args.quote[0]) if args.quote else ""  # before hours of training
     if args.report_only:
-        results = report.load(args.output_dir / report.RESULTS_FILE)
+        results = load(args.output_dir / RESULTS_FILE)
     else:
-        trials = plan_trials(args.config_file, args.seeds, args.output_dir, args.opts)
-        failed = run_trials(trials, jobs=args.jobs)
-        finished = [result for trial in trials if (result := trial.result())]
-        if not finished:
-            raise UserError(f"no training finished: {'; '.join(failed)}")
-        command = shlex.join(["python", *sys.argv])
-        results = report.collect(finished, command)
+        results = run(args)
     report.write_reports(args.output_dir, results)
     if args.quote:
         path, name = args.quote
-        dataset = next(iter(results["trials"][0]["metrics"]))
-        table = report.ap_table(results, dataset, Path(path).parent)
+        table = ap_table(results, datasets(results)[-1], Path(path).parent)
         write_text(path, report.quote(page, name, table))
-    print(f"report: {args.output_dir / report.REPORT_FILE}")
-    return 1 if failed else 0
+    print(verdict(results))
+    print(f"report: {args.output_dir / report.HTML_FILE}")
+    for name, problem in results["failed"].items():
+        print(f"{name}: {problem}", file=sys.stderr)
+    return 1 if results["failed"] else 0
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    externals = External.parse(args.external)
+    trials, failed = plan_trials(args.config_file, args.seeds, args.output_dir, args.opts)
+    for name, problem in failed.items():
+        print(f"{name}: {problem}", file=sys.stderr)
+    failed |= run_trials(trials, jobs=args.jobs)
+    results = collect(
+        trials,
+        externals,
+        command=shlex.join(["python", *sys.argv]),
+        sheet=args.output_dir / report.SHEET_FILE,
+        failed=failed,
+    )
+    if not args.no_cost:
+        first_of_arm: dict[str, Trial] = {}
+        for trial in trials:
+            if trial.result():
+                first_of_arm.setdefault(trial.arm, trial)
+        results["cost"] = measure_arms(list(first_of_arm.values()))
+    return results
 
 
 if __name__ == "__main__":

@@ -1,141 +1,120 @@
-"""Trials to tables. Every number shown comes from results.json, none is typed."""
+"""The report of a benchmark: Markdown with pictures beside it, and one self-contained HTML file."""
 
 from __future__ import annotations
 
+import base64
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tabulate import tabulate
+import markdown
 
+from maskrcnnpp.benchmark.figures import figures
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets
+from maskrcnnpp.benchmark.tables import (
+    ap_table,
+    coco_table,
+    cost_tables,
+    difference_table,
+    shown_table,
+    verdict,
+)
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.files import atomic_path, write_json, write_text
 
-RESULTS_FILE = "results.json"
 REPORT_FILE = "report.md"
+HTML_FILE = "report.html"
+SHEET_FILE = "differences.png"
 
 HOW_TO_READ = """\
-- An arm is a config file; each row names the one it was trained with.
-- AP is COCO's mask AP over IoU 0.50:0.95 in percent, counting as many detections an image as the
-  config lets the model give (not COCO's 100).
-- Columns "seed n" are single trainings; with the same seed all arms see the same images, crops and
-  flips in the same order. "mean" and "sd" (n - 1) are over seeds.
-- "difference" is the mean over seeds of an arm's AP minus the first arm's with the same seed,
-  with the sd of these differences. A difference smaller than its sd is noise.
-"""
+- An arm is a config file; a row names the one it was trained with. The first arm is the reference.
+- "seed n" is a single training: with the same seed all arms see the same images, crops and flips in
+  the same order. "mean" and "sd" (n - 1) are over seeds; sd in brackets where a cell has both.
+- "difference" is the mean over seeds of an arm's value minus the first arm's with the same seed.
+  The interval covers 95 % of {replicates} bootstrap draws of images and of seeds, the same draws
+  for both arms. A difference "holds up" when the interval does not contain zero. Welch's p compares
+  the seeds of the two arms and knows nothing of images.
+- Three numbers go by the name of AP; here each has its own column. AP is COCO's, over the ranking
+  of all detections and IoU 0.50:0.95, in percent, with up to {max_dets} detections an image (COCO:
+  100). TP/(TP+FP+FN) is what StarDist and Cellpose call AP at one IoU. The DSB score is its mean
+  over IoU 0.50:0.95 and then over images.
+- Small objects have up to {small:g} pixels, medium ones up to {medium:g}.
+- All but COCO's metrics are of the detections above a score threshold ("score from"), which each
+  training tunes on {tuned_on} for the DSB score. F1, PQ, SQ and RQ are at IoU 0.5. The count error
+  is the mean over images of the difference of the number of objects."""
+
+_STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em;
+       color: #1c1c1c; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
+th, td { padding: .25em .7em; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th { background: #f5f5f5; } img { max-width: 100%; } code { background: #f5f5f5; }"""
 
 
-def collect(results: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
-    """What results.json holds: the trials as they were kept, and how they came about."""
-    return {"command": command, "trials": list(results)}
+def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
+    """Write results.json, report.md with its pictures, and report.html."""
+    pictures = figures(results, datasets(results)[-1])
+    for name, (_, data) in pictures.items():
+        with atomic_path(output_dir / name) as temporary:
+            temporary.write_bytes(data)
+    text = report_text(results, output_dir, {name: words for name, (words, _) in pictures.items()})
+    write_json(output_dir / RESULTS_FILE, results, indent=1)
+    write_text(output_dir / REPORT_FILE, text)
+    write_text(output_dir / HTML_FILE, _html(text, output_dir))
 
 
-def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a results.json.
-
-    Raises:
-        DataError: it is missing or not one.
-    """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            results = json.load(handle)
-        results["trials"][0]["metrics"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: not a results.json of tools/benchmark.py: {error}") from error
-    return results
-
-
-def by_arm(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Trials of each arm, sorted by seed; arms in the order they were given."""
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for trial in results["trials"]:
-        arms.setdefault(trial["arm"], []).append(trial)
-    return {arm: sorted(trials, key=lambda trial: trial["seed"]) for arm, trials in arms.items()}
-
-
-def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = ".") -> str:
-    """Markdown table of mask AP: a row an arm, a column a seed, mean, sd, difference.
+def report_text(
+    results: Mapping[str, Any], page_dir: Path, pictures: Mapping[str, str] = {}
+) -> str:
+    """The report as Markdown, for a page in the folder ``page_dir``.
 
     Args:
-        page_dir: folder of the page that will hold the table, for the links to the configs.
+        pictures: what each picture in that folder shows, by file name.
     """
-    arms = by_arm(results)
-    seeds = sorted({trial["seed"] for trial in results["trials"]})
-    values = {
-        arm: {trial["seed"]: _number(trial["metrics"][dataset]["segm"]["AP"]) for trial in trials}
-        for arm, trials in arms.items()
-    }
-    first = next(iter(values.values()))
-    rows = []
-    for arm, trials in arms.items():
-        of_seed = values[arm]
-        shared = [of_seed[seed] - first[seed] for seed in of_seed if seed in first]
-        rows.append(
-            [
-                f"[{arm}]({_link(trials[0]['config_file'], page_dir)})",
-                *(f"{of_seed[seed]:.1f}" if seed in of_seed else "" for seed in seeds),
-                *_mean_and_sd(list(of_seed.values())),
-                " ± ".join(_mean_and_sd(shared, sign=True)) if of_seed is not first else "",
-            ]
-        )
-    headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd", "difference"]
-    return _table(headers, rows)
-
-
-def overview_table(results: Mapping[str, Any], dataset: str) -> str:
-    """Markdown table of each arm's mean metrics and training cost."""
-    rows = []
-    for arm, trials in by_arm(results).items():
-        segm = [trial["metrics"][dataset]["segm"] for trial in trials]
-        bbox = [trial["metrics"][dataset]["bbox"] for trial in trials]
-        row = [arm]
-        row += [
-            f"{np.mean([_number(m[name]) for m in segm]):.1f}" for name in ("AP", "AP50", "AP75")
-        ]
-        row.append(f"{np.mean([_number(m['AP']) for m in bbox]):.1f}")
-        times = [t["seconds_per_iteration"] for t in trials if t["seconds_per_iteration"]]
-        row.append(f"{np.median(times):.2f}" if times else "")
-        rows.append(row)
-    headers = ["arm", "mask AP", "mask AP50", "mask AP75", "box AP", "training s/iteration"]
-    return _table(headers, rows)
-
-
-def report_lines(results: Mapping[str, Any], page_dir: str | os.PathLike = ".") -> list[str]:
-    """The report as Markdown lines, for a page in the folder ``page_dir``."""
-    lines = ["# Benchmark", "", "## How to read the tables", "", HOW_TO_READ]
-    for dataset in results["trials"][0]["metrics"]:
-        lines += [f"## {dataset}", "", ap_table(results, dataset, page_dir), ""]
-        lines += ["Means over seeds:", "", overview_table(results, dataset), ""]
+    names = datasets(results)
+    lines = ["# Benchmark", "", verdict(results), "", "## How to read the tables", ""]
+    lines += [_how_to_read(results), ""]
+    for name in reversed(names):
+        size = results["evaluation"]["datasets"][name]
+        lines += [f"## {name}", "", f"{size['images']} images, {size['truths']} objects.", ""]
+        lines += ["Mask AP:", "", ap_table(results, name, page_dir), ""]
+        lines += ["COCO's metrics:", "", coco_table(results, name), ""]
+        lines += ["Objects above the score threshold:", "", shown_table(results, name), ""]
+    lines += ["## What holds up", "", difference_table(results, names[-1]), ""]
+    if results.get("cost"):
+        lines += ["## What it costs", "", cost_tables(results), ""]
+    lines += ["## Pictures", ""]
+    for name, words in pictures.items():
+        lines += [f"{words}:", "", f"![{words}]({name})", ""]
+    if results.get("widest") and (page_dir / SHEET_FILE).is_file():
+        words = "The images on which the last arm and the first differ most in DSB score"
+        lines += [f"{words}:", "", f"![{words}]({SHEET_FILE})", ""]
     lines += ["## How it was run", "", provenance(results), ""]
-    return lines
+    return "\n".join(lines)
 
 
 def provenance(results: Mapping[str, Any]) -> str:
     """Machine, versions and command in a few Markdown lines."""
-    trials = results["trials"]
+    trials = [trial for trial in results["trials"] if "fingerprint" in trial]
     lines = [f"- command: `{results['command']}`"]
     for key in ("machine", "versions"):
         distinct = {json.dumps(trial[key], sort_keys=True) for trial in trials}
         for words in sorted(distinct):
             entries = json.loads(words)
             lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in entries.items()))
-    threads = sorted({(trial["threads"], trial["trainings_at_a_time"]) for trial in trials})
-    for count, jobs in threads:
+    for count, jobs in sorted({(t["threads"], t["trainings_at_a_time"]) for t in trials}):
         lines.append(f"- {jobs} training(s) at a time, {count} thread(s) each")
+    iterations = sorted({trial["iterations"] for trial in trials})
+    lines.append(f"- iterations of a training: {', '.join(map(str, iterations))}")
+    for trial in results["trials"]:
+        if "external" in trial:
+            lines.append(f"- {trial['arm']}, run {trial['seed']}: `{trial['external']}`")
     data = sorted({trial["fingerprint"]["data"] for trial in trials})
     code = sorted({trial["fingerprint"]["code"] for trial in trials})
     lines.append(f"- fingerprint of the data {', '.join(data)}, of the code {', '.join(code)}")
     return "\n".join(lines)
-
-
-def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
-    """Write results.json and report.md."""
-    write_json(output_dir / RESULTS_FILE, results, indent=1)
-    write_text(output_dir / REPORT_FILE, "\n".join(report_lines(results, output_dir)))
 
 
 def quote(page: str, name: str, text: str) -> str:
@@ -151,22 +130,27 @@ def quote(page: str, name: str, text: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page)
 
 
-def _link(config_file: str, page_dir: str | os.PathLike) -> str:
-    # config files are named from the checkout's folder, where the tools are run
-    return Path(os.path.relpath(config_file, page_dir)).as_posix()
+def _how_to_read(results: Mapping[str, Any]) -> str:
+    small, medium = results["evaluation"]["area_bins"]
+    return HOW_TO_READ.format(
+        replicates=results["replicates"],
+        max_dets=results["evaluation"]["max_dets"],
+        small=small,
+        medium=medium,
+        tuned_on=datasets(results)[0],
+    )
 
 
-def _number(value: float | None) -> float:
-    # results.json has null where a metric could not be computed
-    return float("nan") if value is None else value
+def _html(text: str, folder: Path) -> str:
+    """The report as one HTML file, its pictures inside."""
 
+    def inline(match: re.Match[str]) -> str:
+        data = base64.b64encode((folder / match[1]).read_bytes()).decode("ascii")
+        return f'src="data:image/png;base64,{data}"'
 
-def _mean_and_sd(values: Sequence[float], sign: bool = False) -> tuple[str, str]:
-    mean = np.mean(values) if values else float("nan")
-    sd = f"{np.std(values, ddof=1):.1f}" if len(values) > 1 else "n/a"
-    return (f"{mean:+.1f}" if sign else f"{mean:.1f}"), sd
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    body = re.sub(r'src="([^":]+\.png)"', inline, markdown.markdown(text, extensions=["tables"]))
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>Benchmark</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n{body}\n"
+        "</body>\n</html>\n"
+    )

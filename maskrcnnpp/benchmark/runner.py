@@ -21,14 +21,14 @@ from maskrcnnpp.benchmark.fingerprint import (
     machine,
     versions,
 )
-from maskrcnnpp.engine.setup import build_config, check_datasets
+from maskrcnnpp.engine.setup import build_config, check_datasets, check_weights
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
-from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
+from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.files import write_json, write_text
 
 STARTED_FILE = "started.json"
 TRIAL_FILE = "trial.json"
+CONFIG_FILE = "trial_config.yaml"
 LOG_FILE = "output.log"
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
@@ -64,13 +64,13 @@ class Trial:
         Raises:
             DataError: what lies in its folder is of other code, config or data.
         """
-        kept = {}
+        kept = None
         for name in (STARTED_FILE, TRIAL_FILE):
             path = self.output_dir / name
             if path.is_file():
                 kept = json.loads(path.read_text(encoding="utf-8"))
                 self.check_fingerprint(kept["fingerprint"])
-        return kept if "metrics" in kept else None
+        return kept if (self.output_dir / TRIAL_FILE).is_file() else None
 
     def check_fingerprint(self, found: Mapping[str, str]) -> None:
         differs = [k for k, v in self.fingerprint().items() if found.get(k) != v]
@@ -83,12 +83,15 @@ class Trial:
 
 def plan_trials(
     config_files: Sequence[str], seeds: Sequence[int], output_dir: Path, opts: Sequence[str] = ()
-) -> list[Trial]:
+) -> tuple[list[Trial], dict[str, str]]:
     """Every arm with every seed, seed by seed, so that an early stop leaves whole comparisons.
 
+    Returns:
+        The trials, and by arm what is wrong with those whose config cannot be trained: it is
+        unknown or impossible, or names weights or data that are not there.
+
     Raises:
-        ConfigError: a config is unknown or impossible, or two arms share a name.
-        DataError: a data set has not been prepared.
+        ConfigError: two arms share a name, a seed is impossible, or no arm can be trained.
     """
     names = [Path(config_file).stem for config_file in config_files]
     if len(set(names)) < len(names):
@@ -97,26 +100,40 @@ def plan_trials(
         raise ConfigError(f"seeds are {list(seeds)}; each must be 0 or more, and given once")
     if {"SEED", "OUTPUT_DIR"} & set(opts[::2]):
         raise ConfigError("SEED and OUTPUT_DIR differ by trial: use --seeds and --output-dir")
-    trials = []
+    trials: list[Trial] = []
+    problems: dict[str, str] = {}
     for seed in seeds:
         for config_file, name in zip(config_files, names):
             folder = output_dir / name / f"seed{seed}"
-            # results are for the report to judge; a miss must not end the benchmark
             words = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
-            cfg = build_config(config_file, [*words, "TEST.EXPECTED_RESULTS", "[]"])
-            check_datasets(cfg)
-            if not cfg.DATASETS.TEST or not cfg.MODEL.MASK_ON:
-                raise ConfigError(
-                    f"{config_file}: mask AP is compared; DATASETS.TEST must name a data set and "
-                    "MODEL.MASK_ON be True"
-                )
-            trials.append(Trial(config_file, seed, folder, cfg))
-    return trials
+            try:
+                trials.append(Trial(config_file, seed, folder, _trial_config(config_file, words)))
+            except UserError as error:
+                problems[name] = str(error)
+    if not trials:
+        raise ConfigError("; ".join(problems.values()))
+    tests = {trial.cfg.DATASETS.TEST for trial in trials}
+    if len(tests) > 1:
+        raise ConfigError(f"DATASETS.TEST differs between the arms: {sorted(tests)}")
+    return trials, problems
+
+
+def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
+    # results are for the report to judge; a miss must not end the benchmark
+    cfg = build_config(config_file, [*opts, "TEST.EXPECTED_RESULTS", "[]"])
+    check_datasets(cfg)
+    check_weights(cfg)
+    if not cfg.DATASETS.TEST or not cfg.MODEL.MASK_ON:
+        raise ConfigError(
+            f"{config_file}: masks are compared; DATASETS.TEST must name a data set and "
+            "MODEL.MASK_ON be True"
+        )
+    return cfg
 
 
 def run_trials(
     trials: Sequence[Trial], *, jobs: int = 1, report: Callable[[str], None] = print
-) -> list[str]:
+) -> dict[str, str]:
     """Run the trials that have not finished. A stopped training goes on at its last checkpoint.
 
     Args:
@@ -124,11 +141,11 @@ def run_trials(
         report: called with a line of progress now and then.
 
     Returns:
-        Names of trials that failed; their output is in output.log of their folders.
+        What went wrong, by the name of the trial; the output is in output.log of its folder.
     """
     waiting = [trial for trial in trials if trial.result() is None]
     running: dict[Trial, subprocess.Popen] = {}
-    failed = []
+    failed: dict[str, str] = {}
     threads = max(1, (os.cpu_count() or 1) // jobs)
     reported = 0.0
     try:
@@ -141,7 +158,7 @@ def run_trials(
                 problem = _finish(trial, running.pop(trial).returncode)
                 report(f"{trial.name}: {problem or 'finished'}")
                 if problem:
-                    failed.append(trial.name)
+                    failed[trial.name] = problem
             if running and time.monotonic() - reported > _REPORT_SECONDS:
                 report(_progress(running, waiting))
                 reported = time.monotonic()
@@ -154,7 +171,7 @@ def run_trials(
 
 def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
     trial.output_dir.mkdir(parents=True, exist_ok=True)
-    config = trial.output_dir / "trial_config.yaml"
+    config = trial.output_dir / CONFIG_FILE
     write_text(config, trial.cfg.dump())
     # now and not at the end: it is this code that the process imports
     started = {
@@ -176,20 +193,14 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
 
 
 def _finish(trial: Trial, exit_status: int) -> str:
-    """Write trial.json: what was known at the start, and the metrics. Returns what went wrong."""
+    """Write trial.json: what was known at the start, and the time. Returns what went wrong."""
     see = f"see {trial.output_dir / LOG_FILE}"
     if exit_status != 0:
         return f"failed with exit status {exit_status}, {see}"
     result = json.loads((trial.output_dir / STARTED_FILE).read_text(encoding="utf-8"))
     try:
         trial.check_fingerprint(result["fingerprint"])
-        result["metrics"] = {
-            dataset: json.loads(
-                (trial.output_dir / "inference" / dataset / METRICS_FILE).read_text()
-            )
-            for dataset in trial.cfg.DATASETS.TEST
-        }
-    except (DataError, OSError, ValueError) as error:
+    except DataError as error:
         return f"failed: {error}; {see}"
     result["seconds_per_iteration"] = seconds_per_iteration(read_training_log(trial.output_dir))
     write_json(trial.output_dir / TRIAL_FILE, result, indent=2)

@@ -180,6 +180,16 @@ def _check_weights(cfg: CfgNode, args: argparse.Namespace) -> None:
             "MODEL.WEIGHTS is empty: name the checkpoint to evaluate, such as "
             f"MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}"
         )
+    check_weights(cfg)
+
+
+def check_weights(cfg: CfgNode) -> None:
+    """Check that the file of ``MODEL.WEIGHTS`` is there, where it names one.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    weights = cfg.MODEL.WEIGHTS
     if weights and "://" not in weights and not os.path.isfile(weights):
         raise ConfigError(f"MODEL.WEIGHTS is {weights}: there is no such file")
 

@@ -90,7 +90,7 @@ def coco_average_precision(
             object. Annotation ids do not matter (pycocotools itself counts a truth whose id is 0
             as never found).
         results: COCO results: ``image_id``, ``category_id``, ``score`` and ``bbox`` (x, y, width,
-            height in pixels) or ``segmentation`` (compressed RLE, counts as str or bytes).
+            height in pixels) or ``segmentation`` (RLE, counts as str or bytes, or polygons).
         iou_type: "bbox" or "segm".
         max_dets: how many detections of an image and category count, best scores first; >= 1.
         area_bins: areas in pixels up to which an object is small, and medium; COCO's are 32x32 and
@@ -184,6 +184,7 @@ def _result_annotations(
         if iou_type == "bbox":
             area = value[2] * value[3]
         else:
+            value = segmentation_to_rle(value, *sizes[image_id])
             check_mask_size(value, image_id, sizes)
             area = float(mask_util.area(value))
         copies.append(

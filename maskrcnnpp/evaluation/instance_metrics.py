@@ -36,6 +36,10 @@ class ImageCounts:
     def __len__(self) -> int:
         return len(self.truths)
 
+    def dsb_scores(self) -> np.ndarray:
+        """DSB score of each image, (I,), 0..1; 1 where nothing is to be found and nothing is."""
+        return _dsb_scores(self.truths, self.predictions, self.true_positives)
+
     def as_dict(self) -> dict[str, list]:
         """For JSON; :meth:`from_dict` reads it."""
         return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
@@ -93,7 +97,7 @@ def summarize(counts: ImageCounts, weights: np.ndarray | None = None) -> dict[st
     accuracy = _divide(true_positives, objects - true_positives)
     f1 = _divide(2 * true_positives[_AT_MATCH_IOU], objects)
     means = {
-        "dsb_score": _dsb_scores(counts.truths, counts.predictions, counts.true_positives),
+        "dsb_score": counts.dsb_scores(),
         "aji": counts.aji,
         "aji_plus": counts.aji_plus,
         "dice": counts.dice,
@@ -142,7 +146,6 @@ def _object_counts(
 def _dsb_scores(
     truths: np.ndarray, predictions: np.ndarray, true_positives: np.ndarray
 ) -> np.ndarray:
-    """DSB score of each image, 0..1; 1 where there is nothing to find and nothing found."""
     either = (truths + predictions)[:, None] - true_positives
     return np.where(either > 0, true_positives / np.maximum(either, 1), 1.0).mean(axis=1)
 

@@ -1,83 +1,118 @@
 import copy
+import io
 import re
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 
-from maskrcnnpp.benchmark import report
+from maskrcnnpp.benchmark import report, tables
+from maskrcnnpp.benchmark.figures import figures
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.errors import DataError
 
 
-def trial(arm, seed, ap):
-    metrics = {"AP": ap, "AP50": ap + 20, "AP75": ap - 5}
-    return {
-        "arm": arm,
-        "config_file": f"configs/{arm}.yaml",
-        "seed": seed,
-        "metrics": {"nuclei_val": {"segm": metrics, "bbox": metrics}},
-        "seconds_per_iteration": 0.5 + seed,
-        "threads": 2,
-        "trainings_at_a_time": 1,
-        "fingerprint": {"code": "c0de", "config": arm, "data": "da7a"},
-        "machine": {"processor": "some processor"},
-        "versions": {"torch": "2"},
-    }
-
-
-RESULTS = report.collect(
-    [trial("stock", 0, 40.0), trial("ours", 0, 43.0), trial("stock", 1, 42.0)]
-    + [trial("ours", 1, 44.0), trial("stock", 2, 44.0), trial("ours", 2, 48.0)],
-    "python tools/benchmark.py",
-)
-
-
 def cells(table, arm):
-    (line,) = [line for line in table.splitlines() if f"[{arm}]" in line or f"| {arm} " in line]
-    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+    lines = [line for line in table.splitlines() if f"[{arm}]" in line or f"| {arm} " in line]
+    return [cell.strip() for cell in lines[0].strip("|").split("|")][1:]
 
 
-def test_seeds_mean_sd_and_paired_difference():
-    table = report.ap_table(RESULTS, "nuclei_val")
+def test_seeds_mean_sd_and_difference(results):
+    table = tables.ap_table(results, "nuclei_test")
     assert cells(table, "stock") == ["40.0", "42.0", "44.0", "42.0", "2.0", ""]
-    assert cells(table, "ours") == ["43.0", "44.0", "48.0", "45.0", "2.6", "+3.0 ± 1.0"]
+    assert cells(table, "ours") == ["43.0", "44.0", "48.0", "45.0", "2.6", "+3.0 (+1.8 to +4.1)"]
+    # differences are taken on the last data set only
+    assert cells(tables.ap_table(results, "nuclei_val"), "ours")[-1] == ""
 
 
-def test_a_missing_seed_is_an_empty_cell_and_not_compared():
-    results = copy.deepcopy(RESULTS)
-    del results["trials"][2]  # stock, seed 1
-    table = report.ap_table(results, "nuclei_val")
-    assert cells(table, "stock")[:3] == ["40.0", "", "44.0"]
-    assert cells(table, "ours")[-1] == "+3.5 ± 0.7"
+def test_a_missing_seed_is_an_empty_cell(results):
+    del results["trials"][1]  # stock, seed 1
+    assert cells(tables.ap_table(results, "nuclei_test"), "stock")[:3] == ["40.0", "", "44.0"]
 
 
-def test_one_seed_has_no_sd():
-    results = report.collect(RESULTS["trials"][:2], "")
-    assert cells(report.ap_table(results, "nuclei_val"), "ours")[-2:] == ["n/a", "+3.0 ± n/a"]
+def test_one_seed_has_no_sd(results):
+    results["trials"] = [t for t in results["trials"] if t["seed"] == 0]
+    assert cells(tables.ap_table(results, "nuclei_test"), "ours")[1:3] == ["43.0", "n/a"]
 
 
-def test_every_row_names_its_config():
-    assert "[ours](configs/ours.yaml)" in report.ap_table(RESULTS, "nuclei_val")
-    elsewhere = report.ap_table(RESULTS, "nuclei_val", "docs/benchmarks")
+def test_every_row_names_its_config(results):
+    assert "[ours](configs/ours.yaml)" in tables.ap_table(results, "nuclei_test")
+    elsewhere = tables.ap_table(results, "nuclei_test", "docs/benchmarks")
     assert "[ours](../../configs/ours.yaml)" in elsewhere
 
 
-def test_a_metric_that_could_not_be_computed_is_shown_as_such():
-    results = copy.deepcopy(RESULTS)
-    results["trials"][0]["metrics"]["nuclei_val"]["segm"]["AP"] = None
-    assert cells(report.ap_table(results, "nuclei_val"), "stock")[0] == "nan"
+def test_a_row_that_was_not_trained_here_says_so(results):
+    peer = {**results["trials"][0], "arm": "StarDist", "external": "peer.json"}
+    for key in ("config_file", "fingerprint", "machine", "versions", "curves"):
+        del peer[key]
+    peer["metrics"] = {"nuclei_test": copy.deepcopy(peer["metrics"]["nuclei_test"])}
+    del peer["metrics"]["nuclei_test"]["bbox"]
+    results["trials"].append(peer)
+    text = report.report_text(results, Path("docs"))
+    assert "StarDist (not trained here)" in text and "`peer.json`" in text
+    assert "StarDist" not in tables.ap_table(results, "nuclei_val")
+    assert cells(tables.coco_table(results, "nuclei_test"), "StarDist")[-1] == "n/a"
+    assert "ap_by_seed.png" in figures(results, "nuclei_test")
+    assert tables.verdict(results).startswith("On nuclei_test, ours reaches")
 
 
-def test_overview():
-    row = cells(report.overview_table(RESULTS, "nuclei_val"), "ours")
-    assert row == ["45.0", "65.0", "40.0", "45.0", "1.50"]
+def test_a_metric_that_could_not_be_computed_is_shown_as_such(results):
+    metrics = copy.deepcopy(results["trials"][0]["metrics"])
+    metrics["nuclei_test"]["segm"]["AP"] = None
+    results["trials"][0]["metrics"] = metrics
+    assert cells(tables.ap_table(results, "nuclei_test"), "stock")[0] == "n/a"
 
 
-def test_reports_are_rebuilt_from_results_json(tmp_path):
-    report.write_reports(tmp_path, RESULTS)
-    first = (tmp_path / report.REPORT_FILE).read_text()
-    report.write_reports(tmp_path, report.load(tmp_path / report.RESULTS_FILE))
-    assert (tmp_path / report.REPORT_FILE).read_text() == first
-    assert "some processor" in first and "python tools/benchmark.py" in first
+def test_what_failed_says_so_in_its_cell(results):
+    results["failed"] = {"other, seed 0": "failed with exit status 1, see output.log"}
+    table = tables.ap_table(results, "nuclei_test")
+    assert cells(table, "other, seed 0")[0].startswith("failed with") or "failed" in table
+
+
+def test_the_verdict(results):
+    assert tables.verdict(results) == (
+        "On nuclei_test, ours reaches a mask AP of 45.0 and stock one of 42.0 (means of 3 and 3 "
+        "seeds); the difference of +3.0 (+1.8 to +4.1) holds up. Of the others, beside stock: "
+        "wide cannot be told apart."
+    )
+    results["differences"]["nuclei_test"]["ours"]["AP"]["low"] = -0.1
+    assert "is inside the noise" in tables.verdict(results)
+    results["differences"]["nuclei_test"]["wide"]["AP"] = {"mean": -2, "low": -3, "high": -1}
+    assert tables.verdict(results).endswith("wide is behind.")
+    results["differences"] = {"nuclei_test": {}}
+    assert "nothing to compare" in tables.verdict(results)
+
+
+def test_cost_is_beside_the_first_arms(results):
+    text = tables.cost_tables(results)
+    assert cells(text.partition("Milliseconds")[2], "ours")[-4:] == [
+        *("135 to 180", "1.50", "1350", "0.15"),
+    ]
+
+
+def test_pictures_are_pngs_and_do_not_change(results):
+    made = figures(results, "nuclei_test")
+    assert set(made) == {
+        *("ap_by_seed.png", "precision_recall.png", "ap_by_size.png", "loss.png"),
+        "ap_and_latency.png",
+    }
+    for _, data in made.values():
+        assert matplotlib.image.imread(io.BytesIO(data)).shape[2] == 4
+    assert figures(results, "nuclei_test") == made
+    del results["cost"]
+    assert "ap_and_latency.png" not in figures(results, "nuclei_test")
+
+
+def test_reports_are_rebuilt_from_results_json(tmp_path, results):
+    report.write_reports(tmp_path, results)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report.write_reports(tmp_path, load(tmp_path / RESULTS_FILE))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    text = first[report.REPORT_FILE].decode()
+    assert "some processor" in text and "python tools/benchmark.py" in text
+    page = first[report.HTML_FILE].decode()
+    assert page.count("data:image/png;base64") == 5 and 'src="ap' not in page
+    assert page.count("<table>") == text.count("|:--")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"trials": []}'])
@@ -85,9 +120,9 @@ def test_a_file_that_is_no_result_is_named(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
     with pytest.raises(DataError, match="results.json"):
-        report.load(path)
+        load(path)
     with pytest.raises(DataError, match="missing.json"):
-        report.load(tmp_path / "missing.json")
+        load(tmp_path / "missing.json")
 
 
 def test_quote_replaces_what_stands_between_the_marks():
@@ -106,8 +141,11 @@ def test_pages_quote_the_committed_results():
     committed = sorted(path.parent for path in Path("docs/benchmarks").glob("*/results.json"))
     assert sorted(quoted) == [folder.name for folder in committed]
     for folder in committed:
-        results = report.load(folder / report.RESULTS_FILE)
-        table = report.ap_table(results, next(iter(results["trials"][0]["metrics"])))
+        results = load(folder / RESULTS_FILE)
+        name = datasets(results)[-1]
+        table = tables.ap_table(results, name)
         assert report.quote(readme, f"{folder.name} results", table) == readme
-        lines = report.report_lines(results, folder)
-        assert (folder / report.REPORT_FILE).read_text() == "\n".join(lines)
+        words = {file: text for file, (text, _) in figures(results, name).items()}
+        assert (folder / report.REPORT_FILE).read_text() == report.report_text(
+            results, folder, words
+        )

@@ -6,6 +6,9 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from maskrcnnpp.benchmark.collect import External, collect
+from maskrcnnpp.benchmark.cost import PARTS, STAGES, measure_arms
+from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import plan_trials, run_trials
 from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
@@ -13,8 +16,9 @@ from maskrcnnpp.data.synthetic import synthetic_samples
 from maskrcnnpp.errors import ConfigError, DataError
 
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
-OPTS = """DATASETS.TRAIN ('synthetic_nuclei_train',) DATASETS.TEST ('synthetic_nuclei_val',)
-MODEL.DEVICE cpu SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 1 INPUT.CROP.SIZE [64,64]
+OPTS = """DATASETS.TRAIN ('synthetic_nuclei_train',)
+DATASETS.TEST ('synthetic_nuclei_val','synthetic_nuclei_test') MODEL.DEVICE cpu
+SOLVER.MAX_ITER 2 SOLVER.IMS_PER_BATCH 1 INPUT.CROP.SIZE [64,64]
 TEST.DETECTIONS_PER_IMAGE 10""".split()
 NAMES = [f"synthetic_nuclei_{split}" for split in catalog.SPLITS]
 
@@ -51,27 +55,85 @@ def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
     )
     dying.write_text(text)
     said = []
-    trials = plan_trials([STOCK, str(dying)], [3], tmp_path / "out", OPTS)
+    trials, problems = plan_trials([STOCK, str(dying)], [3], tmp_path / "out", OPTS)
+    assert problems == {}
 
     failed = run_trials(trials, jobs=2, report=said.append)
 
-    assert failed == ["dying, seed 3"]
+    assert list(failed) == ["dying, seed 3"] and "exit status 1" in failed["dying, seed 3"]
     assert "Nowhere" in (tmp_path / "out/dying/seed3/output.log").read_text()
     result = trials[0].result()
     assert result["arm"] == "mask_rcnn_R_18_FPN" and result["seed"] == 3
-    assert set(result["metrics"]) == {"synthetic_nuclei_val"}
+    assert result["iterations"] == 2 and "seconds_per_iteration" in result
     assert trials[1].result() is None
     assert sum("finished" in line for line in said) == 1
 
     # a second time there is nothing to do
-    again = plan_trials([STOCK], [3], tmp_path / "out", OPTS)
-    assert run_trials(again, report=said.append) == []
+    again, _ = plan_trials([STOCK], [3], tmp_path / "out", OPTS)
+    assert run_trials(again, report=said.append) == {}
     assert again[0].result() == result
 
     # and results of other settings are not taken for these
-    other = plan_trials([STOCK], [3], tmp_path / "out", [*OPTS, "SOLVER.BASE_LR", "0.5"])
+    other, _ = plan_trials([STOCK], [3], tmp_path / "out", [*OPTS, "SOLVER.BASE_LR", "0.5"])
     with pytest.raises(DataError, match="other config"):
         run_trials(other)
+
+    check_collected(tmp_path, trials, failed)
+
+
+def check_collected(tmp_path, trials, failed):
+    """The one finished training, scored beside predictions from elsewhere."""
+    predictions = trials[0].output_dir / "inference/{dataset}/coco_instances_results.json"
+    results = collect(
+        trials,
+        External.parse([f"elsewhere={predictions}"]),
+        command="python tools/benchmark.py",
+        sheet=tmp_path / "sheet.png",
+        failed=failed,
+        replicates=20,
+    )
+    ours, elsewhere = results["trials"]
+    assert elsewhere["arm"] == "elsewhere" and ours["metrics"] == elsewhere["metrics"]
+    assert list(ours["metrics"]) == ["synthetic_nuclei_val", "synthetic_nuclei_test"]
+    tuned = {m["score_threshold"] for m in ours["metrics"].values()}
+    assert len(tuned) == 1
+    # one arm was trained, so its cost is measured alone
+    results["cost"] = measure_arms([trials[0]], images=1)
+    (found,) = results["cost"].values()
+    parts = sum(found["parameters"][part] for part in PARTS)
+    assert parts == found["parameters"]["total"] > 1e7
+    assert sum(found["flops"][part] for part in PARTS) == pytest.approx(found["flops"]["total"])
+    stages = sum(found["latency"][stage][0] for stage in STAGES)
+    assert stages == pytest.approx(found["latency"]["total"][0], rel=0.01)
+    assert found["peak_memory"] > 100 and found["training"][0] > 0
+    write_reports(tmp_path / "report", results)
+    assert "dying, seed 3" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_an_arm_that_cannot_be_planned_does_not_stop_the_others(tmp_path):
+    trials, problems = plan_trials([STOCK, "nowhere.yaml"], [0], tmp_path, OPTS)
+    assert [trial.arm for trial in trials] == ["mask_rcnn_R_18_FPN"]
+    assert "nowhere.yaml" in problems["nowhere"]
+
+
+def test_nothing_finished_says_what_went_wrong(tmp_path):
+    trials, _ = plan_trials([STOCK], [0], tmp_path, OPTS)
+    failed = {"a": "failed with exit status 1, see a.log"}
+    with pytest.raises(DataError, match="see a.log"):
+        collect(trials, command="", sheet=tmp_path / "sheet.png", failed=failed)
+
+
+@pytest.mark.parametrize("words", [["StarDist"], ["=file.json"], ["StarDist="]])
+def test_external_needs_a_name_and_a_file(words):
+    with pytest.raises(ConfigError, match="NAME=results.json"):
+        External.parse(words)
+
+
+def test_an_external_name_given_twice_has_two_runs():
+    assert External.parse(["a=1.json", "b=2.json", "a=3.json"]) == [
+        External("a", ["1.json", "3.json"]),
+        External("b", ["2.json"]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +147,7 @@ def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
         (["no.yaml"], [0], [], "no.yaml"),
         ([STOCK], [0], ["DATASETS.TEST", "()"], "DATASETS.TEST"),
         ([STOCK], [0], ["MODEL.MASK_ON", "False"], "MASK_ON"),
+        ([STOCK], [0], ["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth"),
     ],
 )
 def test_a_plan_that_cannot_work(tmp_path, arms, seeds, opts, word):

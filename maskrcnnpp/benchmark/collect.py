@@ -1,0 +1,221 @@
+"""What has finished, scored and compared: the content of results.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from tqdm import tqdm
+
+from maskrcnnpp.benchmark.runner import Trial
+from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
+from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
+from maskrcnnpp.benchmark.widest import write_widest
+from maskrcnnpp.engine.training_log import read_training_log
+from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.evaluation import load_coco_truth
+from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
+
+#: Replicates of the bootstrap.
+REPLICATES = 1000
+_CURVE_POINTS = 60
+
+
+@dataclass(frozen=True)
+class External:
+    """Predictions that something else made: a row of the tables that was not trained here."""
+
+    name: str
+    files: list[str]  #: COCO results, one for each run; {dataset} in it stands for the data set
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> list[External]:
+        """``NAME=FILE`` of the command line; a name that is given twice has two runs.
+
+        Raises:
+            ConfigError: not of that form.
+        """
+        by_name: dict[str, list[str]] = {}
+        for word in words:
+            name, _, file = word.partition("=")
+            if not name or not file:
+                raise ConfigError(f"--external {word}: it has the form NAME=results.json")
+            by_name.setdefault(name, []).append(file)
+        return [cls(name, files) for name, files in by_name.items()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """An arm with one seed, scored on each data set."""
+
+    arm: str
+    seed: int
+    kept: Mapping[str, Any]
+    scored: dict[str, Scored]
+
+
+def collect(
+    trials: Sequence[Trial],
+    externals: Sequence[External] = (),
+    *,
+    command: str,
+    sheet: str | os.PathLike,
+    failed: Mapping[str, str] = {},
+    replicates: int = REPLICATES,
+) -> dict[str, Any]:
+    """Score what has finished and compare every arm with the first.
+
+    The first of DATASETS.TEST is where score thresholds are tuned; on the last one the bootstrap
+    is run, so that tuning and judging are done on different images.
+
+    Args:
+        trials: planned ones; those that have not finished are left out.
+        externals: other predictions, scored alike.
+        command: how it was called.
+        sheet: where the images are drawn on which the last arm and the first differ most.
+        failed: what went wrong, by the trial's name.
+
+    Raises:
+        DataError: a prediction file is missing or does not fit the data; no trial has finished.
+    """
+    finished = [(trial, kept) for trial in trials if (kept := trial.result())]
+    if not finished:
+        raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
+    cfg = finished[0][0].cfg
+    datasets = list(cfg.DATASETS.TEST)
+    truths = {name: load_coco_truth(MetadataCatalog.get(name).json_file) for name in datasets}
+    options = {"max_dets": cfg.TEST.DETECTIONS_PER_IMAGE, "area_bins": list(cfg.TEST.AREA_BINS)}
+
+    rows = []
+    for trial, kept in tqdm(finished, desc="scoring", unit="trial"):
+        files = {
+            name: trial.output_dir / "inference" / name / PREDICTIONS_FILE for name in datasets
+        }
+        scored = _score(files, truths, options)
+        rows.append(_Row(trial.arm, trial.seed, {**kept, "curves": _curves(trial)}, scored))
+    for external in externals:
+        for seed, file in enumerate(external.files):
+            files = _external_files(file, datasets)
+            scored = _score(files, truths, options)
+            rows.append(_Row(external.name, seed, {"external": file}, scored))
+
+    return {
+        "command": command,
+        "evaluation": {
+            **options,
+            "datasets": {
+                name: {"images": len(t["images"]), "truths": len(t["annotations"])}
+                for name, t in truths.items()
+            },
+        },
+        "trials": [
+            {
+                **row.kept,
+                "arm": row.arm,
+                "seed": row.seed,
+                "metrics": {name: _plain(s.metrics) for name, s in row.scored.items()},
+            }
+            for row in rows
+        ],
+        "replicates": replicates,
+        "differences": {datasets[-1]: _differences(rows, datasets[-1], replicates)},
+        "widest": _widest(rows, datasets[-1], truths[datasets[-1]], sheet),
+        "failed": dict(failed),
+    }
+
+
+def _score(
+    files: Mapping[str, str | os.PathLike],
+    truths: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Any],
+) -> dict[str, Scored]:
+    """Score each data set; the first tunes the threshold for all. A lone file shows all it has."""
+    scored: dict[str, Scored] = {}
+    threshold: dict[str, float] = {} if len(files) == len(truths) else {"score_threshold": 0.0}
+    for name, file in files.items():
+        try:
+            with open(file, encoding="utf-8") as handle:
+                predictions = json.load(handle)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: cannot be read as COCO results: {error}") from error
+        try:
+            scored[name] = score_predictions(truths[name], predictions, **options, **threshold)
+        except (DataError, KeyError, TypeError) as error:
+            raise DataError(f"{file}: not COCO results of {name}: {error}") from error
+        threshold = {"score_threshold": scored[name].metrics["score_threshold"]}
+    return scored
+
+
+def _external_files(file: str, datasets: Sequence[str]) -> dict[str, str]:
+    if "{dataset}" in file:
+        return {name: file.replace("{dataset}", name) for name in datasets}
+    return {datasets[-1]: file}
+
+
+def _differences(rows: Sequence[_Row], dataset: str, replicates: int) -> dict[str, Any]:
+    """Every arm minus the first: arm -> metric -> mean, low, high, p_value."""
+    rows = [row for row in rows if dataset in row.scored]
+    images = len(rows[0].scored[dataset].counts)
+    weights = resampled_images(images, replicates)
+    values: dict[str, dict[int, dict[str, float]]] = {}
+    resampled: dict[str, dict[int, dict]] = {}
+    for row in tqdm(rows, desc="bootstrap", unit="trial"):
+        values.setdefault(row.arm, {})[row.seed] = row.scored[dataset].compared()
+        resampled.setdefault(row.arm, {})[row.seed] = replicate(row.scored[dataset], weights)
+    reference = rows[0].arm
+    found: dict[str, Any] = {}
+    for arm in values:
+        if arm == reference or not set(values[arm]) & set(values[reference]):
+            continue
+        found[arm] = {
+            metric: _plain(
+                asdict(
+                    difference(
+                        *(_of(values[name], metric) for name in (arm, reference)),
+                        *(_of(resampled[name], metric) for name in (arm, reference)),
+                    )
+                )
+            )
+            for metric in COMPARED
+        }
+    return found
+
+
+def _widest(
+    rows: Sequence[_Row], dataset: str, truth: Mapping[str, Any], sheet: str | os.PathLike
+) -> list[dict[str, Any]]:
+    """Draw the widest differences of the last trained arm from the first, with their first seed."""
+    by_arm = {row.arm: row for row in reversed(rows) if "external" not in row.kept}
+    first, last = rows[0], list(by_arm.values())[0]
+    if first.arm == last.arm:
+        return []
+    pair = {row.arm: row.scored[dataset] for row in (first, last)}
+    return write_widest(sheet, dataset, truth, pair)
+
+
+def _of(by_seed: Mapping[int, Mapping[str, Any]], metric: str) -> dict[int, Any]:
+    return {seed: values[metric] for seed, values in by_seed.items()}
+
+
+def _curves(trial: Trial) -> dict[str, list[float]]:
+    """Iterations and total loss of the training, at most 60 points."""
+    log = [e for e in read_training_log(trial.output_dir) if "total_loss" in e]
+    log = log[:: max(1, math.ceil(len(log) / _CURVE_POINTS))]
+    return {
+        "iteration": [entry["iteration"] for entry in log],
+        "total_loss": [round(entry["total_loss"], 4) for entry in log],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: nan as None, floats to 6 digits after the point."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value

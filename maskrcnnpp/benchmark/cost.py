@@ -1,0 +1,267 @@
+"""What a model costs: parameters, FLOPs, latency by stage, memory, training time."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import resource
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils.analysis import FlopCountAnalysis
+from detectron2.utils.events import EventStorage
+from torch import nn
+from tqdm import tqdm
+
+from maskrcnnpp.benchmark.runner import CONFIG_FILE, Trial
+from maskrcnnpp.engine.setup import build_config
+from maskrcnnpp.engine.trainer import Trainer
+
+#: Parts of a Mask R-CNN by the beginning of their modules' names; the first that fits counts.
+PARTS = {
+    "encoder": ("backbone.bottom_up",),
+    "pyramid": ("backbone",),
+    "RPN": ("proposal_generator",),
+    "box head": ("roi_heads.box",),
+    "mask head": ("roi_heads.mask",),
+}
+STAGES = (*PARTS, "post-processing")
+
+Batch = list[dict[str, Any]]
+
+
+def part_of(module_name: str) -> str | None:
+    """The part that a module belongs to, or None."""
+    for part, beginnings in PARTS.items():
+        if module_name.startswith(beginnings):
+            return part
+    return None
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Parameters by part, and their ``total``."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        counts[part_of(name) or "other"] += parameter.numel()
+    return {**counts, "total": sum(counts.values())}
+
+
+def count_flops(model: nn.Module, image: torch.Tensor) -> dict[str, float]:
+    """Multiply-adds of one image by part and in ``total``, as fvcore counts them.
+
+    Those of the heads depend on how many proposals and detections the image has. RoIAlign and
+    NMS are not counted.
+
+    Args:
+        image: (3, H, W), as the model's data set dicts hold it.
+    """
+    analysis = FlopCountAnalysis(model.eval(), [{"image": image}])
+    analysis.unsupported_ops_warnings(False)
+    analysis.uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    counts = analysis.by_module()
+    flops = dict.fromkeys(PARTS, 0.0)
+    for name, count in counts.items():
+        part = part_of(name.removeprefix("model."))  # Detectron2 traces it inside a wrapper
+        if part:
+            # a module's count holds its children's
+            flops[part] += count - sum(n for child, n in counts.items() if _parent(child) == name)
+    return {**flops, "total": float(analysis.total())}
+
+
+def _parent(module_name: str) -> str:
+    return module_name.rpartition(".")[0]
+
+
+@contextmanager
+def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
+    """Seconds that each of :data:`STAGES` takes while the context is open, summed.
+
+    Post-processing is what follows the RoI heads: masks pasted into the image.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    handles = []
+    clock = _clock(model)
+
+    def watch(name: str, module: nn.Module | None, sign: dict[str, int]) -> None:
+        if module is None:
+            return
+        began: list[float] = []
+
+        def end(*_: Any) -> None:
+            spent = clock() - began.pop()
+            for stage, factor in sign.items():
+                seconds[stage] += factor * spent
+
+        handles.append(module.register_forward_pre_hook(lambda *_: began.append(clock())))
+        handles.append(module.register_forward_hook(end))
+
+    # a stage inside another is taken off it
+    watch("encoder", getattr(model.backbone, "bottom_up", None), {"encoder": 1, "pyramid": -1})
+    watch("backbone", model.backbone, {"pyramid": 1, "post-processing": -1})
+    watch("RPN", model.proposal_generator, {"RPN": 1, "post-processing": -1})
+    watch("RoI heads", model.roi_heads, {"box head": 1, "post-processing": -1})
+    for name in ("mask_pooler", "mask_head"):
+        module = getattr(model.roi_heads, name, None)
+        watch(name, module, {"mask head": 1, "box head": -1})
+    began = clock()
+    try:
+        yield seconds
+        seconds["post-processing"] += clock() - began
+        seconds["total"] = clock() - began
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def measure_latency(
+    models: Mapping[str, nn.Module], images: Sequence[Batch], *, warm_up: int = 2
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds an image by arm and stage: median, first and third quartile.
+
+    The arms alternate image by image and take turns in going first, so that what else the machine
+    does meets them all.
+    """
+    taken: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in models}
+    names = list(models)
+    for model in models.values():
+        model.eval()
+    warming = images[:warm_up]
+    for index, image in enumerate(tqdm([*warming, *images], desc="latency", unit="image")):
+        turn = index % len(names)
+        for name in [*names[turn:], *names[:turn]]:
+            with torch.no_grad(), stage_times(models[name]) as seconds:
+                models[name](image)
+            if index >= len(warming):
+                for stage, value in seconds.items():
+                    taken[name][stage].append(value)
+    return {
+        name: {stage: _quartiles(values) for stage, values in stages.items()}
+        for name, stages in taken.items()
+    }
+
+
+def measure_training(
+    cfgs: Mapping[str, CfgNode], batches: Sequence[Batch], *, warm_up: int = 2
+) -> dict[str, list[float]]:
+    """Seconds of a training iteration (forward, backward, step; no loading) by arm.
+
+    Same batches for all, arms alternate. Returns median, first and third quartile.
+    """
+    arms: dict[str, tuple[nn.Module, torch.optim.Optimizer, Callable[[], float]]] = {}
+    for name, cfg in cfgs.items():
+        torch.manual_seed(0)
+        model = build_model(cfg).train()
+        arms[name] = (model, Trainer.build_optimizer(cfg, model), _clock(model))
+    taken: dict[str, list[float]] = {name: [] for name in arms}
+    warming = batches[:warm_up]
+    with EventStorage():
+        for index, batch in enumerate(
+            tqdm([*warming, *batches], desc="training step", unit="batch")
+        ):
+            for name, (model, optimizer, clock) in arms.items():
+                began = clock()
+                losses = sum(model(batch).values())
+                optimizer.zero_grad()
+                losses.backward()
+                optimizer.step()
+                if index >= len(warming):
+                    taken[name].append(clock() - began)
+    return {name: _quartiles(values) for name, values in taken.items()}
+
+
+def peak_memory(config_file: str, weights: str, images: Sequence[Batch]) -> float:
+    """Peak memory in MiB of a fresh process that loads the model and predicts ``images``.
+
+    On a GPU the memory that PyTorch allocated there, otherwise the resident memory.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_predict_and_weigh, config_file, weights, list(images)).result()
+
+
+def measure_arms(trials: Sequence[Trial], *, images: int = 20) -> dict[str, dict[str, Any]]:
+    """The cost of each arm, side by side on the same images.
+
+    Args:
+        trials: finished ones, one for each arm.
+        images: how many of the last of DATASETS.TEST latency is measured on, and how many
+            training batches.
+
+    Returns:
+        arm -> ``parameters`` and ``flops`` (of one image, of ``image_size``) by part, ``latency``
+        (seconds an image by stage: median, quartiles), ``training`` (seconds an iteration: the
+        same), ``peak_memory`` (MiB, predicting).
+    """
+    by_arm = {trial.arm: trial for trial in trials}
+    first = trials[0].cfg
+    loader = Trainer.build_test_loader(first, first.DATASETS.TEST[-1])
+    pictures = list(itertools.islice(loader, images))
+    batches = list(itertools.islice(Trainer.build_train_loader(first), images))
+    weights = {arm: str(trial.output_dir / "model_final.pth") for arm, trial in by_arm.items()}
+
+    memory = {
+        arm: peak_memory(str(trial.output_dir / CONFIG_FILE), weights[arm], pictures[:3])
+        for arm, trial in tqdm(by_arm.items(), desc="memory", unit="arm")
+    }
+    training = measure_training({arm: trial.cfg for arm, trial in by_arm.items()}, batches)
+    models = {arm: load_model(trial.cfg, weights[arm]) for arm, trial in by_arm.items()}
+    latency = measure_latency(models, pictures)
+    image = pictures[0][0]["image"]
+    return {
+        arm: {
+            "parameters": count_parameters(model),
+            "flops": count_flops(model, image),
+            "image_size": list(image.shape[-2:]),
+            "latency": latency[arm],
+            "training": training[arm],
+            "peak_memory": round(memory[arm], 1),
+        }
+        for arm, model in models.items()
+    }
+
+
+def load_model(cfg: CfgNode, weights: str) -> nn.Module:
+    """The model of ``cfg`` with those weights, for inference."""
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(weights)
+    return model
+
+
+def _predict_and_weigh(config_file: str, weights: str, images: Sequence[Batch]) -> float:
+    cfg = build_config(config_file)
+    model = load_model(cfg, weights)
+    with torch.no_grad():
+        for image in images:
+            model(image)
+    if torch.device(cfg.MODEL.DEVICE).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _clock(model: nn.Module) -> Callable[[], float]:
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    """Median, first and third quartile."""
+    return [round(float(v), 6) for v in np.percentile(values, [50, 25, 75])]

@@ -1,0 +1,131 @@
+"""Pictures of a benchmark's report, each from results.json alone. PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from maskrcnnpp.benchmark.results import by_arm, of_seeds
+
+#: Colours that colour-blind readers can tell apart (Okabe and Ito 2008).
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+_SIZES = (("APs", "small"), ("APm", "medium"), ("APl", "large"))
+
+
+def figures(results: Mapping[str, Any], dataset: str) -> dict[str, tuple[str, bytes]]:
+    """All pictures that the results allow: file name -> (what it shows, PNG)."""
+    arms = by_arm(results, dataset)
+    made = {
+        "ap_by_seed.png": (
+            "Mask AP of each training and the mean of each arm",
+            _ap_by_seed(arms, dataset),
+        ),
+        "precision_recall.png": (
+            "Precision at each recall, mean over seeds: IoU 0.50 (solid) and 0.75 (dashed)",
+            _precision_recall(arms, dataset),
+        ),
+        "ap_by_size.png": (
+            "Mask AP by object size, mean and sd over seeds",
+            _ap_by_size(arms, dataset),
+        ),
+        "loss.png": ("Total loss of the trainings; arms with more losses lie higher", _loss(arms)),
+    }
+    if results.get("cost"):
+        made["ap_and_latency.png"] = (
+            "Mask AP and time an image, end to end",
+            _ap_and_latency(arms, dataset, results["cost"]),
+        )
+    return {name: entry for name, entry in made.items() if entry[1]}
+
+
+def _axes(xlabel: str, ylabel: str, height: float = 3.4) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(7, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # no date or version: the same results give the same file
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _colors(arms: Mapping[str, Any]) -> dict[str, str]:
+    return {arm: _COLORS[index % len(_COLORS)] for index, arm in enumerate(arms)}
+
+
+def _ap_by_seed(arms: Mapping[str, list], dataset: str) -> bytes:
+    figure, axes = _axes("mask AP", "", height=0.9 + 0.42 * len(arms))
+    for row, (arm, color) in enumerate(_colors(arms).items()):
+        values = of_seeds(arms[arm], dataset, "segm", "AP")
+        axes.plot(values, [row] * len(values), "o", color=color, alpha=0.7)
+        axes.plot([np.mean(values)] * 2, [row - 0.25, row + 0.25], color=color, lw=2.5)
+    axes.set_yticks(range(len(arms)), list(arms))
+    axes.invert_yaxis()
+    return _png(figure)
+
+
+def _precision_recall(arms: Mapping[str, list], dataset: str) -> bytes:
+    figure, axes = _axes("recall", "precision")
+    for arm, color in _colors(arms).items():
+        for iou, style in (("0.50", "-"), ("0.75", "--")):
+            curves = [trial["metrics"][dataset]["precision_recall"].get(iou) for trial in arms[arm]]
+            curves = [curve for curve in curves if curve]
+            if curves:
+                mean = np.mean(curves, axis=0)
+                label = arm if style == "-" else None
+                axes.plot(np.linspace(0, 1, len(mean)), mean, style, color=color, label=label)
+    axes.legend(fontsize=8, frameon=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    return _png(figure)
+
+
+def _ap_by_size(arms: Mapping[str, list], dataset: str) -> bytes:
+    figure, axes = _axes("", "mask AP")
+    width = 0.8 / len(arms)
+    for index, (arm, color) in enumerate(_colors(arms).items()):
+        values = [of_seeds(arms[arm], dataset, "segm", key) for key, _ in _SIZES]
+        places = np.arange(len(_SIZES)) + (index - (len(arms) - 1) / 2) * width
+        sd = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
+        axes.bar(places, [np.mean(v) for v in values], width, yerr=sd, color=color, label=arm)
+    axes.set_xticks(range(len(_SIZES)), [label for _, label in _SIZES])
+    axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def _loss(arms: Mapping[str, list]) -> bytes:
+    figure, axes = _axes("iteration", "total loss")
+    for arm, color in _colors(arms).items():
+        for index, trial in enumerate(t for t in arms[arm] if t.get("curves")):
+            curve = trial["curves"]
+            label = arm if index == 0 else None
+            axes.plot(
+                curve["iteration"], curve["total_loss"], color=color, alpha=0.7, lw=1, label=label
+            )
+    if not axes.lines:
+        return b""
+    axes.legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def _ap_and_latency(arms: Mapping[str, list], dataset: str, cost: Mapping[str, Any]) -> bytes:
+    figure, axes = _axes("milliseconds an image (median; lines: quartiles)", "mask AP")
+    for arm, color in _colors(arms).items():
+        if arm not in cost:
+            continue
+        middle, low, high = (1000 * value for value in cost[arm]["latency"]["total"])
+        values = of_seeds(arms[arm], dataset, "segm", "AP")
+        axes.plot([low, high], [np.mean(values)] * 2, color=color, alpha=0.5)
+        axes.plot(middle, np.mean(values), "o", color=color, label=arm)
+    axes.legend(fontsize=8, frameon=False)
+    return _png(figure)

@@ -1,0 +1,54 @@
+"""Reading results.json, the file of tools/benchmark.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maskrcnnpp.errors import DataError
+
+RESULTS_FILE = "results.json"
+
+Trial = Mapping[str, Any]
+
+
+def load(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a results.json.
+
+    Raises:
+        DataError: it is missing or not one.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            results = json.load(handle)
+        results["trials"][0]["metrics"]
+        results["evaluation"]["datasets"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not a results.json of tools/benchmark.py: {error}") from error
+    return results
+
+
+def datasets(results: Mapping[str, Any]) -> list[str]:
+    """The data sets that were evaluated; the last one is what the verdict is about."""
+    return list(results["evaluation"]["datasets"])
+
+
+def by_arm(results: Mapping[str, Any], dataset: str) -> dict[str, list[Trial]]:
+    """Trials of each arm that has some on ``dataset``, sorted by seed; arms in the order given."""
+    arms: dict[str, list[Trial]] = {}
+    for trial in results["trials"]:
+        if dataset in trial["metrics"]:
+            arms.setdefault(trial["arm"], []).append(trial)
+    return {arm: sorted(trials, key=lambda trial: trial["seed"]) for arm, trials in arms.items()}
+
+
+def of_seeds(trials: Sequence[Trial], dataset: str, task: str, metric: str) -> list[float]:
+    """One metric of each trial, nan where it could not be computed.
+
+    Args:
+        task: "segm" or "bbox" (COCO's metrics, percent) or "shown" (of shown objects, 0..1).
+    """
+    values = [trial["metrics"][dataset].get(task, {}).get(metric) for trial in trials]
+    return [float("nan") if value is None else value for value in values]

@@ -1,0 +1,216 @@
+"""Tables of a benchmark as Markdown. Every number comes from results.json, none is typed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from maskrcnnpp.benchmark.cost import PARTS, STAGES
+from maskrcnnpp.benchmark.results import Trial, by_arm, datasets, of_seeds
+from maskrcnnpp.benchmark.scoring import COMPARED
+
+_COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+_SHOWN = {
+    "dsb_score": "DSB score",
+    "accuracy@0.50": "TP/(TP+FP+FN) at 0.5",
+    "accuracy@0.75": "at 0.75",
+    "accuracy": "mean 0.5:0.95",
+    "f1": "F1",
+    "pq": "PQ",
+    "sq": "SQ",
+    "rq": "RQ",
+    "aji": "AJI",
+    "aji_plus": "AJI+",
+    "dice": "Dice",
+    "foreground_iou": "IoU",
+    "count_error": "count error",
+}
+
+
+def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = ".") -> str:
+    """Mask AP: a row an arm, a column a seed, mean, sd, and the difference from the first arm.
+
+    Args:
+        page_dir: folder of the page that will hold the table, for the links to the configs.
+    """
+    arms = by_arm(results, dataset)
+    seeds = sorted({trial["seed"] for trials in arms.values() for trial in trials})
+    compared = results["differences"].get(dataset, {})
+    rows = []
+    for arm, trials in arms.items():
+        values = dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "segm", "AP")))
+        rows.append(
+            [
+                _named(arm, trials[0], page_dir),
+                *(_text(values.get(seed), 1) for seed in seeds),
+                *_mean_and_sd(list(values.values()), 1),
+                *([_interval(compared[arm]["AP"], 1)] if arm in compared else [""]),
+            ]
+        )
+    for name, problem in results.get("failed", {}).items():
+        rows.append([name, f"failed: {problem}".replace("|", "/")])
+    headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd", "difference (95 %)"]
+    return _table(headers, rows)
+
+
+def coco_table(results: Mapping[str, Any], dataset: str) -> str:
+    """COCO's metrics: mean over seeds, sd in brackets."""
+    rows = []
+    for arm, trials in by_arm(results, dataset).items():
+        cells = [_mean_sd_cell(of_seeds(trials, dataset, "segm", name), 1) for name in _COCO]
+        rows.append([arm, *cells, _mean_sd_cell(of_seeds(trials, dataset, "bbox", "AP"), 1)])
+    return _table(["arm", *(f"mask {name}" for name in _COCO), "box AP"], rows)
+
+
+def shown_table(results: Mapping[str, Any], dataset: str) -> str:
+    """Metrics of the objects above the score threshold: mean over seeds, sd in brackets."""
+    rows = []
+    for arm, trials in by_arm(results, dataset).items():
+        thresholds = sorted({t["metrics"][dataset]["score_threshold"] for t in trials})
+        cells = [
+            _mean_sd_cell(of_seeds(trials, dataset, "shown", name), 1 if "count" in name else 3)
+            for name in _SHOWN
+        ]
+        rows.append([arm, ", ".join(f"{t:g}" for t in thresholds), *cells])
+    return _table(["arm", "score from", *_SHOWN.values()], rows)
+
+
+def difference_table(results: Mapping[str, Any], dataset: str) -> str:
+    """Every arm minus the first, metric by metric, with interval and p."""
+    rows = []
+    for arm, metrics in results["differences"].get(dataset, {}).items():
+        for metric, (label, _) in COMPARED.items():
+            found = metrics[metric]
+            digits = 1 if metric == "AP" else 3
+            rows.append(
+                [
+                    arm,
+                    label,
+                    _interval(found, digits),
+                    _text(found["p_value"], 3),
+                    "yes" if holds_up(found) else "no",
+                ]
+            )
+    headers = ["arm", "metric", "difference (95 % interval)", "Welch's p", "holds up"]
+    return _table(headers, rows)
+
+
+def cost_tables(results: Mapping[str, Any]) -> str:
+    """Parameters and FLOPs by part; latency by stage, memory and training time."""
+    cost = results["cost"]
+    reference = next(iter(cost.values()))
+    height, width = reference["image_size"]
+    parts = [*PARTS, "total"]
+    size_rows = []
+    for arm, found in cost.items():
+        for what, divisor in (("parameters", 1e6), ("flops", 1e9)):
+            unit = "M parameters" if what == "parameters" else "G multiply-adds"
+            size_rows.append(
+                [arm, unit, *(_text(found[what].get(p, 0) / divisor, 2) for p in parts)]
+            )
+    stages = [*STAGES, "total"]
+    time_rows = []
+    for arm, found in cost.items():
+        latency = found["latency"]
+        middle, low, high = latency["total"]
+        ratio = middle / reference["latency"]["total"][0]
+        time_rows.append(
+            [
+                arm,
+                *(_text(1000 * latency[stage][0], 0) for stage in stages if stage in latency),
+                f"{1000 * low:.0f} to {1000 * high:.0f}",
+                f"{ratio:.2f}",
+                _text(found["peak_memory"], 0),
+                _text(found["training"][0], 2),
+            ]
+        )
+    time_headers = ["arm", *(s for s in stages if s in reference["latency"]), "quartiles"]
+    time_headers += ["to the first", "peak memory, MiB", "training, s/iteration"]
+    return "\n".join(
+        [
+            f"Size; multiply-adds of one {height}x{width} image:",
+            "",
+            _table(["arm", "", *parts], size_rows),
+            "",
+            "Milliseconds an image, medians, arms alternating image by image:",
+            "",
+            _table(time_headers, time_rows),
+        ]
+    )
+
+
+def verdict(results: Mapping[str, Any]) -> str:
+    """Two sentences: the last trained arm against the first, and what holds up of the others."""
+    dataset = datasets(results)[-1]
+    arms = by_arm(results, dataset)
+    trained = [arm for arm, trials in arms.items() if "external" not in trials[0]]
+    compared = results["differences"].get(dataset, {})
+    first, last = trained[0], trained[-1]
+    if last not in compared:
+        return f"On {dataset} only {first} was run: there is nothing to compare."
+    found = compared[last]["AP"]
+    means = {arm: np.mean(of_seeds(arms[arm], dataset, "segm", "AP")) for arm in (first, last)}
+    word = "holds up" if holds_up(found) else "is inside the noise"
+    text = (
+        f"On {dataset}, {last} reaches a mask AP of {means[last]:.1f} and {first} one of "
+        f"{means[first]:.1f} (means of {len(arms[last])} and {len(arms[first])} seeds); the "
+        f"difference of {_interval(found, 1)} {word}."
+    )
+    others = [arm for arm in compared if arm != last]
+    groups = {
+        "is ahead": [a for a in others if holds_up(compared[a]["AP"], side=1)],
+        "is behind": [a for a in others if holds_up(compared[a]["AP"], side=-1)],
+        "cannot be told apart": [a for a in others if not holds_up(compared[a]["AP"])],
+    }
+    clauses = [f"{', '.join(names)} {word}" for word, names in groups.items() if names]
+    return text + (f" Of the others, beside {first}: {'; '.join(clauses)}." if clauses else "")
+
+
+def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
+    """Whether the interval lies on one side of zero; ``side`` 1 or -1 asks for that side."""
+    low, high = found["low"], found["high"]
+    if low is None or high is None:
+        return False
+    return (side >= 0 and low > 0) or (side <= 0 and high < 0)
+
+
+def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
+    if "config_file" not in trial:
+        return f"{arm} (not trained here)"
+    # config files are named from the checkout's folder, where the tools are run
+    link = Path(os.path.relpath(trial["config_file"], page_dir)).as_posix()
+    return f"[{arm}]({link})"
+
+
+def _interval(found: Mapping[str, float | None], digits: int) -> str:
+    if found["mean"] is None or found["low"] is None:
+        return "n/a"
+    mean, low, high = found["mean"], found["low"], found["high"]
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "" if value is None else "n/a" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _mean_and_sd(values: Sequence[float], digits: int) -> tuple[str, str]:
+    mean = float(np.mean(values)) if values else float("nan")
+    sd = f"{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "n/a"
+    return _text(mean, digits), sd
+
+
+def _mean_sd_cell(values: Sequence[float], digits: int) -> str:
+    mean, sd = _mean_and_sd(values, digits)
+    return mean if sd == "n/a" or mean == "n/a" else f"{mean} ({sd})"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rows = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
