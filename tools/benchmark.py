@@ -19,6 +19,7 @@ from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import measure_arms
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
+from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
 from maskrcnnpp.benchmark.tables import ap_table, verdict
 from maskrcnnpp.errors import UserError, exit_on_user_error
 from maskrcnnpp.files import write_text
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", nargs="+", metavar="FILE", help="one for each arm")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
-    parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output-dir", type=Path, metavar="DIR")
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="trainings at a time, sharing the cores"
     )
@@ -45,6 +46,11 @@ def parse_args() -> argparse.Namespace:
         "--report-only", action="store_true", help="rebuild the report from results.json"
     )
     parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="check the scoring against pycocotools on made-up predictions, and time it",
+    )
+    parser.add_argument(
         "--quote",
         nargs=2,
         metavar=("PAGE", "NAME"),
@@ -54,6 +60,10 @@ def parse_args() -> argparse.Namespace:
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for every arm"
     )
     args = parser.parse_args()
+    if args.self_test:
+        return args
+    if args.output_dir is None:
+        parser.error("--output-dir is needed")
     if not args.report_only and not args.config_file:
         parser.error("--config-file is needed, unless it is --report-only")
     if args.jobs < 1:
@@ -69,6 +79,8 @@ def read_page(path: str) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.self_test:
+        return print_self_test()
     page = read_page(args.quote[0]) if args.quote else ""  # before hours of training
     if args.report_only:
         results = load(args.output_dir / RESULTS_FILE)
@@ -84,6 +96,17 @@ def main(args: argparse.Namespace) -> int:
     for name, problem in results["failed"].items():
         print(f"{name}: {problem}", file=sys.stderr)
     return 1 if results["failed"] else 0
+
+
+def print_self_test() -> int:
+    found = self_test()
+    size = ", ".join(f"{found[key]} {key}" for key in ("images", "truths", "detections"))
+    print(f"{size}: all metrics in {found['seconds']:.1f} s")
+    print(f"pycocotools, AP alone: {found['pycocotools_seconds']:.1f} s")
+    for name, value in found["differences"].items():
+        print(f"  {name}: differs from pycocotools by {value:.1e}")
+    print("passed" if found["passed"] else f"FAILED: a difference is above {TOLERANCE:g}")
+    return 0 if found["passed"] else 1
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
