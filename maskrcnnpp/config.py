@@ -9,8 +9,7 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     """Add the keys of Mask R-CNN++ to ``cfg``, in place. Stock values are left as they are."""
     nested = cfg.MODEL.NESTED_FPN = CfgNode()
     # The rows come from MODEL.FPN.IN_FEATURES: neighbours of conv1, res2, ..., res5. conv1, the
-    # stem's map before its max-pooling, adds a row of stride 2 and level p1, which
-    # MODEL.ROI_HEADS.IN_FEATURES can then begin with.
+    # stem's map before its max-pooling, adds a row of stride 2 and with it level p1.
     #
     # Depth d of the pyramid, read off the nodes X(i,d-i). Rows and encoder stages below row d are
     # neither built nor computed. 0: as deep as the rows allow (3 for res2..res5, 4 with conv1).
@@ -25,6 +24,11 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     nested.NUM_CONVS = 1
     # Up-sampling between rows: "nearest" or "bilinear".
     nested.UPSAMPLE = "nearest"
+
+    # Levels that the mask head reads, neighbours from fine to coarse; empty: those of
+    # MODEL.ROI_HEADS.IN_FEATURES, as the box head does. Read by NestedROIHeads. Masks gain from a
+    # finer level (p1) where boxes do not.
+    cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = []
 
     # Read by DeepSupervisionMaskHead. With one pyramid (a stock FPN, or depth 1) there is nothing
     # shallower: WEIGHTS, ROI_FRACTION and MODE then have no effect.

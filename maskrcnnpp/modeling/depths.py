@@ -66,9 +66,18 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
 
     Raises:
         ConfigError: too few weights, or RoI heads that would leave the mask head without the
-            shallower pyramids.
+            pyramids or levels it is to read.
     """
-    if not cfg.MODEL.MASK_ON or depth == 1:
+    if not cfg.MODEL.MASK_ON:
+        return [], []
+    roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
+    are_nested = getattr(roi_heads, "pools_every_depth", False)
+    if cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES and not are_nested:
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, whose mask head reads what its "
+            "box head does; MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"
+        )
+    if depth == 1:
         return [], []
     mask_head = _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY)
     if not getattr(mask_head, "learns_from_every_depth", False):
@@ -81,8 +90,7 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
             f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
         )
     supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
-    roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
-    if supervised and not getattr(roi_heads, "pools_every_depth", False):
+    if supervised and not are_nested:
         raise ConfigError(
             f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
             f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads "

@@ -207,6 +207,20 @@ class NestedROIHeads(StandardROIHeads):
         ret["shallow_roi_fraction"] = deep_supervision_config(cfg).ROI_FRACTION
         return ret
 
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        levels = cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES
+        if not set(levels) <= set(input_shape):
+            raise ConfigError(
+                f"MODEL.ROI_MASK_HEAD.IN_FEATURES is {list(levels)}; the backbone has "
+                f"{list(input_shape)}"
+            )
+        if levels:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.ROI_HEADS.IN_FEATURES = levels
+        return super()._init_mask_head(cfg, input_shape)
+
     def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
         depths = shallower_depths(features) if self.mask_on else []
         if not depths or self.mask_pooler is None:

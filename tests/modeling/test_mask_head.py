@@ -209,3 +209,27 @@ def test_cross_entropy_is_torchs():
     logits, targets = torch.randn(3, 5, 5), torch.rand(3, 5, 5)
     expected = F.binary_cross_entropy_with_logits(logits, targets)
     assert cross_entropy_loss(logits, targets) == expected
+
+
+def test_the_mask_head_can_read_other_levels_than_the_box_head(tiny_cfg, make_input):
+    tiny_cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32] * 5
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0] * 3
+    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p1", "p2", "p3", "p4", "p5"]
+    model = build_model(tiny_cfg)
+    heads = model.roi_heads
+    assert heads.box_in_features == ["p2", "p3", "p4", "p5"]
+    assert heads.mask_in_features == ["p1", "p2", "p3", "p4", "p5"]
+    with EventStorage():
+        losses = model.train()([make_input(3)])
+    names = {name for name in losses if "mask" in name}
+    assert names == {"loss_mask", "loss_mask_d1", "loss_mask_d2", "loss_mask_d3"}
+    sum(losses.values()).backward()
+    # only the mask head reads the finest row
+    assert model.backbone.fpn_output1.weight.grad.abs().sum() > 0
+
+
+def test_levels_that_the_backbone_lacks(tiny_cfg):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p1", "p2"]
+    with pytest.raises(ConfigError, match="MODEL.ROI_MASK_HEAD.IN_FEATURES"):
+        build_model(tiny_cfg)

@@ -153,6 +153,14 @@ def test_the_config_of_the_caller_is_left_alone(tiny_cfg):
     assert tiny_cfg.dump() == before
 
 
+def test_levels_for_the_mask_head_need_heads_that_read_them(tiny_cfg):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p2"]
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
+    tiny_cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
+    with pytest.raises(ConfigError, match="MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"):
+        build(tiny_cfg)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
