@@ -10,13 +10,16 @@ import maskrcnnpp
 
 @pytest.fixture
 def tiny_cfg():
-    """Mask R-CNN++ over ResNet-18, 32 channels, on the CPU. Not frozen."""
+    """Mask R-CNN++ on res2..res5 of ResNet-18, 32 channels, on the CPU. Not frozen."""
     cfg = get_cfg()
     maskrcnnpp.add_maskrcnnpp_config(cfg)
     cfg.merge_from_file("configs/quick/maskrcnnpp_R_18_nested_fpn.yaml")
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.FPN.OUT_CHANNELS = 32
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32, 32]
+    cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = []
+    cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0]
     cfg.MODEL.RPN.CONV_DIMS = [32]
     cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 60
     cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 20
