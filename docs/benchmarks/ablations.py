@@ -1,0 +1,130 @@
+#!/usr/bin/env python
+"""Record a single training as an ablation: add it to ablations.json, and draw up ablations.md anew.
+
+    python docs/benchmarks/ablations.py --run-dir OUTPUT_DIR --what "rows of 64 channels"
+
+Settings and metrics are read from the training's folder; a row's settings are what differs from the
+stock arm, as KEY VALUE pairs that repeat the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from maskrcnnpp.benchmark.fingerprint import commit, machine
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
+from maskrcnnpp.errors import exit_on_user_error
+from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
+from maskrcnnpp.files import write_json, write_text
+
+HERE = Path(__file__).parent
+RECORD, PAGE = HERE / "ablations.json", HERE / "ablations.md"
+STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
+METRICS = ("AP", "AP50", "AP75")
+# where a run puts its files and what it is held to, not what it trains
+_LEFT_OUT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "TEST.AREA_BINS", "SEED", "MODEL.DEVICE")
+
+INTRODUCTION = f"""\
+# Ablations
+
+What was tried on the way, also what failed. Each row is one training of the CPU recipe with one
+seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure next, not enough to
+claim anything. Differences below one point are within what another seed does.
+
+To repeat a row: `python tools/train_net.py --config-file {STOCK} SETTINGS`,
+with the settings of the row, which are what differs from the stock arm, at the commit of the row
+(+: with changes not yet committed).
+"""
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, list(value) if isinstance(value, (list, tuple)) else value
+
+
+def entry(run_dir: Path, what: str) -> dict[str, Any]:
+    """What ablations.json keeps of a training."""
+    config = dict(flat(yaml.safe_load((run_dir / "config.yaml").read_text())))
+    stock = dict(flat(yaml.safe_load(build_config(STOCK).dump())))
+    settings = {
+        key: value
+        for key, value in config.items()
+        if stock.get(key) != value and key not in _LEFT_OUT
+    }
+    (dataset,) = config["DATASETS.TEST"]
+    metrics = json.loads((run_dir / "inference" / dataset / METRICS_FILE).read_text())
+    return {
+        "what": what,
+        "settings": settings,
+        "seed": config["SEED"],
+        "dataset": dataset,
+        "segm": {name: round(metrics["segm"][name], 2) for name in METRICS},
+        "bbox": {"AP": round(metrics["bbox"]["AP"], 2)},
+        "seconds_per_iteration": seconds_per_iteration(read_training_log(run_dir)),
+        "commit": commit(),
+        "machine": machine()["processor"],
+    }
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """``settings`` as KEY VALUE words."""
+    return [
+        word
+        for key, value in settings.items()
+        for word in (key, json.dumps(value) if isinstance(value, list) else str(value))
+    ]
+
+
+def page(entries: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            e["what"],
+            e["seed"],
+            *(f"{e['segm'][name]:.1f}" for name in METRICS),
+            f"{e['bbox']['AP']:.1f}",
+            e["commit"],
+            f"`{shlex.join(overrides(e['settings']))}`" if e["settings"] else "",
+        ]
+        for e in entries
+    ]
+    headers = [
+        "what",
+        "seed",
+        *(f"mask {name}" for name in METRICS),
+        "box AP",
+        "commit",
+        "settings",
+    ]
+    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+    return f"{INTRODUCTION}\n{table}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run-dir", type=Path, help="default: only draw up the page anew")
+    parser.add_argument("--what", help="what the row is about, in a few words")
+    args = parser.parse_args()
+    if (args.run_dir is None) != (args.what is None):
+        parser.error("--run-dir and --what belong together")
+    entries = json.loads(RECORD.read_text()) if RECORD.is_file() else []
+    if args.run_dir:
+        entries.append(entry(args.run_dir, args.what))
+        write_json(RECORD, entries, indent=1)
+    write_text(PAGE, page(entries))
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main()
