@@ -18,16 +18,16 @@ from maskrcnnpp.evaluation.instance_metrics import (
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.evaluation.ranking import Ranking, average_precision, precision_recall, rank
 
-#: Metrics whose differences get an interval: name, heading, factor to what is shown.
+#: Metrics whose differences get an interval, and what tables call them.
 COMPARED = {
-    "AP": ("AP", 1),
-    "dsb_score": ("DSB score", 1),
-    "accuracy@0.50": ("TP/(TP+FP+FN) at 0.5", 1),
-    "accuracy": ("its mean over 0.5:0.95", 1),
-    "f1": ("F1", 1),
-    "pq": ("PQ", 1),
-    "aji": ("AJI", 1),
-    "dice": ("Dice", 1),
+    "AP": "AP",
+    "dsb_score": "DSB score",
+    "accuracy@0.50": "TP/(TP+FP+FN) at 0.5",
+    "accuracy": "its mean over 0.5:0.95",
+    "f1": "F1",
+    "pq": "PQ",
+    "aji": "AJI",
+    "dice": "Dice",
 }
 #: IoU thresholds whose precision-recall curves are kept, by their index.
 CURVES = {"0.50": 0, "0.75": 5}

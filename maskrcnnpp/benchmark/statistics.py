@@ -23,11 +23,6 @@ class Difference:
     high: float
     p_value: float  #: Welch's t-test over seeds, two-sided; nan for fewer than 2 seeds an arm
 
-    @property
-    def holds_up(self) -> bool:
-        """The whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
 
 def resampled_images(images: int, replicates: int, seed: int = 0) -> np.ndarray:
     """How often each image is drawn, with replacement, in each replicate: (replicates, images)."""

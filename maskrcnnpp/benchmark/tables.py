@@ -85,7 +85,7 @@ def difference_table(results: Mapping[str, Any], dataset: str) -> str:
     """Every arm minus the first, metric by metric, with interval and p."""
     rows = []
     for arm, metrics in results["differences"].get(dataset, {}).items():
-        for metric, (label, _) in COMPARED.items():
+        for metric, label in COMPARED.items():
             found = metrics[metric]
             digits = 1 if metric == "AP" else 3
             rows.append(
