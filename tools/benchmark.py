@@ -18,7 +18,7 @@ from maskrcnnpp.benchmark import report
 from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import measure_arms
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
-from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
+from maskrcnnpp.benchmark.runner import Trial, arm_name, plan_trials, run_trials
 from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
 from maskrcnnpp.benchmark.tables import ap_table, verdict
 from maskrcnnpp.errors import UserError, exit_on_user_error
@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--external",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=FILE",
         help="COCO results of something else, scored as one more row; {dataset} in FILE stands for "
@@ -71,42 +72,25 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def read_page(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--quote: {path} cannot be read: {error.strerror}") from error
-
-
 def main(args: argparse.Namespace) -> int:
     if args.self_test:
         return print_self_test()
-    page = read_page(args.quote[0]) if args.quote else ""  # before hours of training
+    if args.quote:
+        page, name = args.quote
+        report.quote(read_page(page), name, "")  # are the marks there? Before hours of training
     if args.report_only:
         results = load(args.output_dir / RESULTS_FILE)
+        report.write_reports(args.output_dir, results)
     else:
         results = run(args)
-    report.write_reports(args.output_dir, results)
     if args.quote:
-        path, name = args.quote
-        table = ap_table(results, datasets(results)[-1], Path(path).parent)
-        write_text(path, report.quote(page, name, table))
+        table = ap_table(results, datasets(results)[-1], Path(page).parent)
+        write_text(page, report.quote(read_page(page), name, table))
     print(verdict(results))
     print(f"report: {args.output_dir / report.HTML_FILE}")
     for name, problem in results["failed"].items():
         print(f"{name}: {problem}", file=sys.stderr)
     return 1 if results["failed"] else 0
-
-
-def print_self_test() -> int:
-    found = self_test()
-    size = ", ".join(f"{found[key]} {key}" for key in ("images", "truths", "detections"))
-    print(f"{size}: all metrics in {found['seconds']:.1f} s")
-    print(f"pycocotools, AP alone: {found['pycocotools_seconds']:.1f} s")
-    for name, value in found["differences"].items():
-        print(f"  {name}: differs from pycocotools by {value:.1e}")
-    print("passed" if found["passed"] else f"FAILED: a difference is above {TOLERANCE:g}")
-    return 0 if found["passed"] else 1
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -118,17 +102,38 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     results = collect(
         trials,
         externals,
+        arms=[arm_name(config_file) for config_file in args.config_file],
         command=shlex.join(["python", *sys.argv]),
         sheet=args.output_dir / report.SHEET_FILE,
         failed=failed,
     )
+    report.write_reports(args.output_dir, results)
     if not args.no_cost:
         first_of_arm: dict[str, Trial] = {}
         for trial in trials:
             if trial.result():
                 first_of_arm.setdefault(trial.arm, trial)
         results["cost"] = measure_arms(list(first_of_arm.values()))
+        report.write_reports(args.output_dir, results)
     return results
+
+
+def read_page(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--quote: {path} cannot be read: {error.strerror}") from error
+
+
+def print_self_test() -> int:
+    found = self_test()
+    size = ", ".join(f"{found[key]} {key}" for key in ("images", "truths", "detections"))
+    print(f"{size}: all metrics in {found['seconds']:.1f} s")
+    print(f"pycocotools, AP alone: {found['pycocotools_seconds']:.1f} s")
+    for name, value in found["differences"].items():
+        print(f"  {name}: differs from pycocotools by {value:.1e}")
+    print("passed" if found["passed"] else f"FAILED: a difference is above {TOLERANCE:g}")
+    return 0 if found["passed"] else 1
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 
     python docs/benchmarks/ablations.py --run-dir OUTPUT_DIR --what "rows of 64 channels"
 
-Settings and metrics are read from the training's folder; a row's settings are what differs from the
-stock arm, as KEY VALUE pairs that repeat the training.
+Settings and metrics are read from the training's folder. The record keeps what differs from the
+defaults of Detectron2 and this project; the page shows what differs from the stock arm as it is
+now, as KEY VALUE pairs that repeat the training.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from maskrcnnpp.benchmark.fingerprint import commit, machine
+from maskrcnnpp.benchmark.fingerprint import machine
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import exit_on_user_error
@@ -41,8 +42,7 @@ seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure nex
 claim anything. Differences below one point are within what another seed does.
 
 To repeat a row: `python tools/train_net.py --config-file {STOCK} SETTINGS`,
-with the settings of the row, which are what differs from the stock arm, at the commit of the row
-(+: with changes not yet committed).
+with the settings of the row.
 """
 
 
@@ -54,35 +54,39 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield prefix + key, list(value) if isinstance(value, (list, tuple)) else value
 
 
+def settings(config_file: str) -> dict[str, Any]:
+    """Every key of a config that decides what is trained."""
+    found = dict(flat(yaml.safe_load(build_config(config_file).dump())))
+    return {key: value for key, value in found.items() if key not in _LEFT_OUT}
+
+
+def differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in these.items() if those.get(key) != value}
+
+
 def entry(run_dir: Path, what: str) -> dict[str, Any]:
     """What ablations.json keeps of a training."""
     config = dict(flat(yaml.safe_load((run_dir / "config.yaml").read_text())))
-    stock = dict(flat(yaml.safe_load(build_config(STOCK).dump())))
-    settings = {
-        key: value
-        for key, value in config.items()
-        if stock.get(key) != value and key not in _LEFT_OUT
-    }
-    (dataset,) = config["DATASETS.TEST"]
+    dataset = config["DATASETS.TEST"][0]
     metrics = json.loads((run_dir / "inference" / dataset / METRICS_FILE).read_text())
     return {
         "what": what,
-        "settings": settings,
+        "settings": differing(settings(str(run_dir / "config.yaml")), settings("")),
         "seed": config["SEED"],
         "dataset": dataset,
         "segm": {name: round(metrics["segm"][name], 2) for name in METRICS},
         "bbox": {"AP": round(metrics["bbox"]["AP"], 2)},
         "seconds_per_iteration": seconds_per_iteration(read_training_log(run_dir)),
-        "commit": commit(),
         "machine": machine()["processor"],
     }
 
 
-def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """``settings`` as KEY VALUE words."""
+def overrides(row: Mapping[str, Any]) -> list[str]:
+    """What turns the stock arm into the row, as KEY VALUE words."""
+    changed = differing({**settings(""), **row["settings"]}, settings(STOCK))
     return [
         word
-        for key, value in settings.items()
+        for key, value in changed.items()
         for word in (key, json.dumps(value) if isinstance(value, list) else str(value))
     ]
 
@@ -94,8 +98,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
             e["seed"],
             *(f"{e['segm'][name]:.1f}" for name in METRICS),
             f"{e['bbox']['AP']:.1f}",
-            e["commit"],
-            f"`{shlex.join(overrides(e['settings']))}`" if e["settings"] else "",
+            f"`{shlex.join(words)}`" if (words := overrides(e)) else "",
         ]
         for e in entries
     ]
@@ -104,7 +107,6 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
         "seed",
         *(f"mask {name}" for name in METRICS),
         "box AP",
-        "commit",
         "settings",
     ]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)

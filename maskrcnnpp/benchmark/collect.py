@@ -63,6 +63,7 @@ def collect(
     trials: Sequence[Trial],
     externals: Sequence[External] = (),
     *,
+    arms: Sequence[str],
     command: str,
     sheet: str | os.PathLike,
     failed: Mapping[str, str] = {},
@@ -71,18 +72,23 @@ def collect(
     """Score what has finished and compare every arm with the first.
 
     The first of DATASETS.TEST is where score thresholds are tuned; on the last one the bootstrap
-    is run, so that tuning and judging are done on different images.
+    is run, so that tuning and judging can be done on different images.
 
     Args:
         trials: planned ones; those that have not finished are left out.
         externals: other predictions, scored alike.
+        arms: all that was asked for; the first is the reference, the last is judged.
         command: how it was called.
-        sheet: where the images are drawn on which the last arm and the first differ most.
+        sheet: where the images are drawn on which the judged arm and the reference differ most.
         failed: what went wrong, by the trial's name.
 
     Raises:
         DataError: a prediction file is missing or does not fit the data; no trial has finished.
+        ConfigError: an external has the name of an arm.
     """
+    clash = {external.name for external in externals} & set(arms)
+    if clash:
+        raise ConfigError(f"--external {', '.join(clash)}: an arm has that name; choose another")
     finished = [(trial, kept) for trial in trials if (kept := trial.result())]
     if not finished:
         raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
@@ -93,19 +99,20 @@ def collect(
 
     rows = []
     for trial, kept in tqdm(finished, desc="scoring", unit="trial"):
-        files = {
-            name: trial.output_dir / "inference" / name / PREDICTIONS_FILE for name in datasets
-        }
-        scored = _score(files, truths, options)
+        file = str(trial.output_dir / "inference" / "{dataset}" / PREDICTIONS_FILE)
+        scored = _score(file, truths, options)
         rows.append(_Row(trial.arm, trial.seed, {**kept, "curves": _curves(trial)}, scored))
+    rows.sort(key=lambda row: list(arms).index(row.arm))  # stable: seeds stay in order
     for external in externals:
-        for seed, file in enumerate(external.files):
-            files = _external_files(file, datasets)
-            scored = _score(files, truths, options)
-            rows.append(_Row(external.name, seed, {"external": file}, scored))
+        for run, file in enumerate(external.files):
+            scored = _score(file, truths, options)
+            rows.append(_Row(external.name, run, {"external": file}, scored))
 
+    judged_on = datasets[-1]
     return {
         "command": command,
+        "reference": arms[0],
+        "judged": arms[-1],
         "evaluation": {
             **options,
             "datasets": {
@@ -123,54 +130,58 @@ def collect(
             for row in rows
         ],
         "replicates": replicates,
-        "differences": {datasets[-1]: _differences(rows, datasets[-1], replicates)},
-        "widest": _widest(rows, datasets[-1], truths[datasets[-1]], sheet),
+        "differences": {judged_on: _differences(rows, arms[0], judged_on, replicates)},
+        "widest": _widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
         "failed": dict(failed),
     }
 
 
 def _score(
-    files: Mapping[str, str | os.PathLike],
-    truths: Mapping[str, Mapping[str, Any]],
-    options: Mapping[str, Any],
+    file: str, truths: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> dict[str, Scored]:
-    """Score each data set; the first tunes the threshold for all. A lone file shows all it has."""
+    """Score a file for each data set, the first of which tunes the threshold for all.
+
+    A file without {dataset} is of the last one only, and shows all it has: there is nothing else
+    to tune a threshold on.
+    """
+    threshold: dict[str, float] = {}
+    names = list(truths)
+    if "{dataset}" not in file:
+        threshold, names = {"score_threshold": -math.inf}, names[-1:]
     scored: dict[str, Scored] = {}
-    threshold: dict[str, float] = {} if len(files) == len(truths) else {"score_threshold": 0.0}
-    for name, file in files.items():
+    for name in names:
+        path = file.replace("{dataset}", name)
         try:
-            with open(file, encoding="utf-8") as handle:
+            with open(path, encoding="utf-8") as handle:
                 predictions = json.load(handle)
         except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read as COCO results: {error}") from error
+            raise DataError(f"{path}: cannot be read as COCO results: {error}") from error
         try:
             scored[name] = score_predictions(truths[name], predictions, **options, **threshold)
         except (DataError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: not COCO results of {name}: {error}") from error
+            raise DataError(f"{path}: not COCO results of {name}: {error}") from error
         threshold = {"score_threshold": scored[name].metrics["score_threshold"]}
     return scored
 
 
-def _external_files(file: str, datasets: Sequence[str]) -> dict[str, str]:
-    if "{dataset}" in file:
-        return {name: file.replace("{dataset}", name) for name in datasets}
-    return {datasets[-1]: file}
-
-
-def _differences(rows: Sequence[_Row], dataset: str, replicates: int) -> dict[str, Any]:
-    """Every arm minus the first: arm -> metric -> mean, low, high, p_value."""
+def _differences(
+    rows: Sequence[_Row], reference: str, dataset: str, replicates: int
+) -> dict[str, Any]:
+    """Every arm minus the reference: arm -> metric -> mean, low, high, p_value."""
+    if not any(row.arm == reference for row in rows):
+        return {}
     rows = [row for row in rows if dataset in row.scored]
-    images = len(rows[0].scored[dataset].counts)
-    weights = resampled_images(images, replicates)
+    weights = resampled_images(len(rows[0].scored[dataset].counts), replicates)
     values: dict[str, dict[int, dict[str, float]]] = {}
     resampled: dict[str, dict[int, dict]] = {}
+    external = {row.arm for row in rows if "external" in row.kept}
     for row in tqdm(rows, desc="bootstrap", unit="trial"):
         values.setdefault(row.arm, {})[row.seed] = row.scored[dataset].compared()
         resampled.setdefault(row.arm, {})[row.seed] = replicate(row.scored[dataset], weights)
-    reference = rows[0].arm
     found: dict[str, Any] = {}
     for arm in values:
-        if arm == reference or not set(values[arm]) & set(values[reference]):
+        paired = arm not in external
+        if arm == reference or (paired and not set(values[arm]) & set(values[reference])):
             continue
         found[arm] = {
             metric: _plain(
@@ -178,6 +189,7 @@ def _differences(rows: Sequence[_Row], dataset: str, replicates: int) -> dict[st
                     difference(
                         *(_of(values[name], metric) for name in (arm, reference)),
                         *(_of(resampled[name], metric) for name in (arm, reference)),
+                        paired=paired,
                     )
                 )
             )
@@ -187,15 +199,21 @@ def _differences(rows: Sequence[_Row], dataset: str, replicates: int) -> dict[st
 
 
 def _widest(
-    rows: Sequence[_Row], dataset: str, truth: Mapping[str, Any], sheet: str | os.PathLike
+    rows: Sequence[_Row],
+    arms: tuple[str, str],
+    dataset: str,
+    truth: Mapping[str, Any],
+    sheet: str | os.PathLike,
 ) -> list[dict[str, Any]]:
-    """Draw the widest differences of the last trained arm from the first, with their first seed."""
-    by_arm = {row.arm: row for row in reversed(rows) if "external" not in row.kept}
-    first, last = rows[0], list(by_arm.values())[0]
-    if first.arm == last.arm:
+    """Draw the widest differences of two arms, with the first seed that both have."""
+    by_seed: dict[int, dict[str, Scored]] = {}
+    for row in rows:
+        if row.arm in arms:
+            by_seed.setdefault(row.seed, {})[row.arm] = row.scored[dataset]
+    both = [found for _, found in sorted(by_seed.items()) if len(found) == 2]
+    if not both:
         return []
-    pair = {row.arm: row.scored[dataset] for row in (first, last)}
-    return write_widest(sheet, dataset, truth, pair)
+    return write_widest(sheet, dataset, truth, {arm: both[0][arm] for arm in arms})
 
 
 def _of(by_seed: Mapping[int, Mapping[str, Any]], metric: str) -> dict[int, Any]:
@@ -217,5 +235,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
+        return round(value, 6) if math.isfinite(value) else None
     return value

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
+from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.utils.analysis import FlopCountAnalysis
 from detectron2.utils.events import EventStorage
@@ -35,7 +36,9 @@ PARTS = {
     "box head": ("roi_heads.box",),
     "mask head": ("roi_heads.mask",),
 }
-STAGES = (*PARTS, "post-processing")
+#: What is left of a forward pass: the image normalised and padded, the masks pasted into it.
+AROUND = "before and after"
+STAGES = (*PARTS, AROUND)
 
 Batch = list[dict[str, Any]]
 
@@ -85,10 +88,7 @@ def _parent(module_name: str) -> str:
 
 @contextmanager
 def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Seconds that each of :data:`STAGES` takes while the context is open, summed.
-
-    Post-processing is what follows the RoI heads: masks pasted into the image.
-    """
+    """Seconds that each of :data:`STAGES` takes while the context is open, summed."""
     seconds: dict[str, float] = defaultdict(float)
     handles = []
     clock = _clock(model)
@@ -108,16 +108,16 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
 
     # a stage inside another is taken off it
     watch("encoder", getattr(model.backbone, "bottom_up", None), {"encoder": 1, "pyramid": -1})
-    watch("backbone", model.backbone, {"pyramid": 1, "post-processing": -1})
-    watch("RPN", model.proposal_generator, {"RPN": 1, "post-processing": -1})
-    watch("RoI heads", model.roi_heads, {"box head": 1, "post-processing": -1})
+    watch("backbone", model.backbone, {"pyramid": 1, AROUND: -1})
+    watch("RPN", model.proposal_generator, {"RPN": 1, AROUND: -1})
+    watch("RoI heads", model.roi_heads, {"box head": 1, AROUND: -1})
     for name in ("mask_pooler", "mask_head"):
         module = getattr(model.roi_heads, name, None)
         watch(name, module, {"mask head": 1, "box head": -1})
     began = clock()
     try:
         yield seconds
-        seconds["post-processing"] += clock() - began
+        seconds[AROUND] += clock() - began
         seconds["total"] = clock() - began
     finally:
         for handle in handles:
@@ -152,31 +152,39 @@ def measure_latency(
 
 
 def measure_training(
-    cfgs: Mapping[str, CfgNode], batches: Sequence[Batch], *, warm_up: int = 2
+    cfgs: Mapping[str, CfgNode],
+    weights: Mapping[str, str],
+    batches: Sequence[Batch],
+    *,
+    warm_up: int = 2,
 ) -> dict[str, list[float]]:
     """Seconds of a training iteration (forward, backward, step; no loading) by arm.
 
-    Same batches for all, arms alternate. Returns median, first and third quartile.
+    Detectron2's own training step, mixed precision where the config asks for it, on the same
+    batches for all; arms alternate. The learning rate is 0: the weights stay as they were trained.
+
+    Returns:
+        Median, first and third quartile.
     """
-    arms: dict[str, tuple[nn.Module, torch.optim.Optimizer, Callable[[], float]]] = {}
+    steps: dict[str, SimpleTrainer] = {}
+    clocks: dict[str, Callable[[], float]] = {}
     for name, cfg in cfgs.items():
-        torch.manual_seed(0)
-        model = build_model(cfg).train()
-        arms[name] = (model, Trainer.build_optimizer(cfg, model), _clock(model))
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    warming = batches[:warm_up]
+        model = load_model(cfg, weights[name]).train()
+        optimizer = Trainer.build_optimizer(cfg, model)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        steps[name] = step(model, [*batches[:warm_up], *batches], optimizer)
+        clocks[name] = _clock(model)
+    taken: dict[str, list[float]] = {name: [] for name in cfgs}
+    warming = len(batches[:warm_up])
     with EventStorage():
-        for index, batch in enumerate(
-            tqdm([*warming, *batches], desc="training step", unit="batch")
-        ):
-            for name, (model, optimizer, clock) in arms.items():
-                began = clock()
-                losses = sum(model(batch).values())
-                optimizer.zero_grad()
-                losses.backward()
-                optimizer.step()
-                if index >= len(warming):
-                    taken[name].append(clock() - began)
+        for index in tqdm(range(warming + len(batches)), desc="training step", unit="batch"):
+            for name, step in steps.items():
+                began = clocks[name]()
+                step.run_step()
+                if index >= warming:
+                    taken[name].append(clocks[name]() - began)
     return {name: _quartiles(values) for name, values in taken.items()}
 
 
@@ -214,7 +222,8 @@ def measure_arms(trials: Sequence[Trial], *, images: int = 20) -> dict[str, dict
         arm: peak_memory(str(trial.output_dir / CONFIG_FILE), weights[arm], pictures[:3])
         for arm, trial in tqdm(by_arm.items(), desc="memory", unit="arm")
     }
-    training = measure_training({arm: trial.cfg for arm, trial in by_arm.items()}, batches)
+    cfgs = {arm: trial.cfg for arm, trial in by_arm.items()}
+    training = measure_training(cfgs, weights, batches)
     models = {arm: load_model(trial.cfg, weights[arm]) for arm, trial in by_arm.items()}
     latency = measure_latency(models, pictures)
     image = pictures[0][0]["image"]
@@ -246,8 +255,18 @@ def _predict_and_weigh(config_file: str, weights: str, images: Sequence[Batch]) 
             model(image)
     if torch.device(cfg.MODEL.DEVICE).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return _peak_resident()
+
+
+def _peak_resident() -> float:
+    """Peak resident memory of this process in MiB."""
+    try:
+        # not getrusage: on Linux a child begins with the peak of the process that started it
+        with open("/proc/self/status", encoding="ascii") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _clock(model: nn.Module) -> Callable[[], float]:

@@ -13,6 +13,7 @@ import markdown
 
 from maskrcnnpp.benchmark.figures import figures
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets
+from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 from maskrcnnpp.benchmark.tables import (
     ap_table,
     coco_table,
@@ -32,10 +33,11 @@ HOW_TO_READ = """\
 - An arm is a config file; a row names the one it was trained with. The first arm is the reference.
 - "seed n" is a single training: with the same seed all arms see the same images, crops and flips in
   the same order. "mean" and "sd" (n - 1) are over seeds; sd in brackets where a cell has both.
-- "difference" is the mean over seeds of an arm's value minus the first arm's with the same seed.
-  The interval covers 95 % of {replicates} bootstrap draws of images and of seeds, the same draws
-  for both arms. A difference "holds up" when the interval does not contain zero. Welch's p compares
-  the seeds of the two arms and knows nothing of images.
+- "difference" is the mean over seeds of an arm's value minus the first arm's with the same seed
+  (of what was not trained here: of the two means). The interval covers {confidence:.0%} of
+  {replicates} bootstrap draws of images and of seeds, the same draws for both arms. Welch's p
+  compares the seeds of the two arms and knows nothing of images. A difference "holds up" when the
+  interval does not contain zero and p is below {significance:g}; it never does with one seed.
 - Three numbers go by the name of AP; here each has its own column. AP is COCO's, over the ranking
   of all detections and IoU 0.50:0.95, in percent, with up to {max_dets} detections an image (COCO:
   100). TP/(TP+FP+FN) is what StarDist and Cellpose call AP at one IoU. The DSB score is its mean
@@ -89,7 +91,10 @@ def report_text(
     for name, words in pictures.items():
         lines += [f"{words}:", "", f"![{words}]({name})", ""]
     if results.get("widest") and (page_dir / SHEET_FILE).is_file():
-        words = "The images on which the last arm and the first differ most in DSB score"
+        words = (
+            f"The images on which {results['judged']} and {results['reference']} differ most in "
+            "DSB score"
+        )
         lines += [f"{words}:", "", f"![{words}]({SHEET_FILE})", ""]
     lines += ["## How it was run", "", provenance(results), ""]
     return "\n".join(lines)
@@ -134,6 +139,8 @@ def _how_to_read(results: Mapping[str, Any]) -> str:
     small, medium = results["evaluation"]["area_bins"]
     return HOW_TO_READ.format(
         replicates=results["replicates"],
+        confidence=CONFIDENCE,
+        significance=SIGNIFICANCE,
         max_dets=results["evaluation"]["max_dets"],
         small=small,
         medium=medium,

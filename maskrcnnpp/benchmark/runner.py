@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from maskrcnnpp.benchmark.fingerprint import (
     code_fingerprint,
@@ -24,14 +25,25 @@ from maskrcnnpp.benchmark.fingerprint import (
 from maskrcnnpp.engine.setup import build_config, check_datasets, check_weights
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import ConfigError, DataError, UserError
+from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.files import write_json, write_text
 
 STARTED_FILE = "started.json"
 TRIAL_FILE = "trial.json"
 CONFIG_FILE = "trial_config.yaml"
 LOG_FILE = "output.log"
+# what decides how predictions are made and judged
+_ALIKE = (
+    *("DATASETS.TEST", "TEST.DETECTIONS_PER_IMAGE", "TEST.AREA_BINS"),
+    *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.FORMAT"),
+)
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
+
+
+def arm_name(config_file: str) -> str:
+    """What an arm is called: its config file, without folder and ending."""
+    return Path(config_file).stem
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +57,7 @@ class Trial:
 
     @property
     def arm(self) -> str:
-        return Path(self.config_file).stem
+        return arm_name(self.config_file)
 
     @property
     def name(self) -> str:
@@ -93,7 +105,7 @@ def plan_trials(
     Raises:
         ConfigError: two arms share a name, a seed is impossible, or no arm can be trained.
     """
-    names = [Path(config_file).stem for config_file in config_files]
+    names = [arm_name(config_file) for config_file in config_files]
     if len(set(names)) < len(names):
         raise ConfigError(f"an arm is named after its config file; two are the same: {names}")
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -112,10 +124,23 @@ def plan_trials(
                 problems[name] = str(error)
     if not trials:
         raise ConfigError("; ".join(problems.values()))
-    tests = {trial.cfg.DATASETS.TEST for trial in trials}
-    if len(tests) > 1:
-        raise ConfigError(f"DATASETS.TEST differs between the arms: {sorted(tests)}")
+    _check_alike(trials)
     return trials, problems
+
+
+def _check_alike(trials: Sequence[Trial]) -> None:
+    for key in _ALIKE:
+        values = {str(_value(trial.cfg, key)) for trial in trials}
+        if len(values) > 1:
+            raise ConfigError(
+                f"{key} differs between the arms, which are evaluated alike: {sorted(values)}"
+            )
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    for name in key.split("."):
+        cfg = cfg[name]
+    return cfg
 
 
 def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
@@ -128,7 +153,21 @@ def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
             f"{config_file}: masks are compared; DATASETS.TEST must name a data set and "
             "MODEL.MASK_ON be True"
         )
+    for name in cfg.DATASETS.TEST:
+        _check_test_set(name)
     return cfg
+
+
+def _check_test_set(name: str) -> None:
+    metadata = MetadataCatalog.get(name)
+    for key in ("json_file", "image_root"):
+        if not metadata.get(key):
+            raise ConfigError(
+                f"DATASETS.TEST names {name}, whose metadata has no {key}: register it with "
+                "detectron2.data.datasets.register_coco_instances"
+            )
+    if not load_coco_truth(metadata.json_file).get("annotations"):
+        raise ConfigError(f"DATASETS.TEST names {name}, which has no annotations to compare with")
 
 
 def run_trials(

@@ -16,19 +16,26 @@ from maskrcnnpp.evaluation.instance_metrics import (
     summarize,
 )
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
-from maskrcnnpp.evaluation.ranking import Ranking, average_precision, precision_recall, rank
+from maskrcnnpp.evaluation.ranking import Ranking, average_precision, mean_precision_recall, rank
 
-#: Metrics whose differences get an interval, and what tables call them.
-COMPARED = {
-    "AP": "AP",
+#: Metrics of shown objects, and what tables call them.
+SHOWN = {
     "dsb_score": "DSB score",
     "accuracy@0.50": "TP/(TP+FP+FN) at 0.5",
-    "accuracy": "its mean over 0.5:0.95",
+    "accuracy@0.75": "at 0.75",
+    "accuracy": "mean 0.5:0.95",
     "f1": "F1",
     "pq": "PQ",
+    "sq": "SQ",
+    "rq": "RQ",
     "aji": "AJI",
+    "aji_plus": "AJI+",
     "dice": "Dice",
+    "foreground_iou": "IoU",
+    "count_error": "count error",
 }
+#: Metrics whose differences get an interval.
+COMPARED = ("AP", "dsb_score", "accuracy@0.50", "accuracy", "f1", "pq", "aji", "dice")
 #: IoU thresholds whose precision-recall curves are kept, by their index.
 CURVES = {"0.50": 0, "0.75": 5}
 
@@ -87,12 +94,7 @@ def score_predictions(
 
 
 def _curves(ranking: Ranking) -> dict[str, list[float]]:
-    of_categories = [
-        curves
-        for category in range(ranking.truths.shape[1])
-        if (curves := precision_recall(ranking, category)) is not None
-    ]
-    if not of_categories:
+    curves = mean_precision_recall(ranking)
+    if curves is None:
         return {}
-    mean = np.mean(of_categories, axis=0)
-    return {name: np.round(mean[index], 4).tolist() for name, index in CURVES.items()}
+    return {name: np.round(curves[index], 4).tolist() for name, index in CURVES.items()}

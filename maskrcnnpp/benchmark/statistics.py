@@ -12,14 +12,16 @@ from maskrcnnpp.benchmark.scoring import Scored
 
 #: Part of the bootstrap distribution that an interval covers.
 CONFIDENCE = 0.95
+#: Welch's p below which the seeds of two arms differ.
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Difference:
     """An arm minus the reference, one metric."""
 
-    mean: float  #: over seeds that both have
-    low: float  #: lower end of the 95 % bootstrap interval over images and seeds
+    mean: float  #: of the seeds that both have, or of all where they are not paired
+    low: float  #: lower end of the bootstrap interval over images and seeds
     high: float
     p_value: float  #: Welch's t-test over seeds, two-sided; nan for fewer than 2 seeds an arm
 
@@ -41,42 +43,53 @@ def difference(
     reference: Mapping[int, float],
     arm_replicates: Mapping[int, np.ndarray],
     reference_replicates: Mapping[int, np.ndarray],
+    *,
+    paired: bool = True,
     seed: int = 0,
 ) -> Difference:
-    """Paired difference of one metric.
+    """Difference of one metric between two arms.
 
     The bootstrap draws images and seeds with replacement, the same for both arms: how much the
-    mean would move with other images of the kind and other runs.
+    mean would move with other images of the kind and other runs. A few seeds drawn from themselves
+    vary less than new ones would, by (n - 1) / n; their deviations are widened to make up for it.
 
     Args:
         arm, reference: the metric by seed.
         arm_replicates, reference_replicates: of :func:`replicate`, by seed, with the same images.
+        paired: a seed means the same images and order in both arms; False draws them separately.
         seed: of the drawing of seeds.
 
     Raises:
-        ValueError: the arms share no seed.
+        ValueError: the arms are paired and share no seed.
     """
-    shared = sorted(set(arm) & set(reference))
-    if not shared:
-        raise ValueError("the arms have no seed in common")
-    paired = np.stack([arm_replicates[s] - reference_replicates[s] for s in shared])
-    draws = np.random.default_rng(seed).integers(len(shared), size=(len(shared), paired.shape[1]))
-    means = np.take_along_axis(paired, draws, axis=0).mean(axis=0)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = (
-        np.nanpercentile(means, [tail, 100 - tail])
-        if np.isfinite(means).any()
-        else (
-            float("nan"),
-            float("nan"),
-        )
-    )
-    return Difference(
-        mean=float(np.mean([arm[s] - reference[s] for s in shared])),
-        low=float(low),
-        high=float(high),
-        p_value=welch_p(list(arm.values()), list(reference.values())),
-    )
+    generator = np.random.default_rng(seed)
+    if paired:
+        shared = sorted(set(arm) & set(reference))
+        if not shared:
+            raise ValueError("the arms have no seed in common")
+        differences = np.stack([arm_replicates[s] - reference_replicates[s] for s in shared])
+        mean = float(np.mean([arm[s] - reference[s] for s in shared]))
+        means = _drawn_means(differences, generator)
+    else:
+        mean = float(np.mean(list(arm.values())) - np.mean(list(reference.values())))
+        means = _drawn_means(np.stack(list(arm_replicates.values())), generator)
+        means = means - _drawn_means(np.stack(list(reference_replicates.values())), generator)
+    low = high = float("nan")
+    if np.isfinite(means).any():
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = (float(end) for end in np.nanpercentile(means, [tail, 100 - tail]))
+    return Difference(mean, low, high, welch_p(list(arm.values()), list(reference.values())))
+
+
+def _drawn_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means over seeds drawn with replacement, in each replicate: (seeds, B) to (B,)."""
+    seeds = len(values)
+    if seeds == 1:
+        return values[0]
+    draws = generator.integers(seeds, size=values.shape)
+    drawn = np.take_along_axis(values, draws, axis=0).mean(axis=0)
+    middle = values.mean(axis=0)
+    return middle + (drawn - middle) * np.sqrt(seeds / (seeds - 1))
 
 
 def welch_p(first: Sequence[float], second: Sequence[float]) -> float:

@@ -13,24 +13,10 @@ from tabulate import tabulate
 
 from maskrcnnpp.benchmark.cost import PARTS, STAGES
 from maskrcnnpp.benchmark.results import Trial, by_arm, datasets, of_seeds
-from maskrcnnpp.benchmark.scoring import COMPARED
+from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
+from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
-_SHOWN = {
-    "dsb_score": "DSB score",
-    "accuracy@0.50": "TP/(TP+FP+FN) at 0.5",
-    "accuracy@0.75": "at 0.75",
-    "accuracy": "mean 0.5:0.95",
-    "f1": "F1",
-    "pq": "PQ",
-    "sq": "SQ",
-    "rq": "RQ",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
-    "dice": "Dice",
-    "foreground_iou": "IoU",
-    "count_error": "count error",
-}
 
 
 def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = ".") -> str:
@@ -55,7 +41,8 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
         )
     for name, problem in results.get("failed", {}).items():
         rows.append([name, f"failed: {problem}".replace("|", "/")])
-    headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd", "difference (95 %)"]
+    headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd"]
+    headers.append(f"difference ({CONFIDENCE:.0%})")
     return _table(headers, rows)
 
 
@@ -72,32 +59,33 @@ def shown_table(results: Mapping[str, Any], dataset: str) -> str:
     """Metrics of the objects above the score threshold: mean over seeds, sd in brackets."""
     rows = []
     for arm, trials in by_arm(results, dataset).items():
-        thresholds = sorted({t["metrics"][dataset]["score_threshold"] for t in trials})
+        thresholds = {t["metrics"][dataset]["score_threshold"] for t in trials}
+        shown_from = ["all" if t is None else f"{t:g}" for t in thresholds]
         cells = [
             _mean_sd_cell(of_seeds(trials, dataset, "shown", name), 1 if "count" in name else 3)
-            for name in _SHOWN
+            for name in SHOWN
         ]
-        rows.append([arm, ", ".join(f"{t:g}" for t in thresholds), *cells])
-    return _table(["arm", "score from", *_SHOWN.values()], rows)
+        rows.append([arm, ", ".join(sorted(shown_from)), *cells])
+    return _table(["arm", "score from", *SHOWN.values()], rows)
 
 
 def difference_table(results: Mapping[str, Any], dataset: str) -> str:
     """Every arm minus the first, metric by metric, with interval and p."""
     rows = []
     for arm, metrics in results["differences"].get(dataset, {}).items():
-        for metric, label in COMPARED.items():
+        for metric in COMPARED:
             found = metrics[metric]
             digits = 1 if metric == "AP" else 3
             rows.append(
                 [
                     arm,
-                    label,
+                    SHOWN.get(metric, metric),
                     _interval(found, digits),
                     _text(found["p_value"], 3),
                     "yes" if holds_up(found) else "no",
                 ]
             )
-    headers = ["arm", "metric", "difference (95 % interval)", "Welch's p", "holds up"]
+    headers = ["arm", "metric", f"difference ({CONFIDENCE:.0%} interval)", "Welch's p", "holds up"]
     return _table(headers, rows)
 
 
@@ -123,14 +111,14 @@ def cost_tables(results: Mapping[str, Any]) -> str:
         time_rows.append(
             [
                 arm,
-                *(_text(1000 * latency[stage][0], 0) for stage in stages if stage in latency),
+                *(_text(1000 * latency[s][0], 0) if s in latency else "" for s in stages),
                 f"{1000 * low:.0f} to {1000 * high:.0f}",
                 f"{ratio:.2f}",
                 _text(found["peak_memory"], 0),
                 _text(found["training"][0], 2),
             ]
         )
-    time_headers = ["arm", *(s for s in stages if s in reference["latency"]), "quartiles"]
+    time_headers = ["arm", *stages, "quartiles of the total"]
     time_headers += ["to the first", "peak memory, MiB", "training, s/iteration"]
     return "\n".join(
         [
@@ -146,17 +134,21 @@ def cost_tables(results: Mapping[str, Any]) -> str:
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """Two sentences: the last trained arm against the first, and what holds up of the others."""
+    """Two sentences: the judged arm against the reference, and what holds up of the others."""
     dataset = datasets(results)[-1]
     arms = by_arm(results, dataset)
-    trained = [arm for arm, trials in arms.items() if "external" not in trials[0]]
+    first, last = results["reference"], results["judged"]
+    missing = [arm for arm in (first, last) if arm not in arms]
+    if missing:
+        return f"There is no verdict: no training of {' or '.join(missing)} finished."
+    if first == last:
+        return f"On {dataset} only {first} was trained: there is nothing to compare."
     compared = results["differences"].get(dataset, {})
-    first, last = trained[0], trained[-1]
     if last not in compared:
-        return f"On {dataset} only {first} was run: there is nothing to compare."
+        return f"There is no verdict: {last} and {first} have no seed in common."
     found = compared[last]["AP"]
     means = {arm: np.mean(of_seeds(arms[arm], dataset, "segm", "AP")) for arm in (first, last)}
-    word = "holds up" if holds_up(found) else "is inside the noise"
+    word = "holds up" if holds_up(found) else "does not hold up"
     text = (
         f"On {dataset}, {last} reaches a mask AP of {means[last]:.1f} and {first} one of "
         f"{means[first]:.1f} (means of {len(arms[last])} and {len(arms[first])} seeds); the "
@@ -173,9 +165,14 @@ def verdict(results: Mapping[str, Any]) -> str:
 
 
 def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
-    """Whether the interval lies on one side of zero; ``side`` 1 or -1 asks for that side."""
-    low, high = found["low"], found["high"]
-    if low is None or high is None:
+    """Whether the interval lies on one side of zero and the seeds differ.
+
+    Args:
+        found: of ``differences`` in results.json.
+        side: 1 or -1 asks for that side of zero.
+    """
+    low, high, p_value = found["low"], found["high"], found["p_value"]
+    if low is None or high is None or p_value is None or p_value >= SIGNIFICANCE:
         return False
     return (side >= 0 and low > 0) or (side <= 0 and high < 0)
 

@@ -171,15 +171,11 @@ def _result_annotations(
     """Copies of the results with area and id, checked against the truth's images."""
     key = "bbox" if iou_type == "bbox" else "segmentation"
     sizes = image_sizes(dataset)
+    categories = {category["id"] for category in dataset["categories"]}
     copies = []
     for number, result in enumerate(results, start=1):
         image_id = result["image_id"]
-        if image_id not in sizes:
-            raise DataError(f"a result is of image {image_id}, which is not in the truth")
-        if result.get(key) is None:
-            raise DataError(f"a result of image {image_id} has no {key!r}")
-        if not np.isfinite(result["score"]):
-            raise DataError(f"a result of image {image_id} has the score {result['score']}")
+        check_result(result, key, sizes, categories)
         value = result[key]
         if iou_type == "bbox":
             area = value[2] * value[3]
@@ -203,6 +199,27 @@ def _result_annotations(
 
 def image_sizes(dataset: Mapping[str, Any]) -> dict[Any, tuple[int, int]]:
     return {image["id"]: (image["height"], image["width"]) for image in dataset["images"]}
+
+
+def check_result(result: Mapping[str, Any], key: str, sizes: Mapping, categories: set) -> None:
+    """Check what both matchings take for granted of a result.
+
+    Raises:
+        DataError: the image or category is not the truth's, there is no ``key``, or the score is
+            not a number.
+    """
+    image_id = result["image_id"]
+    if image_id not in sizes:
+        raise DataError(f"a result is of image {image_id}, which is not in the truth")
+    if result["category_id"] not in categories:
+        raise DataError(
+            f"a result of image {image_id} has the category {result['category_id']}; the truth "
+            f"has {sorted(categories)}"
+        )
+    if result.get(key) is None:
+        raise DataError(f"a result of image {image_id} has no {key!r}")
+    if not np.isfinite(result["score"]):
+        raise DataError(f"a result of image {image_id} has the score {result['score']}")
 
 
 def check_mask_size(rle: Mapping[str, Any], image_id: Any, sizes: Mapping) -> None:

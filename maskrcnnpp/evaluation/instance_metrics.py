@@ -7,7 +7,7 @@ IoU, "accuracy" as StarDist calls it, and the DSB score, its mean over IoUs and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -39,16 +39,6 @@ class ImageCounts:
     def dsb_scores(self) -> np.ndarray:
         """DSB score of each image, (I,), 0..1; 1 where nothing is to be found and nothing is."""
         return _dsb_scores(self.truths, self.predictions, self.true_positives)
-
-    def as_dict(self) -> dict[str, list]:
-        """For JSON; :meth:`from_dict` reads it."""
-        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, list]) -> ImageCounts:
-        counts = {field.name: np.asarray(values[field.name]) for field in fields(cls)}
-        counts["true_positives"] = counts["true_positives"].reshape(-1, len(IOU_THRESHOLDS))
-        return cls(**counts)
 
 
 def count_images(overlaps: Overlaps, score_threshold: float) -> ImageCounts:

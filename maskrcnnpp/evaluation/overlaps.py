@@ -11,7 +11,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.evaluation.coco_metrics import check_mask_size, image_sizes, segmentation_to_rle
+from maskrcnnpp.evaluation.coco_metrics import (
+    check_mask_size,
+    check_result,
+    image_sizes,
+    segmentation_to_rle,
+)
 
 Rle = Mapping[str, Any]
 
@@ -71,19 +76,20 @@ def find_overlaps(
     """Overlaps of COCO results with a COCO data set.
 
     Args:
-        truth: a COCO dict, as :func:`maskrcnnpp.evaluation.load_coco_truth` reads it. Crowd
-            annotations are neither found nor missed: they are left out.
+        truth: a COCO dict, as :func:`maskrcnnpp.evaluation.load_coco_truth` reads it.
         results: COCO results with ``segmentation`` (RLE, or polygons).
         max_dets: how many detections of an image and category count, best scores first; >= 1.
 
     Raises:
-        DataError: a result is of an unknown image, has no mask, or one of another size.
+        DataError: a result is of an unknown image or category, has no mask, or one of another
+            size; or an annotation is of a crowd, which has no single objects to match.
     """
     sizes = image_sizes(truth)
     truths = _truth_groups(truth, sizes)
-    detections = _detection_groups(results, sizes, max_dets)
-    image_ids = list(sizes)
-    category_ids = sorted({category for _, category in [*truths, *detections]}, key=str)
+    category_ids = sorted(category["id"] for category in truth["categories"])
+    detections = _detection_groups(results, sizes, set(category_ids), max_dets)
+    # COCO's order, which decides between detections of equal score
+    image_ids = sorted(sizes)
 
     columns: dict[str, list] = defaultdict(list)
     for index, image_id in enumerate(image_ids):
@@ -146,7 +152,10 @@ def _truth_groups(truth: Mapping[str, Any], sizes: Mapping) -> dict[tuple, list[
     groups: dict[tuple, list[Rle]] = defaultdict(list)
     for annotation in truth.get("annotations", []):
         if annotation.get("iscrowd"):
-            continue
+            raise DataError(
+                f"truth annotation {annotation.get('id')} is of a crowd (iscrowd 1), which cannot "
+                "be matched object by object: remove it"
+            )
         image_id = annotation["image_id"]
         if image_id not in sizes:
             raise DataError(f"an annotation is of image {image_id}, which is not in 'images'")
@@ -159,17 +168,12 @@ def _truth_groups(truth: Mapping[str, Any], sizes: Mapping) -> dict[tuple, list[
 
 
 def _detection_groups(
-    results: Sequence[Mapping[str, Any]], sizes: Mapping, max_dets: int
+    results: Sequence[Mapping[str, Any]], sizes: Mapping, categories: set, max_dets: int
 ) -> dict[tuple, list[tuple[float, Rle]]]:
     groups: dict[tuple, list[tuple[float, Rle]]] = defaultdict(list)
     for result in results:
+        check_result(result, "segmentation", sizes, categories)
         image_id = result["image_id"]
-        if image_id not in sizes:
-            raise DataError(f"a result is of image {image_id}, which is not in the truth")
-        if result.get("segmentation") is None:
-            raise DataError(f"a result of image {image_id} has no 'segmentation'")
-        if not np.isfinite(result["score"]):
-            raise DataError(f"a result of image {image_id} has the score {result['score']}")
         rle = segmentation_to_rle(result["segmentation"], *sizes[image_id])
         check_mask_size(rle, image_id, sizes)
         groups[image_id, result["category_id"]].append((float(result["score"]), rle))

@@ -23,7 +23,6 @@ class Ranking:
 
     image: np.ndarray  #: int64 (D,)
     category: np.ndarray  #: int64 (D,)
-    score: np.ndarray  #: float64 (D,), falling
     is_match: np.ndarray  #: bool (D, 10), at each of IOU_THRESHOLDS
     truths: np.ndarray  #: int64 (I, C), objects of each image and category
 
@@ -37,7 +36,6 @@ def rank(overlaps: Overlaps) -> Ranking:
     return Ranking(
         image=overlaps.detection_image[order],
         category=overlaps.detection_category[order],
-        score=overlaps.score[order],
         is_match=is_match[order],
         truths=truths,
     )
@@ -74,14 +72,20 @@ def precision_recall(
     return curves
 
 
-def average_precision(ranking: Ranking, weights: np.ndarray | None = None) -> float:
-    """COCO's AP over IoU 0.50:0.95 in 0..100; nan where there is no truth."""
+def mean_precision_recall(ranking: Ranking, weights: np.ndarray | None = None) -> np.ndarray | None:
+    """:func:`precision_recall`, the mean over the categories that have truths."""
     curves = [
         curve
         for category in range(ranking.truths.shape[1])
         if (curve := precision_recall(ranking, category, weights)) is not None
     ]
-    return 100 * float(np.mean(curves)) if curves else float("nan")
+    return np.mean(curves, axis=0) if curves else None
+
+
+def average_precision(ranking: Ranking, weights: np.ndarray | None = None) -> float:
+    """COCO's AP over IoU 0.50:0.95 in 0..100; nan where there is no truth."""
+    curves = mean_precision_recall(ranking, weights)
+    return float("nan") if curves is None else 100 * float(curves.mean())
 
 
 def _greedy_matches(overlaps: Overlaps) -> np.ndarray:

@@ -76,11 +76,25 @@ def test_the_verdict(results):
         "wide cannot be told apart."
     )
     results["differences"]["nuclei_test"]["ours"]["AP"]["low"] = -0.1
-    assert "is inside the noise" in tables.verdict(results)
-    results["differences"]["nuclei_test"]["wide"]["AP"] = {"mean": -2, "low": -3, "high": -1}
+    assert "does not hold up" in tables.verdict(results)
+    results["differences"]["nuclei_test"]["ours"]["AP"] |= {"low": 1.8, "p_value": 0.3}
+    assert "does not hold up" in tables.verdict(results)
+    results["differences"]["nuclei_test"]["ours"]["AP"]["p_value"] = None  # one seed
+    assert "does not hold up" in tables.verdict(results)
+    behind = {"mean": -2, "low": -3, "high": -1, "p_value": 0.01}
+    results["differences"]["nuclei_test"]["wide"]["AP"] = behind
     assert tables.verdict(results).endswith("wide is behind.")
-    results["differences"] = {"nuclei_test": {}}
+
+
+def test_no_verdict_without_both_arms(results):
+    ours = results["differences"]["nuclei_test"].pop("ours")
+    assert "no seed in common" in tables.verdict(results)
+    results["differences"]["nuclei_test"]["ours"] = ours
+    results["judged"] = "stock"
     assert "nothing to compare" in tables.verdict(results)
+    # another arm does not slip into the place of one that failed
+    results["reference"] = "gone"
+    assert tables.verdict(results) == "There is no verdict: no training of gone finished."
 
 
 def test_cost_is_beside_the_first_arms(results):

@@ -87,6 +87,7 @@ def check_collected(tmp_path, trials, failed):
     results = collect(
         trials,
         External.parse([f"elsewhere={predictions}"]),
+        arms=["mask_rcnn_R_18_FPN", "dying"],
         command="python tools/benchmark.py",
         sheet=tmp_path / "sheet.png",
         failed=failed,
@@ -95,6 +96,10 @@ def check_collected(tmp_path, trials, failed):
     ours, elsewhere = results["trials"]
     assert elsewhere["arm"] == "elsewhere" and ours["metrics"] == elsewhere["metrics"]
     assert list(ours["metrics"]) == ["synthetic_nuclei_val", "synthetic_nuclei_test"]
+    assert (results["reference"], results["judged"]) == ("mask_rcnn_R_18_FPN", "dying")
+    assert results["widest"] == []
+    difference = results["differences"]["synthetic_nuclei_test"]["elsewhere"]["AP"]
+    assert difference["mean"] == 0 or difference["mean"] is None
     tuned = {m["score_threshold"] for m in ours["metrics"].values()}
     assert len(tuned) == 1
     # one arm was trained, so its cost is measured alone
@@ -120,7 +125,31 @@ def test_nothing_finished_says_what_went_wrong(tmp_path):
     trials, _ = plan_trials([STOCK], [0], tmp_path, OPTS)
     failed = {"a": "failed with exit status 1, see a.log"}
     with pytest.raises(DataError, match="see a.log"):
-        collect(trials, command="", sheet=tmp_path / "sheet.png", failed=failed)
+        collect(trials, arms=["a"], command="", sheet=tmp_path / "sheet.png", failed=failed)
+
+
+def test_an_external_with_the_name_of_an_arm(tmp_path):
+    trials, _ = plan_trials([STOCK], [0], tmp_path, OPTS)
+    with pytest.raises(ConfigError, match="an arm has that name"):
+        collect(trials, [External("a", ["1.json"])], arms=["a"], command="", sheet="")
+
+
+def test_arms_that_are_evaluated_differently_are_not_compared(tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(f"_BASE_: {json.dumps(os.path.abspath(STOCK))}\nINPUT:\n  FORMAT: BGR\n")
+    with pytest.raises(ConfigError, match="INPUT.FORMAT differs"):
+        plan_trials([STOCK, str(other)], [0], tmp_path, OPTS)
+
+
+def test_a_test_set_without_annotations(tmp_path):
+    path = MetadataCatalog.get("synthetic_nuclei_test").json_file
+    with open(path) as handle:
+        truth = json.load(handle)
+    truth["annotations"] = []
+    with open(path, "w") as handle:
+        json.dump(truth, handle)
+    with pytest.raises(ConfigError, match="synthetic_nuclei_test, which has no annotations"):
+        plan_trials([STOCK], [0], tmp_path, OPTS)
 
 
 @pytest.mark.parametrize("words", [["StarDist"], ["=file.json"], ["StarDist="]])

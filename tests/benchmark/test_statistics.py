@@ -51,6 +51,22 @@ def test_only_seeds_of_both_arms_are_paired():
         difference({0: 1.0}, {1: 1.0}, replicates({0: 1.0}, 0), replicates({1: 1.0}, 0))
 
 
+def test_arms_that_are_not_paired():
+    stock, peer = {0: 40.0, 1: 41.0, 2: 42.0}, {0: 50.0}
+    found = difference(peer, stock, replicates(peer, 0), replicates(stock, 0), paired=False)
+    assert found.mean == pytest.approx(9) and found.low < 9 < found.high
+
+
+def test_few_seeds_are_widened_to_the_variance_of_their_mean():
+    stock = dict.fromkeys(range(3), 0.0)
+    ours = {0: -1.0, 1: 0.0, 2: 1.0}
+    many = {s: np.full(20000, v) for s, v in ours.items()}
+    none = {s: np.full(20000, 0.0) for s in ours}
+    found = difference(ours, stock, many, none)
+    # the largest draw is the largest seed three times, 1, times sqrt(3 / 2)
+    assert found.high == pytest.approx(np.sqrt(1.5)) and found.low == pytest.approx(-np.sqrt(1.5))
+
+
 def test_metrics_that_could_not_be_computed_do_not_hold_up():
     nan = {0: float("nan")}
     found = difference(nan, nan, replicates(nan, 1), replicates(nan, 1))
