@@ -93,7 +93,7 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
     handles = []
     clock = _clock(model)
 
-    def watch(name: str, module: nn.Module | None, sign: dict[str, int]) -> None:
+    def watch(module: nn.Module | None, sign: dict[str, int]) -> None:
         if module is None:
             return
         began: list[float] = []
@@ -107,13 +107,13 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
         handles.append(module.register_forward_hook(end))
 
     # a stage inside another is taken off it
-    watch("encoder", getattr(model.backbone, "bottom_up", None), {"encoder": 1, "pyramid": -1})
-    watch("backbone", model.backbone, {"pyramid": 1, AROUND: -1})
-    watch("RPN", model.proposal_generator, {"RPN": 1, AROUND: -1})
-    watch("RoI heads", model.roi_heads, {"box head": 1, AROUND: -1})
+    watch(getattr(model.backbone, "bottom_up", None), {"encoder": 1, "pyramid": -1})
+    watch(model.backbone, {"pyramid": 1, AROUND: -1})
+    watch(model.proposal_generator, {"RPN": 1, AROUND: -1})
+    watch(model.roi_heads, {"box head": 1, AROUND: -1})
     for name in ("mask_pooler", "mask_head"):
         module = getattr(model.roi_heads, name, None)
-        watch(name, module, {"mask head": 1, "box head": -1})
+        watch(module, {"mask head": 1, "box head": -1})
     began = clock()
     try:
         yield seconds
