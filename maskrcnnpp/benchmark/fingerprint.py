@@ -46,10 +46,11 @@ def code_fingerprint() -> str:
 
 
 def config_fingerprint(cfg: CfgNode) -> str:
-    """Digest of a config, without where its output goes."""
+    """Digest of what a config trains and predicts: not of where, or how that is judged."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = ""
+    cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
     return _digest(cfg.dump().encode())
 
 
@@ -74,11 +75,18 @@ def commit() -> str:
 
     Empty for a package that was installed without its checkout.
     """
-    git = ["git", "-C", str(Path(maskrcnnpp.__file__).parent)]
+    package = Path(maskrcnnpp.__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(package.parent), *words]
+        return subprocess.run(command, **_QUIET).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], **_QUIET).stdout.strip()
+        # site-packages may lie in a checkout of something else
+        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
+        head = git("rev-parse", "--short=10", "HEAD")
         # the rest of the checkout, such as the page a result is quoted in, makes no result
-        changed = subprocess.run([*git, "status", "--porcelain", "."], **_QUIET).stdout.strip()
+        changed = git("status", "--porcelain", package.name, "configs")
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+" if changed else "")

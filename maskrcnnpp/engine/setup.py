@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import check_mask_levels
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
     cfg = build_config(args.config_file, args.opts)
     _check_device(cfg)
     _check_area_bins(cfg)
+    if cfg.MODEL.MASK_ON:
+        check_mask_levels(cfg)  # a stock pyramid would not read them, nor say so
     check_datasets(cfg, eval_only=args.eval_only)
     _check_output(cfg)
     _check_weights(cfg, args)

@@ -21,6 +21,7 @@ from maskrcnnpp.modeling.losses import MASK_LOSSES
 #: What the mask head gives at inference: the full depth's masks, or the mean over depths.
 MODES = ("pruned", "ensemble")
 
+_LEVEL = re.compile(r"p\d+")
 _SHALLOW = re.compile(r"p\d+_d(\d+)")
 
 
@@ -70,13 +71,7 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
     """
     if not cfg.MODEL.MASK_ON:
         return [], []
-    roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
-    are_nested = getattr(roi_heads, "pools_every_depth", False)
-    if cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES and not are_nested:
-        raise ConfigError(
-            f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, whose mask head reads what its "
-            "box head does; MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"
-        )
+    check_mask_levels(cfg)
     if depth == 1:
         return [], []
     mask_head = _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY)
@@ -90,13 +85,40 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
             f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
         )
     supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
-    if supervised and not are_nested:
+    if supervised and not _are_nested(cfg):
         raise ConfigError(
             f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
             f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads "
             "(or set MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros)"
         )
     return supervised, supervised if deep.MODE == "ensemble" else []
+
+
+def check_mask_levels(cfg: CfgNode) -> None:
+    """Check that ``MODEL.ROI_MASK_HEAD.IN_FEATURES``, if set, names levels that can be pooled.
+
+    Raises:
+        ConfigError: the RoI heads would not read it, or it is not p(k), p(k+1), ...
+    """
+    levels = list(cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES)
+    if not levels:
+        return
+    if not _are_nested(cfg):
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, whose mask head reads what its "
+            "box head does; MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"
+        )
+    strides = [int(level[1:]) if _LEVEL.fullmatch(level) else -1 for level in levels]
+    if -1 in strides or strides != list(range(strides[0], strides[0] + len(strides))):
+        raise ConfigError(
+            f"MODEL.ROI_MASK_HEAD.IN_FEATURES is {levels}; it needs neighbouring levels, fine to "
+            'coarse, such as ["p1", "p2", "p3"]'
+        )
+
+
+def _are_nested(cfg: CfgNode) -> bool:
+    roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
+    return getattr(roi_heads, "pools_every_depth", False)
 
 
 def _registered(cfg: CfgNode, part: str, registry: Registry) -> type:

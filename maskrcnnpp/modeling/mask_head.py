@@ -23,6 +23,7 @@ from detectron2.utils.events import get_event_storage
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import (
+    check_mask_levels,
     deep_supervision_config,
     feature_name,
     shallower_depths,
@@ -209,6 +210,7 @@ class NestedROIHeads(StandardROIHeads):
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        check_mask_levels(cfg)
         levels = cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES
         if not set(levels) <= set(input_shape):
             raise ConfigError(

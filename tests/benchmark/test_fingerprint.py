@@ -5,6 +5,7 @@ import pytest
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from maskrcnnpp import add_maskrcnnpp_config
 from maskrcnnpp.benchmark import fingerprint
 
 
@@ -15,6 +16,7 @@ def cfg(tmp_path):
     DatasetCatalog.register("fingerprint_test", list)
     MetadataCatalog.get("fingerprint_test").set(json_file=str(tmp_path / "a.json"))
     cfg = get_cfg()
+    add_maskrcnnpp_config(cfg)
     cfg.DATASETS.TRAIN = ("fingerprint_test",)
     yield cfg
     DatasetCatalog.remove("fingerprint_test")
@@ -31,9 +33,10 @@ def test_data_is_told_apart_by_its_content(cfg, tmp_path):
     assert fingerprint.data_fingerprint(cfg) != first
 
 
-def test_a_config_is_told_apart_but_not_by_where_its_output_goes(cfg):
+def test_a_config_is_told_apart_but_not_by_where_it_goes_or_how_it_is_judged(cfg):
     first = fingerprint.config_fingerprint(cfg)
     cfg.OUTPUT_DIR = "elsewhere"
+    cfg.TEST.AREA_BINS = [1, 2]
     assert fingerprint.config_fingerprint(cfg) == first
     cfg.SOLVER.MAX_ITER += 1
     assert fingerprint.config_fingerprint(cfg) != first
@@ -53,15 +56,23 @@ def test_code_is_told_apart(tmp_path, monkeypatch):
 
 
 def test_the_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint.maskrcnnpp, "__file__", str(tmp_path / "__init__.py"))
+    package = tmp_path / "maskrcnnpp"
+    package.mkdir()
+    monkeypatch.setattr(fingerprint.maskrcnnpp, "__file__", str(package / "__init__.py"))
     assert fingerprint.commit() == ""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    (tmp_path / "__init__.py").write_text("")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+    (tmp_path / "configs").mkdir()
+    for path in (package / "__init__.py", tmp_path / "configs" / "a.yaml", tmp_path / "README.md"):
+        path.write_text("")
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert fingerprint.commit() == ""  # a checkout that does not know the package
+    for words in (["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     clean = fingerprint.commit()
     assert len(clean) >= 7 and not clean.endswith("+")
-    (tmp_path / "__init__.py").write_text("changed")
+    (tmp_path / "README.md").write_text("changed")
+    assert fingerprint.commit() == clean
+    (tmp_path / "configs" / "a.yaml").write_text("changed")
     assert fingerprint.commit() == clean + "+"
 
 

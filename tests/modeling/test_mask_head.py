@@ -229,7 +229,10 @@ def test_the_mask_head_can_read_other_levels_than_the_box_head(tiny_cfg, make_in
     assert model.backbone.fpn_output1.weight.grad.abs().sum() > 0
 
 
-def test_levels_that_the_backbone_lacks(tiny_cfg):
-    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p1", "p2"]
+@pytest.mark.parametrize(
+    "levels", [["p1", "p2"], ["p2", "p4"], ["p3", "p2"], ["p2", "res3"], ["p2", "p2"]]
+)
+def test_levels_that_cannot_be_pooled(tiny_cfg, levels):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = levels
     with pytest.raises(ConfigError, match="MODEL.ROI_MASK_HEAD.IN_FEATURES"):
         build_model(tiny_cfg)
