@@ -69,7 +69,7 @@ def collect(
     failed: Mapping[str, str] = {},
     replicates: int = REPLICATES,
 ) -> dict[str, Any]:
-    """Score what has finished and compare every arm with the first.
+    """Score what has finished; compare every arm with the first, and the last with every arm.
 
     The first of DATASETS.TEST is where score thresholds are tuned; on the last one the bootstrap
     is run, so that tuning and judging can be done on different images.
@@ -130,7 +130,7 @@ def collect(
             for row in rows
         ],
         "replicates": replicates,
-        "differences": {judged_on: _differences(rows, arms[0], judged_on, replicates)},
+        "differences": {judged_on: _differences(rows, arms[0], arms[-1], judged_on, replicates)},
         "widest": _widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
         "failed": dict(failed),
     }
@@ -165,11 +165,13 @@ def _score(
 
 
 def _differences(
-    rows: Sequence[_Row], reference: str, dataset: str, replicates: int
+    rows: Sequence[_Row], reference: str, judged: str, dataset: str, replicates: int
 ) -> dict[str, Any]:
-    """Every arm minus the reference: arm -> metric -> mean, low, high, p_value."""
-    if not any(row.arm == reference for row in rows):
-        return {}
+    """Every arm minus the reference, and the judged arm minus every other one.
+
+    Returns:
+        arm -> what is subtracted from it -> metric -> mean, low, high, p_value.
+    """
     rows = [row for row in rows if dataset in row.scored]
     weights = resampled_images(len(rows[0].scored[dataset].counts), replicates)
     values: dict[str, dict[int, dict[str, float]]] = {}
@@ -178,17 +180,20 @@ def _differences(
     for row in tqdm(rows, desc="bootstrap", unit="trial"):
         values.setdefault(row.arm, {})[row.seed] = row.scored[dataset].compared()
         resampled.setdefault(row.arm, {})[row.seed] = replicate(row.scored[dataset], weights)
+    pairs = dict.fromkeys([*((arm, reference) for arm in values), *((judged, a) for a in values)])
     found: dict[str, Any] = {}
-    for arm in values:
-        paired = arm not in external
-        if arm == reference or (paired and not set(values[arm]) & set(values[reference])):
+    for arm, other in pairs:
+        paired = not {arm, other} & external
+        if arm == other or not {arm, other} <= set(values):
             continue
-        found[arm] = {
+        if paired and not set(values[arm]) & set(values[other]):
+            continue
+        found.setdefault(arm, {})[other] = {
             metric: _plain(
                 asdict(
                     difference(
-                        *(_of(values[name], metric) for name in (arm, reference)),
-                        *(_of(resampled[name], metric) for name in (arm, reference)),
+                        *(_of(values[name], metric) for name in (arm, other)),
+                        *(_of(resampled[name], metric) for name in (arm, other)),
                         paired=paired,
                     )
                 )

@@ -18,7 +18,8 @@ from maskrcnnpp.benchmark.tables import (
     ap_table,
     coco_table,
     cost_tables,
-    difference_table,
+    lead_table,
+    reference_table,
     shown_table,
     verdict,
 )
@@ -84,7 +85,11 @@ def report_text(
         lines += ["Mask AP:", "", ap_table(results, name, page_dir), ""]
         lines += ["COCO's metrics:", "", coco_table(results, name), ""]
         lines += ["Objects above the score threshold:", "", shown_table(results, name), ""]
-    lines += ["## What holds up", "", difference_table(results, names[-1]), ""]
+    lines += ["## What holds up", "", f"Bold is a difference on {names[-1]} that holds up.", ""]
+    lines += [f"Every arm minus {results['reference']}:", ""]
+    lines += [reference_table(results, names[-1]), ""]
+    if leads := lead_table(results, names[-1]):
+        lines += [f"{results['judged']} minus the others:", "", leads, ""]
     if results.get("cost"):
         lines += ["## What it costs", "", cost_tables(results), ""]
     lines += ["## Pictures", ""]

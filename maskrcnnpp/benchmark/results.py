@@ -52,3 +52,13 @@ def of_seeds(trials: Sequence[Trial], dataset: str, task: str, metric: str) -> l
     """
     values = [trial["metrics"][dataset].get(task, {}).get(metric) for trial in trials]
     return [float("nan") if value is None else value for value in values]
+
+
+def difference_of(
+    results: Mapping[str, Any], arm: str, other: str, dataset: str
+) -> Mapping[str, Mapping[str, float | None]]:
+    """``arm`` minus ``other`` on ``dataset``: metric -> mean, low, high, p_value; empty if unknown.
+
+    Every arm is compared with the reference, and the judged arm with every other.
+    """
+    return results["differences"].get(dataset, {}).get(arm, {}).get(other, {})

@@ -12,7 +12,13 @@ import numpy as np
 from tabulate import tabulate
 
 from maskrcnnpp.benchmark.cost import PARTS, STAGES
-from maskrcnnpp.benchmark.results import Trial, by_arm, datasets, of_seeds
+from maskrcnnpp.benchmark.results import (
+    Trial,
+    by_arm,
+    datasets,
+    difference_of,
+    of_seeds,
+)
 from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
@@ -27,16 +33,16 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
     """
     arms = by_arm(results, dataset)
     seeds = sorted({trial["seed"] for trials in arms.values() for trial in trials})
-    compared = results["differences"].get(dataset, {})
     rows = []
     for arm, trials in arms.items():
+        found = difference_of(results, arm, results["reference"], dataset)
         values = dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "segm", "AP")))
         rows.append(
             [
                 _named(arm, trials[0], page_dir),
                 *(_text(values.get(seed), 1) for seed in seeds),
                 *_mean_and_sd(list(values.values()), 1),
-                *([_interval(compared[arm]["AP"], 1)] if arm in compared else [""]),
+                _interval(found["AP"], 1) if found else "",
             ]
         )
     for name, problem in results.get("failed", {}).items():
@@ -69,24 +75,33 @@ def shown_table(results: Mapping[str, Any], dataset: str) -> str:
     return _table(["arm", "score from", *SHOWN.values()], rows)
 
 
-def difference_table(results: Mapping[str, Any], dataset: str) -> str:
-    """Every arm minus the first, metric by metric, with interval and p."""
+def reference_table(results: Mapping[str, Any], dataset: str) -> str:
+    """Every arm minus the reference: a row an arm, a column a metric; bold where it holds up."""
+    reference = results["reference"]
+    found = {a: difference_of(results, a, reference, dataset) for a in by_arm(results, dataset)}
+    return _difference_table("arm", found)
+
+
+def lead_table(results: Mapping[str, Any], dataset: str) -> str:
+    """The judged arm minus all others but the reference, row by row; empty if there are none."""
+    judged = results["judged"]
+    others = [arm for arm in by_arm(results, dataset) if arm != results["reference"]]
+    found = {arm: difference_of(results, judged, arm, dataset) for arm in others}
+    return _difference_table(f"{judged} minus", found) if any(found.values()) else ""
+
+
+def _difference_table(header: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
-    for arm, metrics in results["differences"].get(dataset, {}).items():
-        for metric in COMPARED:
-            found = metrics[metric]
-            digits = 1 if metric == "AP" else 3
-            rows.append(
-                [
-                    arm,
-                    SHOWN.get(metric, metric),
-                    _interval(found, digits),
-                    _text(found["p_value"], 3),
-                    "yes" if holds_up(found) else "no",
-                ]
-            )
-    headers = ["arm", "metric", f"difference ({CONFIDENCE:.0%} interval)", "Welch's p", "holds up"]
-    return _table(headers, rows)
+    for name, metrics in found.items():
+        cells = []
+        for metric in COMPARED if metrics else ():
+            text = _interval(metrics[metric], 1 if metric == "AP" else 3)
+            if (p_value := metrics[metric]["p_value"]) is not None:
+                text += f", p {p_value:.3f}"
+            cells.append(f"**{text}**" if holds_up(metrics[metric]) else text)
+        if cells:
+            rows.append([name, *cells])
+    return _table([header, *(SHOWN.get(metric, f"mask {metric}") for metric in COMPARED)], rows)
 
 
 def cost_tables(results: Mapping[str, Any]) -> str:
@@ -143,25 +158,28 @@ def verdict(results: Mapping[str, Any]) -> str:
         return f"There is no verdict: no training of {' or '.join(missing)} finished."
     if first == last:
         return f"On {dataset} only {first} was trained: there is nothing to compare."
-    compared = results["differences"].get(dataset, {})
-    if last not in compared:
+    found = difference_of(results, last, first, dataset)
+    if not found:
         return f"There is no verdict: {last} and {first} have no seed in common."
-    found = compared[last]["AP"]
     means = {arm: np.mean(of_seeds(arms[arm], dataset, "segm", "AP")) for arm in (first, last)}
-    word = "holds up" if holds_up(found) else "does not hold up"
+    word = "holds up" if holds_up(found["AP"]) else "does not hold up"
     text = (
         f"On {dataset}, {last} reaches a mask AP of {means[last]:.1f} and {first} one of "
         f"{means[first]:.1f} (means of {len(arms[last])} and {len(arms[first])} seeds); the "
-        f"difference of {_interval(found, 1)} {word}."
+        f"difference of {_interval(found['AP'], 1)} {word}."
     )
-    others = [arm for arm in compared if arm != last]
-    groups = {
-        "is ahead": [a for a in others if holds_up(compared[a]["AP"], side=1)],
-        "is behind": [a for a in others if holds_up(compared[a]["AP"], side=-1)],
-        "cannot be told apart": [a for a in others if not holds_up(compared[a]["AP"])],
+    others = {
+        arm: lead["AP"]
+        for arm in arms
+        if arm != first and (lead := difference_of(results, last, arm, dataset))
     }
-    clauses = [f"{', '.join(names)} {word}" for word, names in groups.items() if names]
-    return text + (f" Of the others, beside {first}: {'; '.join(clauses)}." if clauses else "")
+    groups = {
+        "is ahead of": [arm for arm, lead in others.items() if holds_up(lead, side=1)],
+        "is behind": [arm for arm, lead in others.items() if holds_up(lead, side=-1)],
+        "cannot be told apart from": [a for a, lead in others.items() if not holds_up(lead)],
+    }
+    clauses = [f"{word} {', '.join(names)}" for word, names in groups.items() if names]
+    return text + (f" Of the other rows, it {' and '.join(clauses)}." if clauses else "")
 
 
 def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:

@@ -72,18 +72,29 @@ def test_what_failed_says_so_in_its_cell(results):
 def test_the_verdict(results):
     assert tables.verdict(results) == (
         "On nuclei_test, ours reaches a mask AP of 45.0 and stock one of 42.0 (means of 3 and 3 "
-        "seeds); the difference of +3.0 (+1.8 to +4.1) holds up. Of the others, beside stock: "
-        "wide cannot be told apart."
+        "seeds); the difference of +3.0 (+1.8 to +4.1) holds up. Of the other rows, it cannot be "
+        "told apart from wide."
     )
-    results["differences"]["nuclei_test"]["ours"]["AP"]["low"] = -0.1
+    ours = results["differences"]["nuclei_test"]["ours"]
+    ours["stock"]["AP"]["low"] = -0.1
     assert "does not hold up" in tables.verdict(results)
-    results["differences"]["nuclei_test"]["ours"]["AP"] |= {"low": 1.8, "p_value": 0.3}
+    ours["stock"]["AP"] |= {"low": 1.8, "p_value": 0.3}
     assert "does not hold up" in tables.verdict(results)
-    results["differences"]["nuclei_test"]["ours"]["AP"]["p_value"] = None  # one seed
+    ours["stock"]["AP"]["p_value"] = None  # one seed
     assert "does not hold up" in tables.verdict(results)
-    behind = {"mean": -2, "low": -3, "high": -1, "p_value": 0.01}
-    results["differences"]["nuclei_test"]["wide"]["AP"] = behind
-    assert tables.verdict(results).endswith("wide is behind.")
+    ours["wide"]["AP"] = {"mean": -2, "low": -3, "high": -1, "p_value": 0.01}
+    assert tables.verdict(results).endswith("it is behind wide.")
+
+
+def test_what_holds_up_is_bold(results):
+    against_stock = tables.reference_table(results, "nuclei_test")
+    assert cells(against_stock, "ours")[0] == "**+3.0 (+1.8 to +4.1), p 0.020**"
+    assert cells(against_stock, "wide")[0] == "+0.2 (-0.4 to +0.5), p 0.020"
+    leads = tables.lead_table(results, "nuclei_test")
+    assert cells(leads, "wide")[0] == "+2.8 (-0.2 to +5.1), p 0.020"
+    assert len(leads.splitlines()) == 3
+    del results["differences"]["nuclei_test"]["ours"]["wide"]
+    assert tables.lead_table(results, "nuclei_test") == ""
 
 
 def test_no_verdict_without_both_arms(results):

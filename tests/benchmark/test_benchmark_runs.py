@@ -98,7 +98,8 @@ def check_collected(tmp_path, trials, failed):
     assert list(ours["metrics"]) == ["synthetic_nuclei_val", "synthetic_nuclei_test"]
     assert (results["reference"], results["judged"]) == ("mask_rcnn_R_18_FPN", "dying")
     assert results["widest"] == []
-    difference = results["differences"]["synthetic_nuclei_test"]["elsewhere"]["AP"]
+    difference = results["differences"]["synthetic_nuclei_test"]["elsewhere"]
+    difference = difference["mask_rcnn_R_18_FPN"]["AP"]
     assert difference["mean"] == 0 or difference["mean"] is None
     tuned = {m["score_threshold"] for m in ours["metrics"].values()}
     assert len(tuned) == 1
