@@ -19,9 +19,21 @@ from maskrcnnpp.benchmark.results import (
     difference_of,
     of_seeds,
 )
+from maskrcnnpp.benchmark.runner import arm_name
 from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
+_ZOO = {
+    "mask AP": ("segm", "AP", 1),
+    "AP50": ("segm", "AP50", 1),
+    "AP75": ("segm", "AP75", 1),
+    "box AP": ("bbox", "AP", 1),
+    "DSB score": ("shown", "dsb_score", 3),
+    "TP/(TP+FP+FN) at 0.5": ("shown", "accuracy@0.50", 3),
+    "mean 0.5:0.95": ("shown", "accuracy", 3),
+    "PQ": ("shown", "pq", 3),
+    "AJI": ("shown", "aji", 3),
+}
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
@@ -102,6 +114,42 @@ def _difference_table(header: str, found: Mapping[str, Mapping[str, Any]]) -> st
         if cells:
             rows.append([name, *cells])
     return _table([header, *(SHOWN.get(metric, f"mask {metric}") for metric in COMPARED)], rows)
+
+
+def zoo_table(
+    results: Mapping[str, Any] | None,
+    config_files: Sequence[str],
+    page_dir: str | os.PathLike = ".",
+) -> str:
+    """One row for each config and for what else was scored; a config without a run has empty cells.
+
+    Args:
+        results: of these configs, or None where nothing has been run.
+        config_files: named from the checkout's folder.
+        page_dir: folder of the page that will hold the table.
+    """
+    dataset = datasets(results)[-1] if results else ""
+    arms = by_arm(results, dataset) if results else {}
+    cost = results.get("cost", {}) if results else {}
+    named = {arm_name(config_file): config_file for config_file in config_files}
+    rows = []
+    for arm in [*named, *(arm for arm in arms if arm not in named)]:
+        trials = arms.get(arm, [])
+        label = f"[{arm}]({_link(named[arm], page_dir)})" if arm in named else arm
+        cells = [
+            _mean_sd_cell(of_seeds(trials, dataset, task, metric), digits) if trials else ""
+            for task, metric, digits in _ZOO.values()
+        ]
+        rows.append([label, *cells, *_zoo_cost(cost.get(arm), next(iter(cost.values()), None))])
+    return _table(["config", *_ZOO, "M parameters", "latency", "training step"], rows)
+
+
+def _zoo_cost(found: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> list[str]:
+    if not found or not first:
+        return ["", "", ""]
+    latency = found["latency"]["total"][0] / first["latency"]["total"][0]
+    step = found["training"][0] / first["training"][0]
+    return [f"{found['parameters']['total'] / 1e6:.2f}", f"{latency:.2f}", f"{step:.2f}"]
 
 
 def cost_tables(results: Mapping[str, Any]) -> str:
@@ -198,9 +246,12 @@ def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
 def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
     if "config_file" not in trial:
         return f"{arm} (not trained here)"
+    return f"[{arm}]({_link(trial['config_file'], page_dir)})"
+
+
+def _link(config_file: str, page_dir: str | os.PathLike) -> str:
     # config files are named from the checkout's folder, where the tools are run
-    link = Path(os.path.relpath(trial["config_file"], page_dir)).as_posix()
-    return f"[{arm}]({link})"
+    return Path(os.path.relpath(config_file, page_dir)).as_posix()
 
 
 def _interval(found: Mapping[str, float | None], digits: int) -> str:

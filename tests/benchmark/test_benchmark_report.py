@@ -115,6 +115,16 @@ def test_cost_is_beside_the_first_arms(results):
     ]
 
 
+def test_a_zoo_has_empty_cells_for_what_was_not_run(results):
+    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
+    table = tables.zoo_table(results, configs)
+    assert cells(table, "ours")[:2] == ["45.0 (2.6)", "45.0 (2.6)"]
+    assert cells(table, "ours")[-3:] == ["1.50", "1.50", "1.50"]
+    assert not any(cells(table, "later"))
+    assert cells(table, "wide")[0] == "42.2 (1.8)"  # scored, though not of these configs
+    assert not any(cells(tables.zoo_table(None, configs), "ours"))
+
+
 def test_pictures_are_pngs_and_do_not_change(results):
     made = figures(results, "nuclei_test")
     assert set(made) == {
