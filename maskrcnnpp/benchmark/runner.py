@@ -39,6 +39,7 @@ _ALIKE = (
 )
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
+_REASON_CHARACTERS = 160
 
 
 def arm_name(config_file: str) -> str:
@@ -199,7 +200,7 @@ def run_trials(
                 if problem:
                     failed[trial.name] = problem
             if running and time.monotonic() - reported > _REPORT_SECONDS:
-                report(_progress(running, waiting))
+                report(_progress(running, waiting, jobs))
                 reported = time.monotonic()
     finally:
         for process in running.values():
@@ -233,9 +234,14 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
 
 def _finish(trial: Trial, exit_status: int) -> str:
     """Write trial.json: what was known at the start, and the time. Returns what went wrong."""
-    see = f"see {trial.output_dir / LOG_FILE}"
+    log = trial.output_dir / LOG_FILE
+    see = f"see {log}"
     if exit_status != 0:
-        return f"failed with exit status {exit_status}, {see}"
+        said = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        reason = next((line.strip() for line in reversed(said) if line.strip()), "no output")
+        if len(reason) > _REASON_CHARACTERS:
+            reason = reason[:_REASON_CHARACTERS] + " ..."
+        return f"failed with exit status {exit_status}: {reason}; {see}"
     result = json.loads((trial.output_dir / STARTED_FILE).read_text(encoding="utf-8"))
     try:
         trial.check_fingerprint(result["fingerprint"])
@@ -246,13 +252,19 @@ def _finish(trial: Trial, exit_status: int) -> str:
     return ""
 
 
-def _progress(running: Iterable[Trial], waiting: Sequence[Trial]) -> str:
-    words = []
+def _progress(running: Iterable[Trial], waiting: Sequence[Trial], jobs: int) -> str:
+    words, left, whole = [], [], []
     for trial in running:
         log = read_training_log(trial.output_dir)
         iteration = log[-1]["iteration"] + 1 if log else 0
         total = trial.cfg.SOLVER.MAX_ITER
-        seconds = seconds_per_iteration(log)
-        left = f", {(total - iteration) * seconds / 60:.0f} min left" if seconds else ""
-        words.append(f"{trial.name}: iteration {iteration} of {total}{left}")
-    return "; ".join([*words, f"{len(waiting)} more to run"])
+        words.append(f"{trial.name}: iteration {iteration} of {total}")
+        if seconds := seconds_per_iteration(log):
+            left.append((total - iteration) * seconds / 60)
+            whole.append(total * seconds / 60)
+            words[-1] += f", {left[-1]:.0f} min left"
+    words.append(f"{len(waiting)} more to run")
+    if waiting and whole:
+        in_all = (sum(left) + len(waiting) * sum(whole) / len(whole)) / jobs
+        words[-1] += f", about {in_all:.0f} min of training in all"
+    return "; ".join(words)

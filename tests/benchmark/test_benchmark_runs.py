@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -9,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import PARTS, STAGES, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
-from maskrcnnpp.benchmark.runner import plan_trials, run_trials
+from maskrcnnpp.benchmark.runner import _progress, plan_trials, run_trials
 from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.synthetic import synthetic_samples
@@ -60,8 +61,8 @@ def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
 
     failed = run_trials(trials, jobs=2, report=said.append)
 
-    assert list(failed) == ["dying, seed 3"] and "exit status 1" in failed["dying, seed 3"]
-    assert "Nowhere" in (tmp_path / "out/dying/seed3/output.log").read_text()
+    assert list(failed) == ["dying, seed 3"]
+    assert re.search("exit status 1: .*Nowhere.*output.log", failed["dying, seed 3"])
     result = trials[0].result()
     assert result["arm"] == "mask_rcnn_R_18_FPN" and result["seed"] == 3
     assert result["iterations"] == 2 and "seconds_per_iteration" in result
@@ -79,6 +80,25 @@ def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
         run_trials(other)
 
     check_collected(tmp_path, trials, failed)
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    trials, _ = plan_trials([STOCK], [0], tmp_path, [*OPTS, "SOLVER.BASE_LR", "1e30"])
+    (problem,) = run_trials(trials).values()
+    assert "FloatingPointError" in problem and "NaN" in problem
+
+
+def test_progress_names_arm_seed_iteration_and_time(tmp_path):
+    trials, _ = plan_trials([STOCK], [0, 1, 2], tmp_path, OPTS)
+    trials[0].output_dir.mkdir(parents=True)
+    (trials[0].output_dir / "metrics.json").write_text('{"iteration": 0, "time": 120}')
+    assert _progress(trials[:1], trials[1:], jobs=1) == (
+        "mask_rcnn_R_18_FPN, seed 0: iteration 1 of 2, 2 min left; 2 more to run, about 10 min of "
+        "training in all"
+    )
+    assert _progress(trials[1:2], [], jobs=1) == (
+        "mask_rcnn_R_18_FPN, seed 1: iteration 0 of 2; 0 more to run"
+    )
 
 
 def check_collected(tmp_path, trials, failed):
