@@ -6,7 +6,7 @@ It needs an environment of its own, for TensorFlow:
     python3 -m venv .venv-stardist
     .venv-stardist/bin/pip install -r docs/benchmarks/peers/stardist_requirements.txt
     .venv-stardist/bin/python docs/benchmarks/peers/stardist_dsb2018.py --minutes 6 --seed 0 \\
-        --output output/peers/stardist/seed0
+        --threads 1 --output output/peers/stardist/seed0
 
 and writes ``<output>/dsb2018_val.json`` and ``<output>/dsb2018_test.json`` for
 
@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("datasets/dsb2018"))
     parser.add_argument("--minutes", type=float, required=True, help="of training")
+    parser.add_argument("--threads", type=int, default=1, help="as many as the other arms have")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()
@@ -139,6 +140,8 @@ def predict(model: StarDist2D, data: Path, split: str) -> list[dict]:
 
 def main() -> None:
     args = parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     np.random.seed(args.seed)
     tf.random.set_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
