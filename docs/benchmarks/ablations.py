@@ -42,7 +42,8 @@ seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure nex
 claim anything. Differences below one point are within what another seed does.
 
 To repeat a row: `python tools/train_net.py --config-file {STOCK} SETTINGS`,
-with the settings of the row.
+with the settings of the row. Some rows also had a change of code that was not kept: it is named
+before their settings.
 """
 
 
@@ -64,13 +65,14 @@ def differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in these.items() if those.get(key) != value}
 
 
-def entry(run_dir: Path, what: str) -> dict[str, Any]:
-    """What ablations.json keeps of a training."""
+def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
+    """What ablations.json keeps of a training, and of the code it had beside the settings."""
     config = dict(flat(yaml.safe_load((run_dir / "config.yaml").read_text())))
     dataset = config["DATASETS.TEST"][0]
     metrics = json.loads((run_dir / "inference" / dataset / METRICS_FILE).read_text())
     return {
         "what": what,
+        **({"code": code} if code else {}),
         "settings": differing(settings(str(run_dir / "config.yaml")), settings("")),
         "seed": config["SEED"],
         "dataset": dataset,
@@ -91,6 +93,11 @@ def overrides(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def repetition(row: Mapping[str, Any]) -> str:
+    words = overrides(row)
+    return "; ".join(filter(None, [row.get("code"), words and f"`{shlex.join(words)}`"]))
+
+
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
@@ -98,7 +105,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
             e["seed"],
             *(f"{e['segm'][name]:.1f}" for name in METRICS),
             f"{e['bbox']['AP']:.1f}",
-            f"`{shlex.join(words)}`" if (words := overrides(e)) else "",
+            repetition(e),
         ]
         for e in entries
     ]
@@ -117,12 +124,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run-dir", type=Path, help="default: only draw up the page anew")
     parser.add_argument("--what", help="what the row is about, in a few words")
+    parser.add_argument("--code", help="the change of code that it had, where it is not kept")
     args = parser.parse_args()
     if (args.run_dir is None) != (args.what is None):
         parser.error("--run-dir and --what belong together")
     entries = json.loads(RECORD.read_text()) if RECORD.is_file() else []
     if args.run_dir:
-        entries.append(entry(args.run_dir, args.what))
+        entries.append(entry(args.run_dir, args.what, args.code))
         write_json(RECORD, entries, indent=1)
     write_text(PAGE, page(entries))
 

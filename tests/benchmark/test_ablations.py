@@ -32,4 +32,6 @@ def test_a_run_is_recorded_by_what_differs(tmp_path):
     assert entry["settings"]["MODEL.RESNETS.DEPTH"] == 18  # not Detectron2's default
     assert ablations.overrides(entry) == ["MODEL.NESTED_FPN.DEPTH", "2"]
     assert (entry["seed"], entry["segm"]["AP"]) == (4, 40.12)
-    assert "`MODEL.NESTED_FPN.DEPTH 2`" in ablations.page([entry])
+    assert "| `MODEL.NESTED_FPN.DEPTH 2` |" in ablations.page([entry])
+    entry = ablations.entry(tmp_path, "two rows", code="wider nodes")
+    assert "| wider nodes; `MODEL.NESTED_FPN.DEPTH 2` |" in ablations.page([entry])
