@@ -18,7 +18,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # (the encoder's only: a plain decoder for each depth, U-Net^e).
     nested.CONNECTIONS = "dense"
     # Channels of the nodes in row 0, 1, ...; one entry for each of MODEL.FPN.IN_FEATURES. The
-    # levels p2..p6 have MODEL.FPN.OUT_CHANNELS.
+    # levels p2..p6 have MODEL.FPN.OUT_CHANNELS. With MODEL.FPN.NORM GN, whose groups are of 8
+    # channels here, multiples of 8.
     nested.ROW_CHANNELS = [64, 64, 128, 256]
     # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1

@@ -23,37 +23,54 @@ from maskrcnnpp.modeling.nested_grid import (
     outer_diagonal,
 )
 
+# Channels in a group of GN in the grid: what Detectron2's 32 groups have at its usual 256. At the
+# 32 channels of a fine row they would have one, which is instance normalization.
+_GROUP_CHANNELS = 8
 
-def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> Conv2d:
+
+def _node_norm(norm: str, channels: int) -> nn.Module | None:
+    """Detectron2's ``get_norm`` for the grid, whose rows may be narrow.
+
+    Raises:
+        ValueError: GN, and ``channels`` is no multiple of 8.
+    """
+    if norm != "GN":
+        return get_norm(norm, channels)
+    if channels % _GROUP_CHANNELS:
+        raise ValueError(f"{channels} is no multiple of {_GROUP_CHANNELS}")
+    return nn.GroupNorm(channels // _GROUP_CHANNELS, channels)
+
+
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    norm: nn.Module | None,
+    activation: nn.Module | None = None,
+) -> Conv2d:
     conv = Conv2d(
         in_channels,
         out_channels,
         kernel_size=kernel_size,
         padding=kernel_size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, out_channels),
+        bias=norm is None,
+        norm=norm,
+        activation=activation,
     )
-    weight_init.c2_xavier_fill(conv)
+    fill = weight_init.c2_msra_fill if activation else weight_init.c2_xavier_fill
+    fill(conv)
     return conv
 
 
 def _make_node(in_channels: int, out_channels: int, num_convs: int, norm: str) -> nn.Sequential:
     """H of one node: ``num_convs`` times 3x3 convolution, norm, ReLU."""
-    layers: list[nn.Module] = []
-    for _ in range(num_convs):
-        conv = Conv2d(
-            in_channels,
-            out_channels,
-            kernel_size=3,
-            padding=1,
-            bias=norm == "",
-            norm=get_norm(norm, out_channels),
-            activation=nn.ReLU(),
+    channels = [in_channels] + [out_channels] * num_convs
+    return nn.Sequential(
+        *(
+            _conv(cin, cout, 3, _node_norm(norm, cout), nn.ReLU())
+            for cin, cout in zip(channels, channels[1:])
         )
-        weight_init.c2_msra_fill(conv)
-        layers.append(conv)
-        in_channels = out_channels
-    return nn.Sequential(*layers)
+    )
 
 
 class NestedFPN(Backbone):
@@ -113,8 +130,8 @@ class NestedFPN(Backbone):
         self._size_divisibility = size_divisibility
 
         for name, stage, channels in zip(in_features, stages, row_channels):
-            lateral = _conv_norm(shapes[name].channels, channels, 1, norm)
-            output = _conv_norm(channels, out_channels, 3, norm)
+            lateral = _conv(shapes[name].channels, channels, 1, _node_norm(norm, channels))
+            output = _conv(channels, out_channels, 3, get_norm(norm, out_channels))
             self.add_module(f"fpn_lateral{stage}", lateral)
             self.add_module(f"fpn_output{stage}", output)
         self.grid = NestedGrid(
@@ -247,7 +264,7 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             f"MODEL.FPN.FUSE_TYPE is {cfg.MODEL.FPN.FUSE_TYPE!r}; a nested pyramid concatenates "
             'and has no such choice: leave it at its default, "sum"'
         )
-    _check_norm(cfg.MODEL.FPN.NORM, [*widths, cfg.MODEL.FPN.OUT_CHANNELS])
+    _check_norm(cfg, widths)
     _check_readers(cfg, in_features)
 
 
@@ -265,16 +282,23 @@ def _check_readers(cfg: CfgNode, in_features: list[str]) -> None:
             )
 
 
-def _check_norm(norm: str, widths: list[int]) -> None:
+def _check_norm(cfg: CfgNode, widths: list[int]) -> None:
+    norm = cfg.MODEL.FPN.NORM
     try:
         for width in widths:
-            get_norm(norm, width)
+            _node_norm(norm, width)
     except KeyError as error:
         raise ConfigError(
             f"MODEL.FPN.NORM is {norm!r}; Detectron2 knows no such normalization"
         ) from error
-    except ValueError as error:  # GN has 32 groups
+    except ValueError as error:
         raise ConfigError(
             f"MODEL.FPN.NORM is {norm}, which does not fit the widths of "
-            f"MODEL.NESTED_FPN.ROW_CHANNELS and MODEL.FPN.OUT_CHANNELS, {widths}: {error}"
+            f"MODEL.NESTED_FPN.ROW_CHANNELS {widths}: {error}"
+        ) from error
+    try:
+        get_norm(norm, cfg.MODEL.FPN.OUT_CHANNELS)
+    except ValueError as error:  # GN has 32 groups
+        raise ConfigError(
+            f"MODEL.FPN.NORM is {norm}, which does not fit MODEL.FPN.OUT_CHANNELS: {error}"
         ) from error

@@ -171,7 +171,8 @@ def test_levels_for_the_mask_head_need_heads_that_read_them(tiny_cfg):
         ("MODEL.NESTED_FPN.NUM_CONVS", 0),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),
-        ("MODEL.NESTED_FPN.ROW_CHANNELS", [40, 32, 32, 32]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [36, 32, 32, 32]),
+        ("MODEL.FPN.OUT_CHANNELS", 48),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32.5, 32, 32, 32]),
         ("MODEL.FPN.NORM", "Nope"),
         ("MODEL.ROI_MASK_HEAD.NAME", "Nope"),
@@ -192,3 +193,13 @@ def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
     tiny_cfg.merge_from_list([key, value])
     with pytest.raises(ConfigError, match=key):
         build(tiny_cfg)
+
+
+def test_groups_have_8_channels_in_rows_of_any_width(tiny_cfg):
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 64]
+    groups = {
+        (norm.num_channels, norm.num_channels // norm.num_groups)
+        for name, norm in build(tiny_cfg).named_modules()
+        if isinstance(norm, torch.nn.GroupNorm) and ("grid" in name or "lateral" in name)
+    }
+    assert groups == {(16, 8), (32, 8), (64, 8)}
