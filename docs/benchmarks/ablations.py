@@ -41,9 +41,9 @@ What was tried on the way, also what failed. Each row is one training of the CPU
 seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure next, not enough to
 claim anything. Differences below one point are within what another seed does.
 
-To repeat a row: `python tools/train_net.py --config-file {STOCK} SETTINGS`,
-with the settings of the row. Some rows also had a change of code that was not kept: it is named
-before their settings.
+To repeat a row: `python tools/train_net.py --config-file {STOCK} SEED n SETTINGS`,
+with the seed and the settings of the row. Some rows also had a change of code that was not kept:
+it is named before their settings.
 """
 
 
