@@ -96,13 +96,16 @@ def main(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     externals = External.parse(args.external)
     trials, failed = plan_trials(args.config_file, args.seeds, args.output_dir, args.opts)
+    arms = [arm_name(config_file) for config_file in args.config_file]
+    for external in externals:
+        external.check(arms, trials[0].cfg.DATASETS.TEST)
     for name, problem in failed.items():
         print(f"{name}: {problem}", file=sys.stderr)
     failed |= run_trials(trials, jobs=args.jobs)
     results = collect(
         trials,
         externals,
-        arms=[arm_name(config_file) for config_file in args.config_file],
+        arms=arms,
         command=shlex.join(["python", *sys.argv]),
         sheet=args.output_dir / report.SHEET_FILE,
         failed=failed,

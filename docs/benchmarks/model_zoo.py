@@ -15,16 +15,17 @@ from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.benchmark.tables import verdict, zoo_table
 from maskrcnnpp.files import write_text
 
+ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("docs/benchmarks")
-PAGE = Path("MODEL_ZOO.md")
+PAGE = ROOT / "MODEL_ZOO.md"
 
 INTRODUCTION = """\
 # Model zoo
 
 Every config that is compared, with what it reached on the test images of DSB2018
 ([data and split](datasets/README.md)). The page is written by `python docs/benchmarks/model_zoo.py`
-from the results.json of each benchmark; an empty cell has not been run. There are no weights to
-download: each section says how to train its own.
+from the results.json of each benchmark; a row without seeds has not been run. There are no weights
+to download: each section says how to train its own.
 
 How to read the tables:
 
@@ -33,7 +34,7 @@ How to read the tables:
   TP/(TP+FP+FN) and its mean over IoU 0.5:0.95 are what StarDist and Cellpose call AP; the DSB score
   is the latter, image by image. They, PQ and AJI are of the objects above a score threshold that
   each training tunes on validation images.
-- "latency" and "training step" are medians in multiples of the first row's, measured side by side.
+- "latency" and "training step" are medians in multiples of stock's, measured side by side.
 - Whether a difference holds up is in the report of each section, not in this table.
 """
 
@@ -47,7 +48,7 @@ class Section:
     options: str = ""
 
     def text(self) -> str:
-        path = self.folder / RESULTS_FILE
+        path = ROOT / self.folder / RESULTS_FILE
         results = load(path) if path.is_file() else None
         lines = [f"## {self.title}", "", self.words, ""]
         if results:

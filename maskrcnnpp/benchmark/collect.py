@@ -12,6 +12,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
+from maskrcnnpp.benchmark.results import FORMAT
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
 from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
@@ -48,6 +49,21 @@ class External:
             by_name.setdefault(name, []).append(file)
         return [cls(name, files) for name, files in by_name.items()]
 
+    def check(self, arms: Sequence[str], datasets: Sequence[str]) -> None:
+        """Check what can be before hours of training.
+
+        Raises:
+            ConfigError: an arm has its name.
+            DataError: a file is missing.
+        """
+        if self.name in arms:
+            raise ConfigError(f"--external {self.name}: an arm has that name; choose another")
+        for file in self.files:
+            for name in datasets:
+                path = file.replace("{dataset}", name)
+                if not os.path.isfile(path):
+                    raise DataError(f"--external {self.name}: there is no file {path}")
+
 
 @dataclass(frozen=True, eq=False)
 class _Row:
@@ -76,22 +92,19 @@ def collect(
 
     Args:
         trials: planned ones; those that have not finished are left out.
-        externals: other predictions, scored alike.
+        externals: other predictions, scored alike; those that are none join ``failed``.
         arms: all that was asked for; the first is the reference, the last is judged.
         command: how it was called.
         sheet: where the images are drawn on which the judged arm and the reference differ most.
         failed: what went wrong, by the trial's name.
 
     Raises:
-        DataError: a prediction file is missing or does not fit the data; no trial has finished.
-        ConfigError: an external has the name of an arm.
+        DataError: predictions of a training are missing or do not fit the data; none has finished.
     """
-    clash = {external.name for external in externals} & set(arms)
-    if clash:
-        raise ConfigError(f"--external {', '.join(clash)}: an arm has that name; choose another")
     finished = [(trial, kept) for trial in trials if (kept := trial.result())]
     if not finished:
         raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
+    failed = dict(failed)
     cfg = finished[0][0].cfg
     datasets = list(cfg.DATASETS.TEST)
     truths = {name: load_coco_truth(MetadataCatalog.get(name).json_file) for name in datasets}
@@ -105,11 +118,16 @@ def collect(
     rows.sort(key=lambda row: list(arms).index(row.arm))  # stable: seeds stay in order
     for external in externals:
         for run, file in enumerate(external.files):
-            scored = _score(file, truths, options)
+            try:
+                scored = _score(file, truths, options)
+            except DataError as error:
+                failed[f"{external.name}, run {run}"] = str(error)
+                continue
             rows.append(_Row(external.name, run, {"external": file}, scored))
 
     judged_on = datasets[-1]
     return {
+        "format": FORMAT,
         "command": command,
         "reference": arms[0],
         "judged": arms[-1],
@@ -132,7 +150,7 @@ def collect(
         "replicates": replicates,
         "differences": {judged_on: _differences(rows, arms[0], arms[-1], judged_on, replicates)},
         "widest": _widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
-        "failed": dict(failed),
+        "failed": failed,
     }
 
 

@@ -31,14 +31,18 @@ HTML_FILE = "report.html"
 SHEET_FILE = "differences.png"
 
 HOW_TO_READ = """\
-- An arm is a config file; a row names the one it was trained with. The first arm is the reference.
+- An arm is a config file; a row names the one it was trained with. The first arm is the reference,
+  the last one is judged.
 - "seed n" is a single training: with the same seed all arms see the same images, crops and flips in
   the same order. "mean" and "sd" (n - 1) are over seeds; sd in brackets where a cell has both.
-- "difference" is the mean over seeds of an arm's value minus the first arm's with the same seed
+- "difference" is the mean over seeds of an arm's value minus the reference's with the same seed
   (of what was not trained here: of the two means). The interval covers {confidence:.0%} of
-  {replicates} bootstrap draws of images and of seeds, the same draws for both arms. Welch's p
-  compares the seeds of the two arms and knows nothing of images. A difference "holds up" when the
-  interval does not contain zero and p is below {significance:g}; it never does with one seed.
+  {replicates} bootstrap draws of images, the same for both, and of seeds, the same for both where
+  both were trained here. Welch's p compares the seeds of the two and knows nothing of images. A
+  difference "holds up" when the interval does not contain zero and p is below {significance:g};
+  it never does with one seed.
+- What was to be decided is the mask AP of the judged arm against the reference. The many other
+  differences are not corrected for their number: one in twenty would hold up by chance.
 - Three numbers go by the name of AP; here each has its own column. AP is COCO's, over the ranking
   of all detections and IoU 0.50:0.95, in percent, with up to {max_dets} detections an image (COCO:
   100). TP/(TP+FP+FN) is what StarDist and Cellpose call AP at one IoU. The DSB score is its mean

@@ -10,6 +10,8 @@ from typing import Any
 from maskrcnnpp.errors import DataError
 
 RESULTS_FILE = "results.json"
+#: Of the layout of results.json. Raised when an older file would be misread.
+FORMAT = 2
 
 Trial = Mapping[str, Any]
 
@@ -25,8 +27,14 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
             results = json.load(handle)
         results["trials"][0]["metrics"]
         results["evaluation"]["datasets"]
+        found = results.get("format", 1)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: not a results.json of tools/benchmark.py: {error}") from error
+    if found != FORMAT:
+        raise DataError(
+            f"{path} is of format {found}, this version reads format {FORMAT}: run the benchmark "
+            "again with the same --output-dir, which keeps its trainings"
+        )
     return results
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +42,10 @@ _ALIKE = (
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
 _REASON_CHARACTERS = 160
+# output.log of a training that was stopped and went on holds several of these
+_BEGIN = "=== training starts ==="
+# last line of a traceback, and what exit_on_user_error prints
+_ERROR = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
 
 
 def arm_name(config_file: str) -> str:
@@ -229,6 +235,8 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "maskrcnnpp.engine", "--config-file", str(config), "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with open(trial.output_dir / LOG_FILE, "a", encoding="utf-8") as log:
+        log.write(f"{_BEGIN}\n")
+        log.flush()
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
@@ -237,11 +245,7 @@ def _finish(trial: Trial, exit_status: int) -> str:
     log = trial.output_dir / LOG_FILE
     see = f"see {log}"
     if exit_status != 0:
-        said = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        reason = next((line.strip() for line in reversed(said) if line.strip()), "no output")
-        if len(reason) > _REASON_CHARACTERS:
-            reason = reason[:_REASON_CHARACTERS] + " ..."
-        return f"failed with exit status {exit_status}: {reason}; {see}"
+        return f"failed{_reason(exit_status, log)}; {see}"
     result = json.loads((trial.output_dir / STARTED_FILE).read_text(encoding="utf-8"))
     try:
         trial.check_fingerprint(result["fingerprint"])
@@ -250,6 +254,18 @@ def _finish(trial: Trial, exit_status: int) -> str:
     result["seconds_per_iteration"] = seconds_per_iteration(read_training_log(trial.output_dir))
     write_json(trial.output_dir / TRIAL_FILE, result, indent=2)
     return ""
+
+
+def _reason(exit_status: int, log: Path) -> str:
+    """Why a process ended: its signal, or the error its output ends with."""
+    if exit_status < 0:
+        return f": killed by {signal.Signals(-exit_status).name}"
+    this_time = log.read_text(encoding="utf-8", errors="replace").rpartition(_BEGIN)[2]
+    errors = [line for line in this_time.splitlines() if _ERROR.match(line)]
+    if not errors:
+        return f" with exit status {exit_status}"
+    words = errors[-1].strip()
+    return f": {words[:_REASON_CHARACTERS]}{' ...' * (len(words) > _REASON_CHARACTERS)}"
 
 
 def _progress(running: Iterable[Trial], waiting: Sequence[Trial], jobs: int) -> str:
@@ -265,6 +281,8 @@ def _progress(running: Iterable[Trial], waiting: Sequence[Trial], jobs: int) -> 
             words[-1] += f", {left[-1]:.0f} min left"
     words.append(f"{len(waiting)} more to run")
     if waiting and whole:
-        in_all = (sum(left) + len(waiting) * sum(whole) / len(whole)) / jobs
+        usual = sum(whole) / len(whole)
+        unknown = len(words) - 1 - len(whole)  # running, and not one iteration logged
+        in_all = (sum(left) + (len(waiting) + unknown) * usual) / jobs
         words[-1] += f", about {in_all:.0f} min of training in all"
     return "; ".join(words)

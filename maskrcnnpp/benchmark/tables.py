@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,32 +131,45 @@ def zoo_table(
     dataset = datasets(results)[-1] if results else ""
     arms = by_arm(results, dataset) if results else {}
     cost = results.get("cost", {}) if results else {}
-    named = {arm_name(config_file): config_file for config_file in config_files}
+    reference = cost.get(results["reference"]) if results else None
+    links = {arm_name(f): f"[{arm_name(f)}]({_link(f, page_dir)})" for f in config_files}
+    for arm, trials in arms.items():
+        links.setdefault(arm, _named(arm, trials[0], page_dir))
     rows = []
-    for arm in [*named, *(arm for arm in arms if arm not in named)]:
+    for arm, link in links.items():
         trials = arms.get(arm, [])
-        label = f"[{arm}]({_link(named[arm], page_dir)})" if arm in named else arm
         cells = [
             _mean_sd_cell(of_seeds(trials, dataset, task, metric), digits) if trials else ""
             for task, metric, digits in _ZOO.values()
         ]
-        rows.append([label, *cells, *_zoo_cost(cost.get(arm), next(iter(cost.values()), None))])
-    return _table(["config", *_ZOO, "M parameters", "latency", "training step"], rows)
+        seeds = _zoo_seeds(arm, len(trials), results.get("failed", {}) if results else {})
+        rows.append([link, seeds, *cells, *_zoo_cost(cost.get(arm), reference)])
+    return _table(["config", "seeds", *_ZOO, "M parameters", "latency", "training step"], rows)
 
 
-def _zoo_cost(found: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> list[str]:
-    if not found or not first:
+def _zoo_seeds(arm: str, finished: int, failed: Iterable[str]) -> str:
+    # a failure is of an arm, or of "arm, seed n"
+    failures = sum(name.partition(", seed ")[0] == arm for name in failed)
+    words = [str(finished)] if finished else []
+    return " ".join([*words, f"({failures} failed)"] if failures else words)
+
+
+def _zoo_cost(found: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) -> list[str]:
+    if not found:
         return ["", "", ""]
-    latency = found["latency"]["total"][0] / first["latency"]["total"][0]
-    step = found["training"][0] / first["training"][0]
-    return [f"{found['parameters']['total'] / 1e6:.2f}", f"{latency:.2f}", f"{step:.2f}"]
+    parameters = f"{found['parameters']['total'] / 1e6:.2f}"
+    if not reference:
+        return [parameters, "", ""]
+    latency = found["latency"]["total"][0] / reference["latency"]["total"][0]
+    step = found["training"][0] / reference["training"][0]
+    return [parameters, f"{latency:.2f}", f"{step:.2f}"]
 
 
 def cost_tables(results: Mapping[str, Any]) -> str:
     """Parameters and FLOPs by part; latency by stage, memory and training time."""
     cost = results["cost"]
-    reference = next(iter(cost.values()))
-    height, width = reference["image_size"]
+    reference = cost.get(results["reference"])
+    height, width = next(iter(cost.values()))["image_size"]
     parts = [*PARTS, "total"]
     size_rows = []
     for arm, found in cost.items():
@@ -170,13 +183,13 @@ def cost_tables(results: Mapping[str, Any]) -> str:
     for arm, found in cost.items():
         latency = found["latency"]
         middle, low, high = latency["total"]
-        ratio = middle / reference["latency"]["total"][0]
+        ratio = f"{middle / reference['latency']['total'][0]:.2f}" if reference else ""
         time_rows.append(
             [
                 arm,
                 *(_text(1000 * latency[s][0], 0) if s in latency else "" for s in stages),
                 f"{1000 * low:.0f} to {1000 * high:.0f}",
-                f"{ratio:.2f}",
+                ratio,
                 _text(found["peak_memory"], 0),
                 _text(found["training"][0], 2),
             ]
@@ -224,10 +237,17 @@ def verdict(results: Mapping[str, Any]) -> str:
     groups = {
         "is ahead of": [arm for arm, lead in others.items() if holds_up(lead, side=1)],
         "is behind": [arm for arm, lead in others.items() if holds_up(lead, side=-1)],
-        "cannot be told apart from": [a for a, lead in others.items() if not holds_up(lead)],
+        "cannot be told apart from": [
+            arm for arm, lead in others.items() if not holds_up(lead) and _can_hold_up(lead)
+        ],
+        "has too few runs beside": [a for a, lead in others.items() if not _can_hold_up(lead)],
     }
     clauses = [f"{word} {', '.join(names)}" for word, names in groups.items() if names]
-    return text + (f" Of the other rows, it {' and '.join(clauses)}." if clauses else "")
+    return text + (f" Of the other rows, in mask AP, it {' and '.join(clauses)}." * bool(clauses))
+
+
+def _can_hold_up(found: Mapping[str, float | None]) -> bool:
+    return found["p_value"] is not None
 
 
 def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:

@@ -71,5 +71,7 @@ class Trainer(DefaultTrainer):
             params,
             lr=cfg.SOLVER.BASE_LR,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            fused=True,  # one pass over weights and moments: 13 M of them take a while on a CPU
+            # one pass over weights and moments, which take a while on a CPU. With mixed precision
+            # a fused step would get gradients still scaled, and clip them as they are.
+            fused=not cfg.SOLVER.AMP.ENABLED,
         )

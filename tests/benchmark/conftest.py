@@ -2,6 +2,8 @@
 
 import pytest
 
+from maskrcnnpp.benchmark.results import FORMAT
+
 DATASETS = {"nuclei_val": {"images": 3, "truths": 30}, "nuclei_test": {"images": 4, "truths": 40}}
 COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 SHOWN = (
@@ -55,6 +57,7 @@ def cost(factor):
 def results():
     metrics = ("AP", "dsb_score", "accuracy@0.50", "accuracy", "f1", "pq", "aji", "dice")
     return {
+        "format": FORMAT,
         "command": "python tools/benchmark.py",
         "reference": "stock",
         "judged": "ours",

@@ -72,8 +72,8 @@ def test_what_failed_says_so_in_its_cell(results):
 def test_the_verdict(results):
     assert tables.verdict(results) == (
         "On nuclei_test, ours reaches a mask AP of 45.0 and stock one of 42.0 (means of 3 and 3 "
-        "seeds); the difference of +3.0 (+1.8 to +4.1) holds up. Of the other rows, it cannot be "
-        "told apart from wide."
+        "seeds); the difference of +3.0 (+1.8 to +4.1) holds up. Of the other rows, in mask AP, it "
+        "cannot be told apart from wide."
     )
     ours = results["differences"]["nuclei_test"]["ours"]
     ours["stock"]["AP"]["low"] = -0.1
@@ -84,6 +84,8 @@ def test_the_verdict(results):
     assert "does not hold up" in tables.verdict(results)
     ours["wide"]["AP"] = {"mean": -2, "low": -3, "high": -1, "p_value": 0.01}
     assert tables.verdict(results).endswith("it is behind wide.")
+    ours["wide"]["AP"]["p_value"] = None
+    assert tables.verdict(results).endswith("it has too few runs beside wide.")
 
 
 def test_what_holds_up_is_bold(results):
@@ -115,14 +117,33 @@ def test_cost_is_beside_the_first_arms(results):
     ]
 
 
+def test_costs_are_beside_the_references_wherever_it_stands(results):
+    results["cost"] = dict(reversed(results["cost"].items()))
+    assert cells(tables.cost_tables(results).partition("Milliseconds")[2], "ours")[-3] == "1.50"
+    del results["cost"]["stock"]
+    assert cells(tables.cost_tables(results).partition("Milliseconds")[2], "ours")[-3] == ""
+
+
 def test_a_zoo_has_empty_cells_for_what_was_not_run(results):
     configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
     table = tables.zoo_table(results, configs)
-    assert cells(table, "ours")[:2] == ["45.0 (2.6)", "45.0 (2.6)"]
+    assert cells(table, "ours")[:3] == ["3", "45.0 (2.6)", "45.0 (2.6)"]
     assert cells(table, "ours")[-3:] == ["1.50", "1.50", "1.50"]
     assert not any(cells(table, "later"))
-    assert cells(table, "wide")[0] == "42.2 (1.8)"  # scored, though not of these configs
+    assert cells(table, "wide")[1] == "42.2 (1.8)"  # scored, though not of these configs
     assert not any(cells(tables.zoo_table(None, configs), "ours"))
+
+
+def test_a_zoo_says_what_failed(results):
+    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
+    results["failed"] = {
+        "ours, seed 3": "diverged",
+        "later, seed 0": "died",
+        "later, seed 1": "died",
+    }
+    table = tables.zoo_table(results, configs)
+    assert cells(table, "ours")[0] == "3 (1 failed)"
+    assert cells(table, "later")[0] == "(2 failed)" and not any(cells(table, "later")[1:])
 
 
 def test_pictures_are_pngs_and_do_not_change(results):
@@ -158,6 +179,13 @@ def test_a_file_that_is_no_result_is_named(tmp_path, text):
         load(path)
     with pytest.raises(DataError, match="missing.json"):
         load(tmp_path / "missing.json")
+
+
+def test_a_file_of_another_layout_is_refused(tmp_path, results):
+    del results["format"]
+    report.write_reports(tmp_path, results)
+    with pytest.raises(DataError, match="results.json is of format 1.*run the benchmark again"):
+        load(tmp_path / RESULTS_FILE)
 
 
 def test_quote_replaces_what_stands_between_the_marks():

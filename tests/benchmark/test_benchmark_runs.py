@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import PARTS, STAGES, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
-from maskrcnnpp.benchmark.runner import _progress, plan_trials, run_trials
+from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
 from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.synthetic import synthetic_samples
@@ -62,7 +62,7 @@ def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
     failed = run_trials(trials, jobs=2, report=said.append)
 
     assert list(failed) == ["dying, seed 3"]
-    assert re.search("exit status 1: .*Nowhere.*output.log", failed["dying, seed 3"])
+    assert re.search("failed: .*Nowhere.*output.log", failed["dying, seed 3"])
     result = trials[0].result()
     assert result["arm"] == "mask_rcnn_R_18_FPN" and result["seed"] == 3
     assert result["iterations"] == 2 and "seconds_per_iteration" in result
@@ -88,6 +88,27 @@ def test_a_training_that_diverges_says_so(tmp_path):
     assert "FloatingPointError" in problem and "NaN" in problem
 
 
+NAN = "FloatingPointError: Loss became infinite or NaN at iteration=3!"
+LONG = f"torch.OutOfMemoryError: {200 * 'x'}"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "reason"),
+    [
+        (1, f"iter: 19  total_loss: 3\n{NAN}\nloss_dict = {{}}\n", f": {NAN}"),
+        (2, "error: no such file\n", ": error: no such file"),
+        (1, "iter: 19  total_loss: 3\n", " with exit status 1"),
+        (-9, "ValueError: caught\niter: 19  total_loss: 3\n", ": killed by SIGKILL"),
+        (1, "", " with exit status 1"),
+        (1, LONG, f": {LONG[:160]} ..."),
+    ],
+)
+def test_why_a_training_ended(tmp_path, status, said, reason):
+    log = tmp_path / "output.log"
+    log.write_text(f"{_BEGIN}\nKeyError: of a time before\n{_BEGIN}\n{said}")
+    assert _reason(status, log) == reason
+
+
 def test_progress_names_arm_seed_iteration_and_time(tmp_path):
     trials, _ = plan_trials([STOCK], [0, 1, 2], tmp_path, OPTS)
     trials[0].output_dir.mkdir(parents=True)
@@ -96,6 +117,8 @@ def test_progress_names_arm_seed_iteration_and_time(tmp_path):
         "mask_rcnn_R_18_FPN, seed 0: iteration 1 of 2, 2 min left; 2 more to run, about 10 min of "
         "training in all"
     )
+    # one that has logged nothing yet counts as a whole one
+    assert "about 5 min" in _progress(trials[:2], trials[2:], jobs=2)
     assert _progress(trials[1:2], [], jobs=1) == (
         "mask_rcnn_R_18_FPN, seed 1: iteration 0 of 2; 0 more to run"
     )
@@ -104,9 +127,10 @@ def test_progress_names_arm_seed_iteration_and_time(tmp_path):
 def check_collected(tmp_path, trials, failed):
     """The one finished training, scored beside predictions from elsewhere."""
     predictions = trials[0].output_dir / "inference/{dataset}/coco_instances_results.json"
+    (tmp_path / "broken.json").write_text("{")
     results = collect(
         trials,
-        External.parse([f"elsewhere={predictions}"]),
+        External.parse([f"elsewhere={predictions}", f"broken={tmp_path}/broken.json"]),
         arms=["mask_rcnn_R_18_FPN", "dying"],
         command="python tools/benchmark.py",
         sheet=tmp_path / "sheet.png",
@@ -118,6 +142,7 @@ def check_collected(tmp_path, trials, failed):
     assert list(ours["metrics"]) == ["synthetic_nuclei_val", "synthetic_nuclei_test"]
     assert (results["reference"], results["judged"]) == ("mask_rcnn_R_18_FPN", "dying")
     assert results["widest"] == []
+    assert "cannot be read" in results["failed"]["broken, run 0"]
     difference = results["differences"]["synthetic_nuclei_test"]["elsewhere"]
     difference = difference["mask_rcnn_R_18_FPN"]["AP"]
     assert difference["mean"] == 0 or difference["mean"] is None
@@ -149,10 +174,13 @@ def test_nothing_finished_says_what_went_wrong(tmp_path):
         collect(trials, arms=["a"], command="", sheet=tmp_path / "sheet.png", failed=failed)
 
 
-def test_an_external_with_the_name_of_an_arm(tmp_path):
-    trials, _ = plan_trials([STOCK], [0], tmp_path, OPTS)
+def test_externals_are_checked_before_anything_is_trained(tmp_path):
     with pytest.raises(ConfigError, match="an arm has that name"):
-        collect(trials, [External("a", ["1.json"])], arms=["a"], command="", sheet="")
+        External("a", ["1.json"]).check(["a"], ["val", "test"])
+    (tmp_path / "val.json").write_text("[]")
+    with pytest.raises(DataError, match="--external b: there is no file .*test.json"):
+        External("b", [f"{tmp_path}/{{dataset}}.json"]).check(["a"], ["val", "test"])
+    External("b", [f"{tmp_path}/val.json"]).check(["a"], ["val", "test"])
 
 
 def test_arms_that_are_evaluated_differently_are_not_compared(tmp_path):

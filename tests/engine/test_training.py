@@ -46,6 +46,11 @@ def test_optimizers(tiny_cfg):
         optimizer = Trainer.build_optimizer(tiny_cfg, model)
         assert isinstance(optimizer, kind)
         assert optimizer.param_groups[0]["lr"] == tiny_cfg.SOLVER.BASE_LR
+    tiny_cfg.SOLVER.OPTIMIZER = "AdamW"
+    tiny_cfg.SOLVER.AMP.ENABLED = True
+    optimizer = Trainer.build_optimizer(tiny_cfg, model)
+    # GradScaler hands such an optimizer gradients that are still scaled, to be clipped like that
+    assert not getattr(optimizer, "_step_supports_amp_scaling", False)
     tiny_cfg.SOLVER.OPTIMIZER = "adam"
     with pytest.raises(ConfigError, match="SOLVER.OPTIMIZER"):
         Trainer.build_optimizer(tiny_cfg, model)

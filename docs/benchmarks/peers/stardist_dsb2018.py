@@ -5,8 +5,8 @@ It needs an environment of its own, for TensorFlow:
 
     python3 -m venv .venv-stardist
     .venv-stardist/bin/pip install -r docs/benchmarks/peers/stardist_requirements.txt
-    .venv-stardist/bin/python docs/benchmarks/peers/stardist_dsb2018.py --minutes 6 --seed 0 \\
-        --threads 1 --output output/peers/stardist/seed0
+    OMP_NUM_THREADS=1 .venv-stardist/bin/python docs/benchmarks/peers/stardist_dsb2018.py \\
+        --minutes 6 --threads 1 --seed 0 --output output/peers/stardist/seed0
 
 and writes ``<output>/dsb2018_val.json`` and ``<output>/dsb2018_test.json`` for
 
