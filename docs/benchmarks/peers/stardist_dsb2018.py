@@ -8,7 +8,8 @@ It needs an environment of its own, for TensorFlow:
     OMP_NUM_THREADS=1 .venv-stardist/bin/python docs/benchmarks/peers/stardist_dsb2018.py \\
         --minutes 6 --threads 1 --seed 0 --output output/peers/stardist/seed0
 
-and writes ``<output>/dsb2018_val.json`` and ``<output>/dsb2018_test.json`` for
+and writes ``<output>/run.json``, which says how it was run, and ``<output>/dsb2018_val.json`` and
+``<output>/dsb2018_test.json`` for
 
     python tools/benchmark.py ... --external 'StarDist=output/peers/stardist/seed0/{dataset}.json'
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -80,16 +82,19 @@ class StopAfter(tf.keras.callbacks.Callback):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
+        self.steps = 0
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.end = time.monotonic() + self.seconds
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.steps += 1
         if time.monotonic() >= self.end:
             self.model.stop_training = True
 
 
-def train(args: argparse.Namespace) -> StarDist2D:
+def train(args: argparse.Namespace) -> tuple[StarDist2D, int]:
+    """The model and how many steps it was trained for."""
     _, images, labels = read_split(args.data, "train")
     _, val_images, val_labels = read_split(args.data, "val")
     config = Config2D(
@@ -104,14 +109,15 @@ def train(args: argparse.Namespace) -> StarDist2D:
     )
     model = StarDist2D(config, name="model", basedir=str(args.output))
     model.prepare_for_training()
-    model.callbacks.append(StopAfter(60 * args.minutes))
+    watch = StopAfter(60 * args.minutes)
+    model.callbacks.append(watch)
     few = np.random.default_rng(args.seed).choice(len(val_images), 8, replace=False)
     validation = ([val_images[k] for k in few], [val_labels[k] for k in few])
     # more epochs than the time allows
     model.train(
         images, labels, validation_data=validation, augmenter=augment, seed=args.seed, epochs=1000
     )
-    return model
+    return model, watch.steps
 
 
 def predict(model: StarDist2D, data: Path, split: str) -> list[dict]:
@@ -145,7 +151,10 @@ def main() -> None:
     np.random.seed(args.seed)
     tf.random.set_seed(args.seed)
     args.output.mkdir(parents=True, exist_ok=True)
-    model = train(args)
+    model, steps = train(args)
+    versions = {name: metadata.version(name) for name in ("stardist", "tensorflow-cpu", "keras")}
+    run = {"seed": args.seed, "minutes": args.minutes, "threads": args.threads, "steps": steps}
+    (args.output / "run.json").write_text(json.dumps({**run, "versions": versions}))
     for split in ("val", "test"):
         results = predict(model, args.data, split)
         path = args.output / f"dsb2018_{split}.json"
