@@ -75,6 +75,11 @@ def _ap_by_seed(arms: Mapping[str, list], dataset: str) -> bytes:
     return _png(figure)
 
 
+def _legend(figure: Figure) -> None:
+    # below the axes: with many arms it would lie on what it explains
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+
+
 def _precision_recall(arms: Mapping[str, list], dataset: str) -> bytes:
     figure, axes = _axes("recall", "precision")
     for arm, color in _colors(arms).items():
@@ -85,8 +90,8 @@ def _precision_recall(arms: Mapping[str, list], dataset: str) -> bytes:
                 mean = np.mean(curves, axis=0)
                 label = arm if style == "-" else None
                 axes.plot(np.linspace(0, 1, len(mean)), mean, style, color=color, label=label)
-    axes.legend(fontsize=8, frameon=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    _legend(figure)
     return _png(figure)
 
 
@@ -99,7 +104,7 @@ def _ap_by_size(arms: Mapping[str, list], dataset: str) -> bytes:
         sd = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
         axes.bar(places, [np.mean(v) for v in values], width, yerr=sd, color=color, label=arm)
     axes.set_xticks(range(len(_SIZES)), [label for _, label in _SIZES])
-    axes.legend(fontsize=8, frameon=False)
+    _legend(figure)
     return _png(figure)
 
 
@@ -114,7 +119,7 @@ def _loss(arms: Mapping[str, list]) -> bytes:
             )
     if not axes.lines:
         return b""
-    axes.legend(fontsize=8, frameon=False)
+    _legend(figure)
     return _png(figure)
 
 
@@ -127,5 +132,5 @@ def _ap_and_latency(arms: Mapping[str, list], dataset: str, cost: Mapping[str, A
         values = of_seeds(arms[arm], dataset, "segm", "AP")
         axes.plot([low, high], [np.mean(values)] * 2, color=color, alpha=0.5)
         axes.plot(middle, np.mean(values), "o", color=color, label=arm)
-    axes.legend(fontsize=8, frameon=False)
+    _legend(figure)
     return _png(figure)
