@@ -1,4 +1,5 @@
 """What is learned. Importing it registers the parts with Detectron2."""
 
+from maskrcnnpp.modeling import embedded as _embedded  # noqa: F401  # only registration
 from maskrcnnpp.modeling import mask_head as _mask_head  # noqa: F401  # only registration
 from maskrcnnpp.modeling import nested_fpn as _nested_fpn  # noqa: F401  # only registration

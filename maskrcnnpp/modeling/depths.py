@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
+import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads.mask_head import ROI_MASK_HEAD_REGISTRY
 from detectron2.utils.registry import Registry
@@ -18,10 +21,16 @@ from detectron2.utils.registry import Registry
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.losses import MASK_LOSSES
 
+T = TypeVar("T")
+
+#: The level of stride 2, of its row's width: X(0,d) as it is. Only mask heads read it.
+FINE_LEVEL = "p1"
+
 #: What the mask head gives at inference: the full depth's masks, or the mean over depths.
 MODES = ("pruned", "ensemble")
 
-_LEVEL = re.compile(r"p\d+")
+_NODE = re.compile(r"\bgrid\.x_(\d+)_(\d+)\.")
+_LATERAL = re.compile(r"\bfpn_lateral(\d+)\.")
 _SHALLOW = re.compile(r"p\d+_d(\d+)")
 
 
@@ -59,23 +68,36 @@ def deep_supervision_config(cfg: CfgNode) -> CfgNode:
     return deep
 
 
-def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
-    """Depths below ``depth`` whose pyramids the mask head reads, in training and at inference.
+def split_depths(features: Mapping[str, T]) -> dict[int | None, dict[str, T]]:
+    """The pyramid of each depth under the stock names; None is the full one, which comes first."""
+    full = {name: x for name, x in features.items() if not _SHALLOW.fullmatch(name)}
+    return {
+        None: full,
+        **{
+            depth: {name: features[feature_name(name, depth)] for name in full}
+            for depth in shallower_depths(features)
+        },
+    }
 
-    A mask head says that it can by the class attribute ``learns_from_every_depth``, RoI heads
-    that they pool for it by ``pools_every_depth``.
+
+def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
+    """Depths below ``depth`` whose pyramids the heads read, in training and at inference.
+
+    A meta architecture that trains all heads on every depth says so by the class attribute
+    ``trains_every_depth``, a mask head that does by ``learns_from_every_depth``, RoI heads that
+    pool for it by ``pools_every_depth``.
 
     Raises:
         ConfigError: too few weights, or RoI heads that would leave the mask head without the
-            pyramids or levels it is to read.
+            pyramids it is to read.
     """
-    if not cfg.MODEL.MASK_ON:
-        return [], []
-    check_mask_levels(cfg)
     if depth == 1:
         return [], []
-    mask_head = _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY)
-    if not getattr(mask_head, "learns_from_every_depth", False):
+    embedded = is_embedded(cfg)
+    masks = cfg.MODEL.MASK_ON and getattr(
+        _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY), "learns_from_every_depth", False
+    )
+    if not embedded and not masks:
         return [], []
 
     deep = deep_supervision_config(cfg)
@@ -85,38 +107,78 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
             f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
         )
     supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
-    if supervised and not _are_nested(cfg):
+    if deep.MODE == "ensemble" and not (masks and supervised):
+        raise ConfigError(
+            "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE is 'ensemble'; it needs "
+            "MODEL.ROI_MASK_HEAD.NAME DeepSupervisionMaskHead and WEIGHTS above 0"
+        )
+    at_inference = supervised if deep.MODE == "ensemble" else []
+    needs_nested = at_inference if embedded else supervised
+    if needs_nested and not pools_every_depth(cfg):
         raise ConfigError(
             f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
             f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads "
             "(or set MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros)"
         )
-    return supervised, supervised if deep.MODE == "ensemble" else []
+    return supervised, at_inference
 
 
-def check_mask_levels(cfg: CfgNode) -> None:
-    """Check that ``MODEL.ROI_MASK_HEAD.IN_FEATURES``, if set, names levels that can be pooled.
+def check_grid_weights(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> None:
+    """Check that weights of a nested pyramid are of the one that they are to be loaded into.
+
+    Detectron2 would leave what is missing or of another shape at random, and only log it. Weights
+    without any node, such as an encoder's or a stock model's, are not looked at.
+
+    Args:
+        found: state dict of a checkpoint, or a part of it.
+        expected: state dict of the model, or the same part.
 
     Raises:
-        ConfigError: the RoI heads would not read it, or it is not p(k), p(k+1), ...
+        ConfigError: they are of a shallower pyramid or of another one.
     """
-    levels = list(cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES)
-    if not levels:
+    theirs, ours = depth_of_weights(found), depth_of_weights(expected)
+    if theirs == 0:
         return
-    if not _are_nested(cfg):
+    if theirs < ours and _finest_row(found) == _finest_row(expected):
         raise ConfigError(
-            f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, whose mask head reads what its "
-            "box head does; MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"
+            f"the weights are of a nested pyramid of depth {theirs}, the config asks for depth "
+            f"{ours}: set MODEL.NESTED_FPN.DEPTH to {theirs} or less"
         )
-    strides = [int(level[1:]) if _LEVEL.fullmatch(level) else -1 for level in levels]
-    if -1 in strides or strides != list(range(strides[0], strides[0] + len(strides))):
-        raise ConfigError(
-            f"MODEL.ROI_MASK_HEAD.IN_FEATURES is {levels}; it needs neighbouring levels, fine to "
-            'coarse, such as ["p1", "p2", "p3"]'
-        )
+    for name, weight in expected.items():
+        if not (_NODE.search(name) or _LATERAL.search(name) or "mask_fine" in name):
+            continue
+        if name not in found or found[name].shape != weight.shape:
+            shape = tuple(found[name].shape) if name in found else "missing"
+            raise ConfigError(
+                f"the weights are of another nested pyramid: {name} is {shape}, and "
+                f"{tuple(weight.shape)} by the config; set MODEL.FPN.IN_FEATURES, "
+                "MODEL.NESTED_FPN and MODEL.FPN.NORM as config.yaml of that training has them"
+            )
 
 
-def _are_nested(cfg: CfgNode) -> bool:
+def depth_of_weights(names: Iterable[str]) -> int:
+    """Depth of the nested pyramid whose weights have these names; 0 where there is none."""
+    found = [int(node[1]) + int(node[2]) for name in names if (node := _NODE.search(name))]
+    return max(found, default=0)
+
+
+def _finest_row(names: Iterable[str]) -> int:
+    """k of the finest fpn_lateral{k}."""
+    return min((int(found[1]) for name in names if (found := _LATERAL.search(name))), default=0)
+
+
+def is_embedded(cfg: CfgNode) -> bool:
+    """Whether all heads of ``cfg`` are trained on the pyramids of every depth."""
+    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
+        return False
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    return getattr(architecture, "trains_every_depth", False)
+
+
+def pools_every_depth(cfg: CfgNode) -> bool:
+    """Whether the RoI heads of ``cfg`` read all that a nested backbone hands on."""
     roi_heads = _registered(cfg, "ROI_HEADS", ROI_HEADS_REGISTRY)
     return getattr(roi_heads, "pools_every_depth", False)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import fvcore.nn.weight_init as weight_init
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, cat
+from detectron2.layers import Conv2d, ShapeSpec, cat
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import (
     ROI_HEADS_REGISTRY,
     StandardROIHeads,
@@ -20,10 +22,11 @@ from detectron2.modeling.roi_heads.mask_head import (
 )
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import (
-    check_mask_levels,
+    FINE_LEVEL,
     deep_supervision_config,
     feature_name,
     shallower_depths,
@@ -84,9 +87,10 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
     """Detectron2's mask head, supervised on the pyramid of every depth.
 
     One set of layers, with the stock names, serves all depths. In training each depth has a loss
-    of its own: ``loss_mask`` of the full depth, ``loss_mask_d1``, ... of the shallower ones
-    (PAPER: total = sum_i eta_i L(Y, P_i)). At inference the probabilities of all depths it is
-    given are averaged (ensemble mode); in pruned mode it is given one.
+    of its own: ``loss_mask`` of the full depth in every iteration, ``loss_mask_d1``, ... of the
+    shallower ones as the backbone hands them on (PAPER: total = sum_i eta_i L(Y, P_i)). At
+    inference the probabilities of all depths it is given are averaged (ensemble mode); in pruned
+    mode it is given one.
 
     With one pyramid (a stock FPN, or depth 1) it is the stock head with a choice of loss.
     """
@@ -186,21 +190,35 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
 class NestedROIHeads(StandardROIHeads):
     """Stock RoI heads that pool mask features from every pyramid the backbone hands on.
 
-    With a backbone of one pyramid, or a mask head that reads one, they are the stock heads.
+    Where the backbone has level p1, the last node of the row of stride 2, its features are pooled
+    too, brought to the width of the others by ``mask_fine`` (1x1) and added to them.
+
+    With a backbone of one pyramid and no p1, or without masks, they are the stock heads.
     """
 
     pools_every_depth = True
 
     @configurable
-    def __init__(self, *, shallow_roi_fraction: float = 1.0, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        shallow_roi_fraction: float = 1.0,
+        mask_fine_pooler: ROIPooler | None = None,
+        mask_fine: nn.Module | None = None,
+        **kwargs,
+    ) -> None:
         """
         Args:
             shallow_roi_fraction: part of an image's foreground RoIs from which the shallower
                 depths learn, 0..1.
+            mask_fine_pooler: pools level p1; None where there is none.
+            mask_fine: (B, C of p1, S, S) to (B, C of the other levels, S, S).
             kwargs: those of :class:`detectron2.modeling.StandardROIHeads`.
         """
         super().__init__(**kwargs)
         self.shallow_roi_fraction = shallow_roi_fraction
+        self.mask_fine_pooler = mask_fine_pooler
+        self.mask_fine = mask_fine
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
@@ -210,27 +228,29 @@ class NestedROIHeads(StandardROIHeads):
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        check_mask_levels(cfg)
-        levels = cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES
-        if not set(levels) <= set(input_shape):
-            raise ConfigError(
-                f"MODEL.ROI_MASK_HEAD.IN_FEATURES is {list(levels)}; the backbone has "
-                f"{list(input_shape)}"
+        ret = super()._init_mask_head(cfg, input_shape)
+        if ret and FINE_LEVEL in input_shape and cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE:
+            fine = input_shape[FINE_LEVEL]
+            ret["mask_fine_pooler"] = ROIPooler(
+                output_size=cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION,
+                scales=[1 / fine.stride],
+                # as many samples a bin for an object of any size: a large one at stride 2 has many
+                sampling_ratio=2,
+                pooler_type=cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE,
             )
-        if levels:
-            cfg = cfg.clone()
-            cfg.defrost()
-            cfg.MODEL.ROI_HEADS.IN_FEATURES = levels
-        return super()._init_mask_head(cfg, input_shape)
+            width = input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels
+            ret["mask_fine"] = Conv2d(fine.channels, width, kernel_size=1)
+            weight_init.c2_xavier_fill(ret["mask_fine"])
+        return ret
 
     def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
-        depths = shallower_depths(features) if self.mask_on else []
-        if not depths or self.mask_pooler is None:
+        if not self.mask_on or self.mask_pooler is None:
             return super()._forward_mask(features, instances)
+        depths = shallower_depths(features)
         if not self.training:
             boxes = [x.pred_boxes for x in instances]
             pooled = {d: self._pool_masks(features, boxes, d) for d in (None, *depths)}
-            return self.mask_head(pooled, instances)
+            return self.mask_head(pooled if depths else pooled[None], instances)
 
         foreground, _ = select_foreground_proposals(instances, self.num_classes)
         # proposals come in random order: the first ones are a random choice
@@ -240,10 +260,16 @@ class NestedROIHeads(StandardROIHeads):
             depth: self._pool_masks(features, [x.proposal_boxes for x in of_depth], depth)
             for depth, of_depth in by_depth.items()
         }
+        if not depths:
+            return self.mask_head(pooled[None], foreground)
         return self.mask_head(pooled, by_depth)
 
     def _pool_masks(
         self, features: dict[str, torch.Tensor], boxes: list[Boxes], depth: int | None
     ) -> torch.Tensor:
         pyramid = [features[feature_name(level, depth)] for level in self.mask_in_features]
-        return self.mask_pooler(pyramid, boxes)
+        pooled = self.mask_pooler(pyramid, boxes)
+        if self.mask_fine_pooler is not None:
+            fine = features[feature_name(FINE_LEVEL, depth)]
+            pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
+        return pooled

@@ -11,10 +11,18 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
+from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import nn
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import feature_name, supervised_depths
+from maskrcnnpp.modeling.depths import (
+    FINE_LEVEL,
+    check_grid_weights,
+    feature_name,
+    is_embedded,
+    pools_every_depth,
+    supervised_depths,
+)
 from maskrcnnpp.modeling.encoder import ENCODER_MAPS, build_encoder
 from maskrcnnpp.modeling.nested_grid import (
     CONNECTIONS,
@@ -23,22 +31,21 @@ from maskrcnnpp.modeling.nested_grid import (
     outer_diagonal,
 )
 
-# Channels in a group of GN in the grid: what Detectron2's 32 groups have at its usual 256. At the
-# 32 channels of a fine row they would have one, which is instance normalization.
-_GROUP_CHANNELS = 8
-
 
 def _node_norm(norm: str, channels: int) -> nn.Module | None:
-    """Detectron2's ``get_norm`` for the grid, whose rows may be narrow.
+    """Detectron2's ``get_norm``, and for narrow rows GN of fewer groups.
+
+    Detectron2's GN has 32 groups: two channels each at a width of 64, one at 32, where it would be
+    instance normalization. Below 64 channels the groups stay at two.
 
     Raises:
-        ValueError: GN, and ``channels`` is no multiple of 8.
+        ValueError: GN does not fit the number of channels.
     """
-    if norm != "GN":
+    if norm != "GN" or channels >= 64:
         return get_norm(norm, channels)
-    if channels % _GROUP_CHANNELS:
-        raise ValueError(f"{channels} is no multiple of {_GROUP_CHANNELS}")
-    return nn.GroupNorm(channels // _GROUP_CHANNELS, channels)
+    if channels % 2:
+        raise ValueError(f"{channels} is odd")
+    return nn.GroupNorm(channels // 2, channels)
 
 
 def _conv(
@@ -80,7 +87,8 @@ class NestedFPN(Backbone):
     conv1. ``fpn_lateral{k}`` (1x1) turns that map into X(i,0), ``grid`` computes the nodes, and
     ``fpn_output{k}`` (3x3) turns X(i,d-i) into level p(k), as the modules of these names do in
     :class:`detectron2.modeling.FPN`. Levels above that of row d are max-pooled from it, so that the
-    same levels exist at every depth.
+    same levels exist at every depth. Level p1 is X(0,d) as it is: at stride 2 a convolution to
+    ``out_channels`` would cost more than the grid.
 
     The output convolutions are shared by all depths, as are the heads behind them: a shallower
     pyramid is the same network with fewer nodes.
@@ -113,8 +121,10 @@ class NestedFPN(Backbone):
             num_levels: how many levels to return, the first of row 0; at least depth + 1.
             size_divisibility: of the padded input; the coarsest stride of the encoder before
                 it was cut to ``depth``, so that a cut model sees the same input.
-            extra_depths_in_training, extra_depths_at_inference: shallower depths whose
-                pyramids :meth:`forward` returns too.
+            extra_depths_in_training: shallower depths whose pyramids :meth:`forward` returns too,
+                one an iteration, in turn; all of them with "ensemble" connections, where each has
+                nodes of its own, which would have no gradient out of turn.
+            extra_depths_at_inference: shallower depths whose pyramids it returns, all of them.
             connections, num_convs, upsample: see ``MODEL.NESTED_FPN`` in config.py.
             norm: normalization of all convolutions ("" for none, "GN", ...).
         """
@@ -131,9 +141,10 @@ class NestedFPN(Backbone):
 
         for name, stage, channels in zip(in_features, stages, row_channels):
             lateral = _conv(shapes[name].channels, channels, 1, _node_norm(norm, channels))
-            output = _conv(channels, out_channels, 3, get_norm(norm, out_channels))
             self.add_module(f"fpn_lateral{stage}", lateral)
-            self.add_module(f"fpn_output{stage}", output)
+            if f"p{stage}" != FINE_LEVEL:
+                output = _conv(channels, out_channels, 3, get_norm(norm, out_channels))
+                self.add_module(f"fpn_output{stage}", output)
         self.grid = NestedGrid(
             row_channels=row_channels,
             make_node=lambda cin, cout: _make_node(cin, cout, num_convs, norm),
@@ -147,6 +158,8 @@ class NestedFPN(Backbone):
         self._out_features = [f"p{level}" for level in levels]
         self._out_feature_strides = {f"p{level}": 2**level for level in levels}
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
+        if FINE_LEVEL in self._out_features:
+            self._out_feature_channels[FINE_LEVEL] = row_channels[0]
 
     @property
     def size_divisibility(self) -> int:
@@ -158,24 +171,23 @@ class NestedFPN(Backbone):
             x: images, shape (N, C, H, W).
 
         Returns:
-            ``{"p2": ..., "p6": ...}`` (from p1 where row 0 is conv1), level k of shape
-            (N, out_channels, ~H/2^k, ~W/2^k), and for each extra depth e the same levels as
-            ``p2_d{e}``, ... These come in training or at inference only, as asked for, and are
-            not in :meth:`output_shape`.
+            ``{"p2": ..., "p6": ...}``, level k of shape (N, out_channels, ~H/2^k, ~W/2^k), before
+            them p1, of row_channels[0] channels, where row 0 is conv1, and for an extra depth e
+            the same levels as ``p2_d{e}``, ... These are not in :meth:`output_shape`.
         """
-        extra = self.extra_depths_in_training if self.training else self.extra_depths_at_inference
+        extra = self._depths_in_turn() if self.training else self.extra_depths_at_inference
         depths = (*extra, self.depth)
         encoder = self.bottom_up(x)
+        # popped: the encoder's maps are wide, and none is needed once it is a row
         rows = [
-            self.get_submodule(f"fpn_lateral{stage}")(encoder[name])
+            self.get_submodule(f"fpn_lateral{stage}")(encoder.pop(name))
             for stage, name in zip(self._stages, self.in_features)
         ]
         nodes = self.grid(rows, [node for depth in depths for node in outer_diagonal(depth)])
         features: dict[str, torch.Tensor] = {}
         for depth in (self.depth, *extra):
             pyramid = [
-                self.get_submodule(f"fpn_output{self._stages[row]}")(nodes[row, column])
-                for row, column in outer_diagonal(depth)
+                self._level(row, nodes[row, column]) for row, column in outer_diagonal(depth)
             ]
             while len(pyramid) < len(self._levels):
                 # as LastLevelMaxPool of Detectron2 does for p6
@@ -185,10 +197,29 @@ class NestedFPN(Backbone):
                 features[feature_name(f"p{level}", shallow)] = feature
         return features
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        # fvcore's checkpointer and PyTorch take what fits and leave the rest as it is
+        part = {name: x for name, x in state_dict.items() if name.startswith(prefix)}
+        check_grid_weights(part, self.state_dict(prefix=prefix))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _depths_in_turn(self) -> tuple[int, ...]:
+        # by the iteration and not by chance: all processes of a training take the same one, and a
+        # restarted training goes on in turn
+        depths = self.extra_depths_in_training
+        if self.grid.connections == "ensemble":
+            return depths
+        step = get_event_storage().iter if has_event_storage() else 0
+        return (depths[step % len(depths)],) if depths else ()
+
+    def _level(self, row: int, x: torch.Tensor) -> torch.Tensor:
+        stage = self._stages[row]
+        return x if f"p{stage}" == FINE_LEVEL else self.get_submodule(f"fpn_output{stage}")(x)
+
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
-    """ResNet encoder with a nested feature pyramid, outputs p2..p6, or p1..p6 with conv1.
+    """ResNet encoder with a nested feature pyramid, outputs p2..p6, with conv1 also p1.
 
     Reads ``MODEL.RESNETS``, ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS, NORM) and
     ``MODEL.NESTED_FPN``. The pyramids of shallower depths are handed on where
@@ -269,16 +300,23 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
 
 
 def _check_readers(cfg: CfgNode, in_features: list[str]) -> None:
-    if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN":
+    if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN" and not is_embedded(cfg):
         return
     finest = ENCODER_MAPS.index(in_features[0]) + 1
     levels = [f"p{level}" for level in range(finest, finest + len(in_features) + 1)]
+    if FINE_LEVEL in levels:
+        levels.remove(FINE_LEVEL)
+        if not (cfg.MODEL.MASK_ON and pools_every_depth(cfg)):
+            raise ConfigError(
+                f"MODEL.FPN.IN_FEATURES is {in_features}; only the mask head of NestedROIHeads "
+                "reads the row of conv1: set MODEL.ROI_HEADS.NAME and MODEL.MASK_ON, or leave it"
+            )
     for part in ("RPN", "ROI_HEADS"):
         unknown = set(cfg.MODEL[part].IN_FEATURES) - set(levels)
         if unknown:
             raise ConfigError(
-                f"MODEL.{part}.IN_FEATURES names {sorted(unknown)}; a nested pyramid over "
-                f"MODEL.FPN.IN_FEATURES {in_features} has {levels}"
+                f"MODEL.{part}.IN_FEATURES names {sorted(unknown)}; from a nested pyramid over "
+                f"MODEL.FPN.IN_FEATURES {in_features} it can read {levels}"
             )
 
 

@@ -10,7 +10,7 @@ and the four networks of the UNet++ papers differ only in ``columns``: see :data
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -128,11 +128,14 @@ class NestedGrid(nn.Module):
             if column == 0:
                 maps[node] = encoder_maps[row]
                 continue
-            *left, below = node_inputs(node, self.connections)
-            inputs = [maps[source] for source in left]
-            inputs.append(self._up(maps[below], inputs[0].shape[-2:]))
-            maps[node] = self.get_submodule(f"x_{row}_{column}")(torch.cat(inputs, dim=1))
+            maps[node] = self.get_submodule(f"x_{row}_{column}")(self._fused(node, maps))
         return {node: maps[node] for node in wanted}
+
+    def _fused(self, node: Node, maps: Mapping[Node, torch.Tensor]) -> torch.Tensor:
+        """What a node convolves. A method, so that the up-sampled map is gone by then."""
+        *left, below = node_inputs(node, self.connections)
+        inputs = [maps[source] for source in left]
+        return torch.cat([*inputs, self._up(maps[below], inputs[0].shape[-2:])], dim=1)
 
     def _up(self, x: torch.Tensor, size: torch.Size) -> torch.Tensor:
         align_corners = None if self.upsample == "nearest" else False

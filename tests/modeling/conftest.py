@@ -18,7 +18,6 @@ def tiny_cfg():
     cfg.MODEL.FPN.OUT_CHANNELS = 32
     cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32, 32]
-    cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = []
     cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0]
     cfg.MODEL.RPN.CONV_DIMS = [32]
     cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 60

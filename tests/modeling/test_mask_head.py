@@ -34,11 +34,22 @@ def proposals(make_input, *counts):
     return result
 
 
-def losses_of(model, batch):
-    with EventStorage():
-        losses = model.train()(batch)
+def losses_of(model, batch, iterations=2):
+    """Losses by name, of as many iterations as it takes for each of two depths to have its turn."""
+    losses = {}
+    for iteration in range(iterations):
+        with EventStorage(iteration):
+            losses.update(model.train()(batch))
     sum(losses.values()).backward()
     return losses
+
+
+def test_one_shallower_depth_learns_in_an_iteration(tiny_cfg, make_input):
+    model = build_model(tiny_cfg)
+    for iteration, depth in enumerate([1, 2, 1]):
+        with EventStorage(iteration):
+            losses = model.train()([make_input(5)])
+        assert {n for n in losses if "mask" in n} == {"loss_mask", f"loss_mask_d{depth}"}
 
 
 def test_each_depth_has_a_loss(tiny_cfg, make_input):
@@ -173,7 +184,7 @@ def test_masks_are_shown_when_asked_for(tiny_cfg, make_input):
     model.vis_period = 0  # the proposals', which need a whole image in the storage
     with EventStorage() as storage:
         model.train()([make_input(5)])
-    assert len([name for name, *_ in storage._vis_data if "loss_mask" in name]) == 3
+    assert len([name for name, *_ in storage._vis_data if "loss_mask" in name]) == 2
 
 
 def test_no_detections_at_all(tiny_cfg, make_input):
@@ -211,28 +222,44 @@ def test_cross_entropy_is_torchs():
     assert cross_entropy_loss(logits, targets) == expected
 
 
-def test_the_mask_head_can_read_other_levels_than_the_box_head(tiny_cfg, make_input):
+def test_masks_of_every_depth_learn_from_the_finest_row(tiny_cfg, make_input):
     tiny_cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
-    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32] * 5
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 32, 32]
     tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0] * 3
-    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p1", "p2", "p3", "p4", "p5"]
     model = build_model(tiny_cfg)
-    heads = model.roi_heads
-    assert heads.box_in_features == ["p2", "p3", "p4", "p5"]
-    assert heads.mask_in_features == ["p1", "p2", "p3", "p4", "p5"]
-    with EventStorage():
-        losses = model.train()([make_input(3)])
-    names = {name for name in losses if "mask" in name}
-    assert names == {"loss_mask", "loss_mask_d1", "loss_mask_d2", "loss_mask_d3"}
-    sum(losses.values()).backward()
-    # only the mask head reads the finest row
-    assert model.backbone.fpn_output1.weight.grad.abs().sum() > 0
+    assert model.roi_heads.box_in_features == ["p2", "p3", "p4", "p5"]
+    losses = {}
+    for iteration in range(3):
+        with EventStorage(iteration):
+            losses.update(model.train()([make_input(3)]))
+    masks = {name: loss for name, loss in losses.items() if "mask" in name}
+    assert set(masks) == {"loss_mask", "loss_mask_d1", "loss_mask_d2", "loss_mask_d3"}
+    row = [model.backbone.grid.get_submodule(f"x_0_{column}")[0].weight for column in (1, 2, 3, 4)]
+
+    def columns_that_learn():
+        return [k for k, w in enumerate(row, 1) if w.grad is not None and w.grad.any()]
+
+    for depth in (1, 2, 3):
+        model.zero_grad()
+        masks[f"loss_mask_d{depth}"].backward(retain_graph=True)
+        assert columns_that_learn() == list(range(1, depth + 1))
+    model.zero_grad()
+    sum(loss for name, loss in losses.items() if name not in masks).backward()
+    assert columns_that_learn() == []  # boxes do not read it
 
 
-@pytest.mark.parametrize(
-    "levels", [["p1", "p2"], ["p2", "p4"], ["p3", "p2"], ["p2", "res3"], ["p2", "p2"]]
-)
-def test_levels_that_cannot_be_pooled(tiny_cfg, levels):
-    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = levels
-    with pytest.raises(ConfigError, match="MODEL.ROI_MASK_HEAD.IN_FEATURES"):
-        build_model(tiny_cfg)
+@pytest.mark.parametrize("mask_head", ["MaskRCNNConvUpsampleHead", "DeepSupervisionMaskHead"])
+def test_the_finest_row_changes_masks_only(tiny_cfg, make_input, mask_head):
+    tiny_cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 32, 32]
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NAME = mask_head
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [0.0] * 3
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    model = build_model(tiny_cfg).eval()
+    with torch.no_grad():
+        before = model.inference([make_input(3)], do_postprocess=False)[0]
+        model.roi_heads.mask_fine.weight.zero_()
+        after = model.inference([make_input(3)], do_postprocess=False)[0]
+    assert len(before) > 0
+    assert torch.equal(before.pred_boxes.tensor, after.pred_boxes.tensor)
+    assert not torch.equal(before.pred_masks, after.pred_masks)

@@ -2,6 +2,8 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
+from detectron2.utils.events import EventStorage
+from fvcore.nn import FlopCountAnalysis
 
 from maskrcnnpp.errors import ConfigError
 
@@ -32,9 +34,8 @@ def test_it_is_a_drop_in_for_the_stock_fpn(tiny_cfg, resnet):
 
 def with_conv1(cfg):
     cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
-    cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32] * 5
+    cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 32, 32]
     cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0] * 3
-    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p1", "p2", "p3", "p4", "p5"]
     return cfg
 
 
@@ -47,9 +48,14 @@ def test_a_row_of_stride_2(tiny_cfg, depth):
     assert {name: tuple(x.shape[-2:]) for name, x in features.items()} == {
         "p1": (48, 32), "p2": (24, 16), "p3": (12, 8), "p4": (6, 4), "p5": (3, 2), "p6": (2, 1),
     }  # fmt: skip
-    assert {name: shape.stride for name, shape in backbone.output_shape().items()} == {
+    shapes = backbone.output_shape()
+    assert {name: shape.stride for name, shape in shapes.items()} == {
         f"p{k}": 2**k for k in range(1, 7)
     }
+    assert {name: features[name].shape[1] for name in features} == {
+        name: shape.channels for name, shape in shapes.items()
+    }
+    assert shapes["p1"].channels == 16  # of its row
     assert backbone.size_divisibility == 32
     assert [n for n, _ in backbone.bottom_up.named_children()][-1] == f"res{depth + 1}"
 
@@ -110,8 +116,10 @@ def test_shallow_pyramids_come_in_training_only(tiny_cfg):
     backbone = build(tiny_cfg)
     image = torch.randn(2, 3, 64, 64)
     stock_names = ["p2", "p3", "p4", "p5", "p6"]
-    training = list(backbone.train()(image))
-    assert training == stock_names + [f"{p}_d{d}" for d in (1, 2) for p in stock_names]
+    for iteration, depth in enumerate([1, 2, 1]):
+        with EventStorage(iteration):
+            training = list(backbone.train()(image))
+        assert training == stock_names + [f"{p}_d{depth}" for p in stock_names]
     assert list(backbone.eval()(image)) == stock_names
 
 
@@ -153,12 +161,22 @@ def test_the_config_of_the_caller_is_left_alone(tiny_cfg):
     assert tiny_cfg.dump() == before
 
 
-def test_levels_for_the_mask_head_need_heads_that_read_them(tiny_cfg):
-    tiny_cfg.MODEL.ROI_MASK_HEAD.IN_FEATURES = ["p2"]
-    tiny_cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
-    tiny_cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
-    with pytest.raises(ConfigError, match="MODEL.ROI_MASK_HEAD.IN_FEATURES needs NestedROIHeads"):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("MODEL.ROI_HEADS.NAME", "StandardROIHeads"), ("MODEL.MASK_ON", False)],
+)
+def test_a_row_that_nothing_reads(tiny_cfg, key, value):
+    with_conv1(tiny_cfg).merge_from_list([key, value])
+    with pytest.raises(ConfigError, match=key):
         build(tiny_cfg)
+
+
+def test_only_the_mask_head_reads_the_finest_level(tiny_cfg):
+    for part in ("RPN", "ROI_HEADS"):
+        cfg = with_conv1(tiny_cfg).clone()
+        cfg.MODEL[part].IN_FEATURES = ["p1", "p2", "p3", "p4", "p5"]
+        with pytest.raises(ConfigError, match=f"MODEL.{part}.IN_FEATURES names .'p1'"):
+            build(cfg)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +189,8 @@ def test_levels_for_the_mask_head_need_heads_that_read_them(tiny_cfg):
         ("MODEL.NESTED_FPN.NUM_CONVS", 0),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),
-        ("MODEL.NESTED_FPN.ROW_CHANNELS", [36, 32, 32, 32]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [33, 32, 32, 32]),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 72]),
         ("MODEL.FPN.OUT_CHANNELS", 48),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32.5, 32, 32, 32]),
         ("MODEL.FPN.NORM", "Nope"),
@@ -195,11 +214,47 @@ def test_an_impossible_value_fails_by_the_name_of_its_key(tiny_cfg, key, value):
         build(tiny_cfg)
 
 
-def test_groups_have_8_channels_in_rows_of_any_width(tiny_cfg):
-    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 64]
+def test_groups_of_a_narrow_row_have_two_channels(tiny_cfg):
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 40, 64, 256]
     groups = {
-        (norm.num_channels, norm.num_channels // norm.num_groups)
+        norm.num_channels: norm.num_channels // norm.num_groups
         for name, norm in build(tiny_cfg).named_modules()
         if isinstance(norm, torch.nn.GroupNorm) and ("grid" in name or "lateral" in name)
     }
-    assert groups == {(16, 8), (32, 8), (64, 8)}
+    assert groups == {16: 2, 40: 2, 64: 2, 256: 8}  # from 64 on as in Detectron2
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_depth_computes_what_it_needs_and_nothing_else(tiny_cfg, depth):
+    """Convolutions and multiply-adds of a depth, against the formula."""
+    tiny_cfg = with_conv1(tiny_cfg)
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = widths = [16, 32, 32, 64, 64]
+    encoder_widths = [64, 64, 128, 256, 512]
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = depth
+    tiny_cfg.MODEL.FPN.OUT_CHANNELS = 32
+    backbone = build(tiny_cfg).eval()
+    convs = {n: m for n, m in backbone.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    ran = []
+    for name, module in convs.items():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    size = 64
+    image = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        backbone(image)
+
+    assert sorted(ran) == sorted(convs)  # each once
+    nodes = [(i, j) for i in range(depth) for j in range(1, depth + 1 - i)]
+    assert sum("grid" in name for name in ran) == len(nodes) == depth * (depth + 1) // 2
+    assert sum("lateral" in name for name in ran) == depth + 1
+    assert sum("output" in name for name in ran) == depth  # p1 is a node as it is
+    stages = {name.split(".")[1] for name in ran if name.startswith("bottom_up.res")}
+    assert stages == {f"res{k}" for k in range(2, depth + 2)}
+
+    pixels = [(size // 2 ** (row + 1)) ** 2 for row in range(depth + 1)]
+    inputs = {(i, j): j * widths[i] + widths[i + 1] for i, j in nodes}
+    expected = sum(9 * inputs[i, j] * widths[i] * pixels[i] for i, j in nodes)
+    expected += sum(encoder_widths[i] * widths[i] * pixels[i] for i in range(depth + 1))
+    expected += sum(9 * widths[i] * 32 * pixels[i] for i in range(1, depth + 1))
+    analysis = FlopCountAnalysis(backbone, image).unsupported_ops_warnings(False)
+    by_module = analysis.tracer_warnings("none").by_module_and_operator()
+    assert by_module[""]["conv"] - by_module["bottom_up"]["conv"] == expected
