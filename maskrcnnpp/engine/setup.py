@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -21,7 +19,6 @@ from detectron2.utils.logger import setup_logger
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import check_mask_levels
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +67,8 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
         DataError: a data set of this project that has not been prepared.
     """
     cfg = build_config(args.config_file, args.opts)
-    _check_device(cfg)
-    _check_area_bins(cfg)
-    if cfg.MODEL.MASK_ON:
-        check_mask_levels(cfg)  # a stock pyramid would not read them, nor say so
+    check_device(cfg)
+    check_area_bins(cfg)
     check_datasets(cfg, eval_only=args.eval_only)
     _check_output(cfg)
     _check_weights(cfg, args)
@@ -86,22 +81,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
     return cfg
-
-
-def load_weights(load: Callable[..., Any], cfg: CfgNode, *, resume: bool) -> None:
-    """Call ``load(resume=resume)``, and say which file it was when that cannot be read.
-
-    Raises:
-        ConfigError: the weights are no checkpoint.
-    """
-    try:
-        load(resume=resume)
-    except (EOFError, OSError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        which = f"the last checkpoint in {cfg.OUTPUT_DIR}, or " if resume else ""
-        raise ConfigError(
-            f"{which}MODEL.WEIGHTS ({cfg.MODEL.WEIGHTS}) cannot be loaded: {reason}"
-        ) from error
 
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
@@ -120,7 +99,12 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
         raise ConfigError(f"in {config_file}: {_message(error)}") from error
 
 
-def _check_device(cfg: CfgNode) -> None:
+def check_device(cfg: CfgNode) -> None:
+    """Check that ``MODEL.DEVICE`` is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
     try:
         torch.empty(0, device=cfg.MODEL.DEVICE)
     except (AssertionError, RuntimeError) as error:
@@ -128,7 +112,12 @@ def _check_device(cfg: CfgNode) -> None:
         raise ConfigError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}: {reason}") from error
 
 
-def _check_area_bins(cfg: CfgNode) -> None:
+def check_area_bins(cfg: CfgNode) -> None:
+    """Check that ``TEST.AREA_BINS`` are two areas.
+
+    Raises:
+        ConfigError: they are not.
+    """
     bins = cfg.TEST.AREA_BINS
     if not (
         len(bins) == 2 and all(isinstance(b, (int, float)) for b in bins) and 0 < bins[0] < bins[1]

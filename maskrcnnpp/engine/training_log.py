@@ -15,12 +15,17 @@ def read_training_log(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
 
     The file is only ever appended to. Where a training went on at a checkpoint or began anew in
     the same folder, the entries that it replaced are left out, as is a half-written last line.
+
+    A line that says the total loss is of the iteration at which it was written. What was last put
+    before that, such as the loss of a depth that is not in turn, stands in lines of its own, with
+    earlier iterations: these are kept, and are no sign of a restart.
     """
-    entries: list[dict[str, Any]] = []
+    entries: dict[int, dict[str, Any]] = {}
     try:
         lines = Path(output_dir, "metrics.json").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+    last = -1
     for line in lines:
         try:
             entry = json.loads(line)
@@ -28,10 +33,13 @@ def read_training_log(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
             continue
         if not isinstance(entry, dict) or "iteration" not in entry:
             continue
-        while entries and entries[-1]["iteration"] >= entry["iteration"]:
-            entries.pop()
-        entries.append(entry)
-    return entries
+        iteration = entry["iteration"]
+        if "total_loss" in entry:
+            if iteration <= last:
+                entries = {k: v for k, v in entries.items() if k < iteration}
+            last = iteration
+        entries.setdefault(iteration, {}).update(entry)
+    return [entries[iteration] for iteration in sorted(entries)]
 
 
 def seconds_per_iteration(entries: Sequence[dict[str, Any]]) -> float | None:

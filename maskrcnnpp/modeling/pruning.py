@@ -1,0 +1,94 @@
+"""A trained network, cut to a smaller depth: the nodes that depth needs, and nothing else.
+
+PAPER: pruned mode. What a network is worth at a depth is decided in training; see
+:class:`maskrcnnpp.modeling.embedded.EmbeddedRCNN`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import check_grid_weights
+
+
+def full_depth(cfg: CfgNode) -> int:
+    """Depth of the nested pyramid of ``cfg``.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if cfg.MODEL.BACKBONE.NAME != "build_resnet_nested_fpn_backbone":
+        raise ConfigError(
+            f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
+            "build_resnet_nested_fpn_backbone, has a depth to cut"
+        )
+    return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
+
+
+def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
+    """``cfg`` at ``depth``, for the weights of :func:`pruned_weights`; not frozen.
+
+    What a training of the full depth is to reach (``TEST.EXPECTED_RESULTS``) is left out.
+
+    Raises:
+        ConfigError: there is no such depth.
+    """
+    deepest = full_depth(cfg)
+    if not 1 <= depth <= deepest:
+        raise ConfigError(
+            f"a pyramid of depth {deepest} cannot be cut to depth {depth}: choose 1..{deepest}"
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.NESTED_FPN.DEPTH = depth
+    cfg.TEST.EXPECTED_RESULTS = []
+    return cfg
+
+
+def pruned_weights(
+    cfg: CfgNode, weights: Mapping[str, torch.Tensor], depth: int
+) -> dict[str, torch.Tensor]:
+    """Those of ``weights`` that the model of ``cfg`` has at ``depth``, as they are.
+
+    Args:
+        cfg: that the weights were trained with, before cutting.
+        weights: state dict of its model.
+
+    Raises:
+        ConfigError: there is no such depth, it was not trained, or the weights are not of the
+            model of ``cfg``.
+    """
+    wanted = _state(pruned_config(cfg, depth))
+    expected = _state(cfg)
+    check_grid_weights(weights, expected)
+    untrained = [name for name in wanted if name not in expected]
+    if untrained:
+        raise ConfigError(
+            f"depth {depth} has not been trained: its {untrained[0]} is not in the model. With "
+            f"MODEL.NESTED_FPN.CONNECTIONS {cfg.MODEL.NESTED_FPN.CONNECTIONS} a depth has nodes of "
+            "its own, which exist where MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
+        )
+    missing = [name for name in expected if name not in weights]
+    differing = [n for n, x in expected.items() if n in weights and weights[n].shape != x.shape]
+    if missing or differing:
+        name = (missing or differing)[0]
+        found = tuple(weights[name].shape) if name in weights else "missing"
+        raise ConfigError(
+            f"the weights are not of a model of this config: {name} should have shape "
+            f"{tuple(expected[name].shape)} and is {found}, as are "
+            f"{len(missing) + len(differing) - 1} more; use the config.yaml of the training's "
+            "OUTPUT_DIR"
+        )
+    return {name: weights[name] for name in wanted}
+
+
+def _state(cfg: CfgNode) -> dict[str, torch.Tensor]:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    return build_model(cfg).state_dict()

@@ -1,0 +1,142 @@
+from functools import partial
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from maskrcnnpp.engine.checkpoint import load_weights
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import split_depths
+from maskrcnnpp.modeling.pruning import pruned_config, pruned_weights
+
+
+@pytest.fixture
+def deep_cfg(tiny_cfg):
+    """Depth 4, on a row of stride 2."""
+    tiny_cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 32, 32]
+    tiny_cfg.MODEL.ROI_HEADS.NAME = "NestedROIHeads"
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0, 1.0]
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    return tiny_cfg
+
+
+def at_depth(model, batch, depth):
+    """What the full model predicts from the pyramid of a depth."""
+    model.backbone.extra_depths_at_inference = (depth,)
+    images = model.preprocess_image(batch)
+    features = split_depths(model.backbone(images.tensor))[depth]
+    proposals, _ = model.proposal_generator(images, features, None)
+    return model.roi_heads(images, features, proposals, None)[0]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_it_predicts_what_the_full_model_does_at_that_depth(deep_cfg, make_input, depth):
+    full = build_model(deep_cfg).eval()
+    pruned = build_model(pruned_config(deep_cfg, depth)).eval()
+    pruned.load_state_dict(pruned_weights(deep_cfg, full.state_dict(), depth), strict=True)
+    batch = [make_input(3), make_input(0)]
+    with torch.no_grad():
+        ours = pruned.inference(batch, do_postprocess=False)
+        theirs = at_depth(full, batch, depth)
+    assert sum(map(len, ours)) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert set(mine.get_fields()) == set(other.get_fields())
+        assert torch.equal(mine.pred_boxes.tensor, other.pred_boxes.tensor)
+        assert torch.equal(mine.scores, other.scores)
+        assert torch.equal(mine.pred_masks, other.pred_masks)
+
+
+def test_the_full_depth_keeps_everything(deep_cfg):
+    weights = build_model(deep_cfg).state_dict()
+    assert pruned_weights(deep_cfg, weights, 4).keys() == weights.keys()
+
+
+def test_what_is_left_shrinks_with_the_depth(deep_cfg):
+    weights = build_model(deep_cfg).state_dict()
+    cuts = [pruned_weights(deep_cfg, weights, depth) for depth in (1, 2, 3, 4)]
+    sizes = [sum(x.numel() for x in cut.values()) for cut in cuts]
+    assert sizes == sorted(sizes) and len(set(sizes)) == 4
+    assert not any(word in name for name in cuts[1] for word in ("res4", "lateral4", "x_0_3"))
+
+
+@pytest.mark.parametrize("depth", [0, -1, 5])
+def test_a_depth_out_of_range(deep_cfg, depth):
+    with pytest.raises(ConfigError, match=rf"depth 4 cannot be cut to depth {depth}: choose 1..4"):
+        pruned_config(deep_cfg, depth)
+
+
+def test_a_stock_pyramid_has_no_depth(deep_cfg):
+    deep_cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    with pytest.raises(ConfigError, match="MODEL.BACKBONE.NAME"):
+        pruned_config(deep_cfg, 1)
+
+
+def another(cfg, key, value):
+    cfg = cfg.clone()
+    cfg.merge_from_list([key, value])
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("MODEL.NESTED_FPN.CONNECTIONS", "adjacent", "x_0_2"),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [24, 32, 32, 32, 32], "lateral1"),
+        ("MODEL.NESTED_FPN.ROW_CHANNELS", [48, 64, 64, 64, 64], "lateral1"),
+        ("MODEL.NESTED_FPN.NUM_CONVS", 2, "x_0_1"),
+        ("MODEL.FPN.NORM", "", "lateral1"),
+    ],
+)
+def test_weights_of_another_grid(deep_cfg, tmp_path, key, value, name):
+    weights = build_model(deep_cfg).state_dict()
+    cfg = another(deep_cfg, key, value)
+    with pytest.raises(ConfigError, match=f"another nested pyramid: backbone.*{name}"):
+        pruned_weights(cfg, weights, 2)
+    # and not at random through Detectron2's loader, which leaves out what has another shape
+    cfg.MODEL.WEIGHTS = str(tmp_path / "other.pth")
+    torch.save({"model": weights}, cfg.MODEL.WEIGHTS)
+    model = build_model(cfg)
+    load = partial(DetectionCheckpointer(model).resume_or_load, cfg.MODEL.WEIGHTS)
+    with pytest.raises(ConfigError, match="other.pth.*another nested pyramid"):
+        load_weights(load, model, cfg, resume=False)
+
+
+def test_weights_of_other_rows(deep_cfg):
+    weights = build_model(deep_cfg).state_dict()
+    cfg = another(deep_cfg, "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"])
+    cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32, 32]
+    for theirs, mine in ((weights, cfg), (build_model(cfg).state_dict(), deep_cfg)):
+        with pytest.raises(ConfigError, match="another nested pyramid.*MODEL.FPN.IN_FEATURES"):
+            build_model(mine).load_state_dict(theirs, strict=False)
+
+
+def test_weights_without_a_grid_are_a_beginning(deep_cfg):
+    stock = another(deep_cfg, "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone")
+    stock.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    weights = build_model(stock).state_dict()
+    build_model(deep_cfg).load_state_dict(weights, strict=False)
+    with pytest.raises(ConfigError, match="not of a model of this config.* is missing"):
+        pruned_weights(deep_cfg, {}, 2)
+
+
+def test_depths_of_plain_decoders_that_were_not_trained(deep_cfg):
+    deep_cfg.MODEL.NESTED_FPN.CONNECTIONS = "ensemble"
+    weights = build_model(deep_cfg).state_dict()
+    assert pruned_weights(deep_cfg, weights, 2)
+    deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 0.0, 1.0]
+    weights = build_model(deep_cfg).state_dict()
+    with pytest.raises(ConfigError, match="depth 2 has not been trained.*WEIGHTS"):
+        pruned_weights(deep_cfg, weights, 2)
+
+
+def test_weights_that_were_cut_before(deep_cfg):
+    weights = pruned_weights(deep_cfg, build_model(deep_cfg).state_dict(), 2)
+    message = "depth 2, the config asks for depth 4: set MODEL.NESTED_FPN.DEPTH to 2"
+    with pytest.raises(ConfigError, match=message):
+        pruned_weights(deep_cfg, weights, 1)
+    with pytest.raises(ConfigError, match=message):
+        build_model(deep_cfg).load_state_dict(weights, strict=False)
+    deep_cfg.MODEL.NESTED_FPN.DEPTH = 2
+    assert pruned_weights(deep_cfg, weights, 1)

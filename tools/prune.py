@@ -1,0 +1,92 @@
+#!/usr/bin/env python
+"""Cut a trained Mask R-CNN++ to a smaller depth: a config and a checkpoint without the rest.
+
+    python tools/prune.py --config-file OUTPUT_DIR/config.yaml \\
+        --weights OUTPUT_DIR/model_final.pth --depth 2 --output-dir DIR
+    python tools/train_net.py --config-file DIR/config.yaml --eval-only
+
+With --table in the place of --depth it cuts to every depth, evaluates each and measures what it
+costs: a table, a picture, and the depth to choose for --max-ap-drop or --max-latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils.logger import setup_logger
+
+from maskrcnnpp.benchmark.depth_table import (
+    TABLE_FILE,
+    depth_table,
+    measure_depths,
+    recommendation,
+    write_depths,
+)
+from maskrcnnpp.benchmark.runner import check_test_set
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
+from maskrcnnpp.engine.setup import check_area_bins, check_datasets, check_device
+from maskrcnnpp.errors import ConfigError, exit_on_user_error
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config-file", required=True, help="that the model was trained with")
+    parser.add_argument("--weights", required=True, help="checkpoint of that training")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--depth", type=int, help="cut to this depth; 1 is the smallest")
+    what.add_argument("--table", action="store_true", help="measure every depth on DATASETS.TEST")
+    parser.add_argument("--output-dir", required=True, type=Path)
+    parser.add_argument(
+        "--max-ap-drop", type=float, metavar="AP", help="points of AP that a cut may lose"
+    )
+    parser.add_argument(
+        "--max-latency", type=float, metavar="MS", help="milliseconds that an image may take"
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the config")
+    args = parser.parse_args(argv)
+    if not args.table and (args.max_ap_drop is not None or args.max_latency is not None):
+        parser.error("--max-ap-drop and --max-latency choose from the depths of --table")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    with exit_on_user_error():
+        cfg = build_config(args.config_file, args.opts)
+        if args.table:
+            table(cfg, args)
+        else:
+            cut(cfg, args)
+
+
+def cut(cfg: CfgNode, args: argparse.Namespace) -> None:
+    config_file = cut_checkpoint(cfg, args.weights, args.depth, args.output_dir)
+    pruned = args.output_dir / WEIGHTS_FILE
+    after, before = (Path(path).stat().st_size / 2**20 for path in (pruned, args.weights))
+    print(f"{pruned}: {after:.1f} MiB, from {before:.1f} MiB")
+    print(f"to evaluate it: python tools/train_net.py --config-file {config_file} --eval-only")
+
+
+def table(cfg: CfgNode, args: argparse.Namespace) -> None:
+    check_device(cfg)
+    check_area_bins(cfg)
+    check_datasets(cfg, eval_only=True)
+    check_test_set(cfg.DATASETS.TEST[-1])
+    if not cfg.MODEL.MASK_ON:
+        raise ConfigError("MODEL.MASK_ON is False; the table is about masks")
+    setup_logger()
+    results = measure_depths(cfg, args.weights, args.output_dir)
+    choice = recommendation(
+        results["depths"], max_ap_drop=args.max_ap_drop, max_latency=args.max_latency
+    )
+    write_depths(args.output_dir, results, choice)
+    print(depth_table(results))
+    print("\n".join(filter(None, [choice, f"table: {args.output_dir / TABLE_FILE}"])))
+
+
+if __name__ == "__main__":
+    main()
