@@ -16,9 +16,9 @@ from typing import Any
 
 from maskrcnnpp.benchmark import report
 from maskrcnnpp.benchmark.collect import External, collect
-from maskrcnnpp.benchmark.cost import measure_arms
+from maskrcnnpp.benchmark.cost import Arm, measure_arms
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
-from maskrcnnpp.benchmark.runner import Trial, arm_name, plan_trials, run_trials
+from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials
 from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
 from maskrcnnpp.benchmark.tables import ap_table, verdict
 from maskrcnnpp.errors import UserError, exit_on_user_error
@@ -112,10 +112,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     report.write_reports(args.output_dir, results)
     if not args.no_cost:
-        first_of_arm: dict[str, Trial] = {}
+        first_of_arm: dict[str, Arm] = {}
         for trial in trials:
             if trial.result():
-                first_of_arm.setdefault(trial.arm, trial)
+                arm = Arm(trial.arm, str(trial.kept_config), str(trial.weights))
+                first_of_arm.setdefault(trial.arm, arm)
         results["cost"] = measure_arms(list(first_of_arm.values()))
         report.write_reports(args.output_dir, results)
     return results

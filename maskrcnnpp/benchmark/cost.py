@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import resource
@@ -11,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,6 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from tqdm import tqdm
 
-from maskrcnnpp.benchmark.runner import CONFIG_FILE, Trial
 from maskrcnnpp.engine.setup import build_config
 from maskrcnnpp.engine.trainer import Trainer
 
@@ -41,6 +42,15 @@ AROUND = "before and after"
 STAGES = (*PARTS, AROUND)
 
 Batch = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trained model whose cost is measured."""
+
+    name: str
+    config_file: str
+    weights: str
 
 
 def part_of(module_name: str) -> str | None:
@@ -111,9 +121,9 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
     watch(model.backbone, {"pyramid": 1, AROUND: -1})
     watch(model.proposal_generator, {"RPN": 1, AROUND: -1})
     watch(model.roi_heads, {"box head": 1, AROUND: -1})
-    for name in ("mask_pooler", "mask_head"):
-        module = getattr(model.roi_heads, name, None)
-        watch(module, {"mask head": 1, "box head": -1})
+    for name, module in model.roi_heads.named_children():
+        if name.startswith("mask"):
+            watch(module, {"mask head": 1, "box head": -1})
     began = clock()
     try:
         yield seconds
@@ -152,11 +162,7 @@ def measure_latency(
 
 
 def measure_training(
-    cfgs: Mapping[str, CfgNode],
-    weights: Mapping[str, str],
-    batches: Sequence[Batch],
-    *,
-    warm_up: int = 2,
+    arms: Sequence[Arm], batches: Sequence[Batch], *, warm_up: int = 2
 ) -> dict[str, list[float]]:
     """Seconds of a training iteration (forward, backward, step; no loading) by arm.
 
@@ -168,76 +174,84 @@ def measure_training(
     """
     steps: dict[str, SimpleTrainer] = {}
     clocks: dict[str, Callable[[], float]] = {}
-    for name, cfg in cfgs.items():
-        model = load_model(cfg, weights[name]).train()
+    for arm in arms:
+        cfg = build_config(arm.config_file)
+        model = load_model(cfg, arm.weights).train()
         optimizer = Trainer.build_optimizer(cfg, model)
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        steps[name] = step(model, [*batches[:warm_up], *batches], optimizer)
-        clocks[name] = _clock(model)
-    taken: dict[str, list[float]] = {name: [] for name in cfgs}
+        steps[arm.name] = step(model, [*batches[:warm_up], *batches], optimizer)
+        clocks[arm.name] = _clock(model)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
     warming = len(batches[:warm_up])
-    with EventStorage():
+    with EventStorage() as storage:
         for index in tqdm(range(warming + len(batches)), desc="training step", unit="batch"):
             for name, step in steps.items():
                 began = clocks[name]()
                 step.run_step()
                 if index >= warming:
                     taken[name].append(clocks[name]() - began)
+            storage.step()  # deep supervision takes its depths in turn
     return {name: _quartiles(values) for name, values in taken.items()}
 
 
 def peak_memory(config_file: str, weights: str, images: Sequence[Batch]) -> float:
-    """Peak memory in MiB of a fresh process that loads the model and predicts ``images``.
+    """Peak memory in MiB of a fresh process while it predicts ``images``.
 
-    On a GPU the memory that PyTorch allocated there, otherwise the resident memory.
+    On a GPU the memory that PyTorch allocated there, otherwise the resident memory, with PyTorch
+    and the weights in it. What loading took is left out where the system allows (CUDA, Linux).
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_predict_and_weigh, config_file, weights, list(images)).result()
 
 
-def measure_arms(trials: Sequence[Trial], *, images: int = 20) -> dict[str, dict[str, Any]]:
-    """The cost of each arm, side by side on the same images.
+def measure_inference(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str, Any]]:
+    """What predicting costs each arm, side by side on the same images.
 
     Args:
-        trials: finished ones, one for each arm.
-        images: how many of the last of DATASETS.TEST latency is measured on, and how many
-            training batches.
+        images: how many of the last of the first arm's DATASETS.TEST latency is measured on.
 
     Returns:
         arm -> ``parameters`` and ``flops`` (of one image, of ``image_size``) by part, ``latency``
-        (seconds an image by stage: median, quartiles), ``training`` (seconds an iteration: the
-        same), ``peak_memory`` (MiB, predicting).
+        (seconds an image by stage: median, quartiles, of ``images``), ``peak_memory`` (MiB).
     """
-    by_arm = {trial.arm: trial for trial in trials}
-    first = trials[0].cfg
+    cfgs = {arm.name: build_config(arm.config_file) for arm in arms}
+    first = cfgs[arms[0].name]
     loader = Trainer.build_test_loader(first, first.DATASETS.TEST[-1])
     pictures = list(itertools.islice(loader, images))
-    batches = list(itertools.islice(Trainer.build_train_loader(first), images))
-    weights = {arm: str(trial.output_dir / "model_final.pth") for arm, trial in by_arm.items()}
-
     memory = {
-        arm: peak_memory(str(trial.output_dir / CONFIG_FILE), weights[arm], pictures[:3])
-        for arm, trial in tqdm(by_arm.items(), desc="memory", unit="arm")
+        arm.name: peak_memory(arm.config_file, arm.weights, pictures[:3])
+        for arm in tqdm(arms, desc="memory", unit="arm")
     }
-    cfgs = {arm: trial.cfg for arm, trial in by_arm.items()}
-    training = measure_training(cfgs, weights, batches)
-    models = {arm: load_model(trial.cfg, weights[arm]) for arm, trial in by_arm.items()}
+    models = {arm.name: load_model(cfgs[arm.name], arm.weights) for arm in arms}
     latency = measure_latency(models, pictures)
     image = pictures[0][0]["image"]
     return {
-        arm: {
+        name: {
             "parameters": count_parameters(model),
             "flops": count_flops(model, image),
             "image_size": list(image.shape[-2:]),
-            "latency": latency[arm],
-            "training": training[arm],
-            "peak_memory": round(memory[arm], 1),
+            "images": len(pictures),
+            "latency": latency[name],
+            "peak_memory": round(memory[name], 1),
         }
-        for arm, model in models.items()
+        for name, model in models.items()
     }
+
+
+def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str, Any]]:
+    """What predicting and training cost each arm.
+
+    Returns:
+        What :func:`measure_inference` does, and ``training`` (seconds an iteration: median,
+        quartiles), on ``images`` batches of the first arm's training data.
+    """
+    found = measure_inference(arms, images=images)
+    loader = Trainer.build_train_loader(build_config(arms[0].config_file))
+    training = measure_training(arms, list(itertools.islice(loader, images)))
+    return {name: {**costs, "training": training[name]} for name, costs in found.items()}
 
 
 def load_model(cfg: CfgNode, weights: str) -> nn.Module:
@@ -250,12 +264,22 @@ def load_model(cfg: CfgNode, weights: str) -> nn.Module:
 def _predict_and_weigh(config_file: str, weights: str, images: Sequence[Batch]) -> float:
     cfg = build_config(config_file)
     model = load_model(cfg, weights)
+    _forget_peak(cfg.MODEL.DEVICE)
     with torch.no_grad():
         for image in images:
             model(image)
     if torch.device(cfg.MODEL.DEVICE).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return _peak_resident()
+
+
+def _forget_peak(device: str) -> None:
+    """Begin anew to watch for the peak, so that it is not that of loading the weights."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # Linux: VmHWM goes down to what is resident
 
 
 def _peak_resident() -> float:

@@ -21,7 +21,7 @@ _QUIET = {"check": True, "capture_output": True, "text": True}
 
 # Rooms whose code decides what a model predicts. Metrics and reports are made anew from the
 # predictions: changing them must not throw a training away.
-_ROOMS = ("config.py", "modeling", "data", "engine")
+_ROOMS = ("config.py", "modeling", "data", "engine", "evaluation/coco_evaluation.py")
 
 
 def _digest(*parts: bytes) -> str:
@@ -51,22 +51,29 @@ def config_fingerprint(cfg: CfgNode) -> str:
     cfg.defrost()
     cfg.OUTPUT_DIR = ""
     cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
+    if os.path.isfile(cfg.MODEL.WEIGHTS):  # what is in it, not where it lies
+        cfg.MODEL.WEIGHTS = _digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
     return _digest(cfg.dump().encode())
 
 
 def data_fingerprint(cfg: CfgNode) -> str:
     """Digest of the images, annotations and categories of a config's data sets.
 
-    What else a COCO file says, such as who made it, is left out.
+    Images count by name and size in bytes. What else a COCO file says, such as who made it, is
+    left out.
     """
     parts = []
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         parts.append(name.encode())
-        json_file = MetadataCatalog.get(name).get("json_file")
-        if json_file:
-            coco = json.loads(Path(json_file).read_text(encoding="utf-8"))
-            kept = [coco.get(key) for key in ("images", "annotations", "categories")]
-            parts.append(json.dumps(kept, sort_keys=True).encode())
+        metadata = MetadataCatalog.get(name)
+        if not metadata.get("json_file"):
+            continue
+        coco = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
+        kept = [coco.get(key) for key in ("images", "annotations", "categories")]
+        parts.append(json.dumps(kept, sort_keys=True).encode())
+        for image in coco["images"]:
+            path = Path(metadata.get("image_root", ""), image.get("file_name", ""))
+            parts.append(str(path.stat().st_size if path.is_file() else None).encode())
     return _digest(*parts)
 
 

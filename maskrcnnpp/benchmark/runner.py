@@ -70,6 +70,16 @@ class Trial:
     def name(self) -> str:
         return f"{self.arm}, seed {self.seed}"
 
+    @property
+    def kept_config(self) -> Path:
+        """Its config as a file, once it has been started."""
+        return self.output_dir / CONFIG_FILE
+
+    @property
+    def weights(self) -> Path:
+        """Its checkpoint, once it has finished."""
+        return self.output_dir / "model_final.pth"
+
     def fingerprint(self) -> dict[str, str]:
         return {
             "code": code_fingerprint(),
@@ -161,11 +171,16 @@ def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
             "MODEL.MASK_ON be True"
         )
     for name in cfg.DATASETS.TEST:
-        _check_test_set(name)
+        check_test_set(name)
     return cfg
 
 
-def _check_test_set(name: str) -> None:
+def check_test_set(name: str) -> None:
+    """Check that a data set has a COCO file with objects to compare with.
+
+    Raises:
+        ConfigError: it has none.
+    """
     metadata = MetadataCatalog.get(name)
     for key in ("json_file", "image_root"):
         if not metadata.get(key):
@@ -217,8 +232,7 @@ def run_trials(
 
 def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
     trial.output_dir.mkdir(parents=True, exist_ok=True)
-    config = trial.output_dir / CONFIG_FILE
-    write_text(config, trial.cfg.dump())
+    write_text(trial.kept_config, trial.cfg.dump())
     # now and not at the end: it is this code that the process imports
     started = {
         "arm": trial.arm,
@@ -232,7 +246,14 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
         "versions": versions(),
     }
     write_json(trial.output_dir / STARTED_FILE, started, indent=2)
-    command = [sys.executable, "-m", "maskrcnnpp.engine", "--config-file", str(config), "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "maskrcnnpp.engine",
+        "--config-file",
+        str(trial.kept_config),
+        "--resume",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with open(trial.output_dir / LOG_FILE, "a", encoding="utf-8") as log:
         log.write(f"{_BEGIN}\n")

@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from maskrcnnpp.benchmark.collect import External, collect
-from maskrcnnpp.benchmark.cost import PARTS, STAGES, measure_arms
+from maskrcnnpp.benchmark.cost import PARTS, STAGES, Arm, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
 from maskrcnnpp.data import catalog
@@ -149,7 +149,8 @@ def check_collected(tmp_path, trials, failed):
     tuned = {m["score_threshold"] for m in ours["metrics"].values()}
     assert len(tuned) == 1
     # one arm was trained, so its cost is measured alone
-    results["cost"] = measure_arms([trials[0]], images=1)
+    arm = Arm(trials[0].arm, str(trials[0].kept_config), str(trials[0].weights))
+    results["cost"] = measure_arms([arm], images=1)
     (found,) = results["cost"].values()
     parts = sum(found["parameters"][part] for part in PARTS)
     assert parts == found["parameters"]["total"] > 1e7

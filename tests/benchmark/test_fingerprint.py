@@ -42,9 +42,30 @@ def test_a_config_is_told_apart_but_not_by_where_it_goes_or_how_it_is_judged(cfg
     assert fingerprint.config_fingerprint(cfg) != first
 
 
+def test_images_are_told_apart_by_their_size(cfg, tmp_path):
+    coco = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": []}
+    (tmp_path / "a.json").write_text(json.dumps(coco))
+    MetadataCatalog.get("fingerprint_test").set(image_root=str(tmp_path))
+    found = [fingerprint.data_fingerprint(cfg)]
+    for content in (b"one", b"three"):
+        (tmp_path / "1.png").write_bytes(content)
+        found.append(fingerprint.data_fingerprint(cfg))
+    assert len(set(found)) == 3
+
+
+def test_weights_are_told_apart_by_what_is_in_them(cfg, tmp_path):
+    found = []
+    for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("a.pth", b"two")):
+        (tmp_path / name).write_bytes(content)
+        cfg.MODEL.WEIGHTS = str(tmp_path / name)
+        found.append(fingerprint.config_fingerprint(cfg))
+    assert found[0] == found[1] != found[2]
+
+
 def test_code_is_told_apart(tmp_path, monkeypatch):
     for room in fingerprint._ROOMS:
         path = tmp_path / room
+        path.parent.mkdir(exist_ok=True)
         path.write_text("") if path.suffix else path.mkdir()
     (tmp_path / "modeling" / "a.py").write_text("a = 1")
     monkeypatch.setattr(fingerprint.maskrcnnpp, "__file__", str(tmp_path / "__init__.py"))

