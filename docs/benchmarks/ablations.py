@@ -4,8 +4,8 @@
     python docs/benchmarks/ablations.py --run-dir OUTPUT_DIR --what "rows of 64 channels"
 
 Settings and metrics are read from the training's folder. The record keeps what differs from the
-defaults of Detectron2 and this project; the page shows what differs from the stock arm as it is
-now, as KEY VALUE pairs that repeat the training.
+stock arm as KEY VALUE pairs that repeat the training, and the commit that they are for: names and
+defaults of keys may change afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from maskrcnnpp.benchmark.fingerprint import machine
+from maskrcnnpp.benchmark.fingerprint import commit, machine
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import exit_on_user_error
@@ -42,8 +42,8 @@ seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure nex
 claim anything. Differences below one point are within what another seed does.
 
 To repeat a row: `python tools/train_net.py --config-file {STOCK} SEED n SETTINGS`,
-with the seed and the settings of the row. Some rows also had a change of code that was not kept:
-it is named before their settings.
+with the commit, the seed and the settings of the row. Some rows also had a change of code that was
+not kept: it is named before their settings.
 """
 
 
@@ -61,8 +61,15 @@ def settings(config_file: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in _LEFT_OUT}
 
 
-def differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in these.items() if those.get(key) != value}
+def overrides(config_file: str) -> list[str]:
+    """What turns the stock arm into a config, as KEY VALUE words."""
+    stock = settings(STOCK)
+    return [
+        word
+        for key, value in settings(config_file).items()
+        if value != stock.get(key)
+        for word in (key, json.dumps(value) if isinstance(value, list) else str(value))
+    ]
 
 
 def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
@@ -73,7 +80,8 @@ def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
     return {
         "what": what,
         **({"code": code} if code else {}),
-        "settings": differing(settings(str(run_dir / "config.yaml")), settings("")),
+        "settings": shlex.join(overrides(str(run_dir / "config.yaml"))),
+        "commit": commit(),
         "seed": config["SEED"],
         "dataset": dataset,
         "segm": {name: round(metrics["segm"][name], 2) for name in METRICS},
@@ -83,19 +91,8 @@ def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
     }
 
 
-def overrides(row: Mapping[str, Any]) -> list[str]:
-    """What turns the stock arm into the row, as KEY VALUE words."""
-    changed = differing({**settings(""), **row["settings"]}, settings(STOCK))
-    return [
-        word
-        for key, value in changed.items()
-        for word in (key, json.dumps(value) if isinstance(value, list) else str(value))
-    ]
-
-
 def repetition(row: Mapping[str, Any]) -> str:
-    words = overrides(row)
-    return "; ".join(filter(None, [row.get("code"), words and f"`{shlex.join(words)}`"]))
+    return "; ".join(filter(None, [row.get("code"), row["settings"] and f"`{row['settings']}`"]))
 
 
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -105,6 +102,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
             e["seed"],
             *(f"{e['segm'][name]:.1f}" for name in METRICS),
             f"{e['bbox']['AP']:.1f}",
+            e["commit"][:7],
             repetition(e),
         ]
         for e in entries
@@ -114,6 +112,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
         "seed",
         *(f"mask {name}" for name in METRICS),
         "box AP",
+        "commit",
         "settings",
     ]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
