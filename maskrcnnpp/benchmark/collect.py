@@ -66,13 +66,18 @@ class External:
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class Row:
     """An arm with one seed, scored on each data set."""
 
     arm: str
     seed: int
-    kept: Mapping[str, Any]
+    kept: Mapping[str, Any]  #: how it came to be, for results.json
     scored: dict[str, Scored]
+
+    def entry(self) -> dict[str, Any]:
+        """Its place in ``trials`` of results.json."""
+        metrics = {name: _plain(scored.metrics) for name, scored in self.scored.items()}
+        return {**self.kept, "arm": self.arm, "seed": self.seed, "metrics": metrics}
 
 
 def collect(
@@ -113,19 +118,21 @@ def collect(
     rows = []
     for trial, kept in tqdm(finished, desc="scoring", unit="trial"):
         file = str(trial.output_dir / "inference" / "{dataset}" / PREDICTIONS_FILE)
-        scored = _score(file, truths, options)
-        rows.append(_Row(trial.arm, trial.seed, {**kept, "curves": _curves(trial)}, scored))
+        scored = score_file(file, truths, options)
+        rows.append(Row(trial.arm, trial.seed, {**kept, "curves": _curves(trial)}, scored))
     rows.sort(key=lambda row: list(arms).index(row.arm))  # stable: seeds stay in order
     for external in externals:
         for run, file in enumerate(external.files):
             try:
-                scored = _score(file, truths, options)
+                scored = score_file(file, truths, options)
             except DataError as error:
                 failed[f"{external.name}, run {run}"] = str(error)
                 continue
-            rows.append(_Row(external.name, run, {"external": file}, scored))
+            rows.append(Row(external.name, run, {"external": file}, scored))
 
     judged_on = datasets[-1]
+    others = dict.fromkeys(row.arm for row in rows)
+    pairs = [*((arm, arms[0]) for arm in others), *((arms[-1], arm) for arm in others)]
     return {
         "format": FORMAT,
         "command": command,
@@ -138,29 +145,29 @@ def collect(
                 for name, t in truths.items()
             },
         },
-        "trials": [
-            {
-                **row.kept,
-                "arm": row.arm,
-                "seed": row.seed,
-                "metrics": {name: _plain(s.metrics) for name, s in row.scored.items()},
-            }
-            for row in rows
-        ],
+        "trials": [row.entry() for row in rows],
         "replicates": replicates,
-        "differences": {judged_on: _differences(rows, arms[0], arms[-1], judged_on, replicates)},
+        "differences": {judged_on: compare(rows, pairs, judged_on, replicates)},
         "widest": _widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
         "failed": failed,
     }
 
 
-def _score(
+def score_file(
     file: str, truths: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
 ) -> dict[str, Scored]:
     """Score a file for each data set, the first of which tunes the threshold for all.
 
     A file without {dataset} is of the last one only, and shows all it has: there is nothing else
     to tune a threshold on.
+
+    Args:
+        file: COCO results; {dataset} in it stands for the name of the data set.
+        truths: COCO dicts by name.
+        options: ``max_dets`` and ``area_bins``.
+
+    Raises:
+        DataError: it is missing, or no COCO results of the data set.
     """
     threshold: dict[str, float] = {}
     names = list(truths)
@@ -182,10 +189,13 @@ def _score(
     return scored
 
 
-def _differences(
-    rows: Sequence[_Row], reference: str, judged: str, dataset: str, replicates: int
+def compare(
+    rows: Sequence[Row], pairs: Sequence[tuple[str, str]], dataset: str, replicates: int
 ) -> dict[str, Any]:
-    """Every arm minus the reference, and the judged arm minus every other one.
+    """The difference of each pair of arms, with its interval, on one data set.
+
+    Args:
+        pairs: arms; the second is subtracted. One that cannot be compared is left out.
 
     Returns:
         arm -> what is subtracted from it -> metric -> mean, low, high, p_value.
@@ -198,9 +208,8 @@ def _differences(
     for row in tqdm(rows, desc="bootstrap", unit="trial"):
         values.setdefault(row.arm, {})[row.seed] = row.scored[dataset].compared()
         resampled.setdefault(row.arm, {})[row.seed] = replicate(row.scored[dataset], weights)
-    pairs = dict.fromkeys([*((arm, reference) for arm in values), *((judged, a) for a in values)])
     found: dict[str, Any] = {}
-    for arm, other in pairs:
+    for arm, other in dict.fromkeys(pairs):
         paired = not {arm, other} & external
         if arm == other or not {arm, other} <= set(values):
             continue
@@ -222,7 +231,7 @@ def _differences(
 
 
 def _widest(
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     arms: tuple[str, str],
     dataset: str,
     truth: Mapping[str, Any],

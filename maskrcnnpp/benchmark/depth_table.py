@@ -50,11 +50,9 @@ def measure_depths(
     arms = []
     rows = []
     for depth in tqdm(depths, desc="depths", unit="depth"):
-        config_file = cut_checkpoint(cfg, weights_file, depth, output_dir / f"depth{depth}")
-        cut = build_config(str(config_file))
-        arms.append(Arm(f"L{depth}", str(config_file), cut.MODEL.WEIGHTS))
-        Trainer.test(cut, load_model(cut, cut.MODEL.WEIGHTS))
-        file = config_file.parent / "inference" / dataset / PREDICTIONS_FILE
+        folder = output_dir / f"depth{depth}"
+        arms.append(evaluate_depth(cfg, weights_file, depth, folder))
+        file = folder / "inference" / dataset / PREDICTIONS_FILE
         scored = score_predictions(
             truth,
             json.loads(file.read_text(encoding="utf-8")),
@@ -80,6 +78,18 @@ def measure_depths(
         "versions": versions(),
         "depths": rows,
     }
+
+
+def evaluate_depth(cfg: CfgNode, weights_file: str, depth: int, output_dir: Path) -> Arm:
+    """Cut a checkpoint to a depth and evaluate that on DATASETS.TEST, into ``output_dir``.
+
+    Raises:
+        ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
+    """
+    config_file = cut_checkpoint(cfg, weights_file, depth, output_dir)
+    cut = build_config(str(config_file))
+    Trainer.test(cut, load_model(cut, cut.MODEL.WEIGHTS))
+    return Arm(f"L{depth}", str(config_file), cut.MODEL.WEIGHTS)
 
 
 def recommended(
