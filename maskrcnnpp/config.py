@@ -28,7 +28,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Up-sampling between rows: "nearest" or "bilinear".
     nested.UPSAMPLE = "nearest"
 
-    # Deep supervision: in each iteration the full depth learns and one shallower depth, in turn.
+    # Deep supervision: in each iteration the full depth learns and one shallower depth, in turn
+    # (with CONNECTIONS "ensemble" all of them).
     # With DeepSupervisionMaskHead the mask head learns on it; with MODEL.META_ARCHITECTURE
     # EmbeddedRCNN RPN, box head and mask head do, so that the model can be cut to any depth
     # afterwards. With one pyramid (a stock FPN, or depth 1) there is nothing shallower, and only

@@ -38,7 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="checkpoint of that training")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--depth", type=int, help="cut to this depth; 1 is the smallest")
-    what.add_argument("--table", action="store_true", help="measure every depth on DATASETS.TEST")
+    what.add_argument(
+        "--table", action="store_true", help="measure every depth on the first of DATASETS.TEST"
+    )
     parser.add_argument("--output-dir", required=True, type=Path)
     parser.add_argument(
         "--max-ap-drop", type=float, metavar="AP", help="points of AP that a cut may lose"
@@ -75,7 +77,7 @@ def table(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_device(cfg)
     check_area_bins(cfg)
     check_datasets(cfg, eval_only=True)
-    check_test_set(cfg.DATASETS.TEST[-1])
+    check_test_set(cfg.DATASETS.TEST[0])
     if not cfg.MODEL.MASK_ON:
         raise ConfigError("MODEL.MASK_ON is False; the table is about masks")
     setup_logger()

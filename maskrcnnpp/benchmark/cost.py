@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.modeling import build_model
@@ -26,6 +25,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from tqdm import tqdm
 
+from maskrcnnpp.engine.checkpoint import Checkpointer
 from maskrcnnpp.engine.setup import build_config
 from maskrcnnpp.engine.trainer import Trainer
 
@@ -257,7 +257,7 @@ def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str
 def load_model(cfg: CfgNode, weights: str) -> nn.Module:
     """The model of ``cfg`` with those weights, for inference."""
     model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(weights)
+    Checkpointer(model).load(weights)
     return model
 
 

@@ -19,7 +19,7 @@ from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.benchmark.scoring import score_predictions
 from maskrcnnpp.engine import Trainer, build_config
-from maskrcnnpp.engine.cut import cut_checkpoint
+from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
 from maskrcnnpp.files import atomic_path, write_json, write_text
@@ -35,8 +35,9 @@ def measure_depths(
 ) -> dict[str, Any]:
     """Cut a checkpoint to every depth, evaluate each cut and measure what it costs.
 
-    The cuts stay in ``output_dir``/depth1, ... AP and scores are of the last of DATASETS.TEST; the
-    score threshold of the DSB score is tuned there too, for each depth.
+    The cuts stay in ``output_dir``/depth1, ... AP and scores are of the first of DATASETS.TEST, the
+    one that choices are made on; the score threshold of the DSB score is tuned there too, for each
+    depth.
 
     Args:
         images: how many latency is measured on; depths alternate image by image.
@@ -44,14 +45,15 @@ def measure_depths(
     Raises:
         ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
     """
-    dataset = cfg.DATASETS.TEST[-1]
+    dataset = cfg.DATASETS.TEST[0]
     truth = load_coco_truth(MetadataCatalog.get(dataset).json_file)
-    depths = range(1, full_depth(cfg) + 1)
+    folders = {d: output_dir / f"depth{d}" for d in range(1, full_depth(cfg) + 1)}
+    for depth, folder in folders.items():  # all before the first is evaluated: one may not be there
+        cut_checkpoint(cfg, weights_file, depth, folder)
     arms = []
     rows = []
-    for depth in tqdm(depths, desc="depths", unit="depth"):
-        folder = output_dir / f"depth{depth}"
-        arms.append(evaluate_depth(cfg, weights_file, depth, folder))
+    for depth, folder in tqdm(folders.items(), desc="depths", unit="depth"):
+        arms.append(evaluate_cut(f"L{depth}", folder, [dataset]))
         file = folder / "inference" / dataset / PREDICTIONS_FILE
         scored = score_predictions(
             truth,
@@ -80,16 +82,17 @@ def measure_depths(
     }
 
 
-def evaluate_depth(cfg: CfgNode, weights_file: str, depth: int, output_dir: Path) -> Arm:
-    """Cut a checkpoint to a depth and evaluate that on DATASETS.TEST, into ``output_dir``.
+def evaluate_cut(name: str, folder: Path, datasets: Sequence[str]) -> Arm:
+    """Evaluate what :func:`maskrcnnpp.engine.cut.cut_checkpoint` wrote to ``folder``, into it.
 
-    Raises:
-        ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
+    Args:
+        name: of the arm that is returned.
+        datasets: registered names.
     """
-    config_file = cut_checkpoint(cfg, weights_file, depth, output_dir)
-    cut = build_config(str(config_file))
-    Trainer.test(cut, load_model(cut, cut.MODEL.WEIGHTS))
-    return Arm(f"L{depth}", str(config_file), cut.MODEL.WEIGHTS)
+    config_file = str(folder / CONFIG_FILE)
+    cfg = build_config(config_file, ["DATASETS.TEST", str(tuple(datasets))])
+    Trainer.test(cfg, load_model(cfg, cfg.MODEL.WEIGHTS))
+    return Arm(name, config_file, cfg.MODEL.WEIGHTS)
 
 
 def recommended(

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from torch import nn
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import check_grid_weights
 
+# of a model that was saved inside DistributedDataParallel
+_WRAPPED = "module."
+
+
+class Checkpointer(DetectionCheckpointer):
+    """Detectron2's, that refuses weights of another nested pyramid.
+
+    Detectron2's leaves weights that are missing or of another shape at random, and only logs it.
+    """
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        # there is no public place between reading a file and leaving out what does not fit
+        check_grid_weights(_unwrapped(checkpoint["model"]), self.model.state_dict())
+        return super()._load_model(checkpoint)
+
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """A checkpoint of Detectron2, on the CPU. No code in it is run.
+    """A checkpoint of Detectron2 or a plain state dict, on the CPU. No code in it is run.
 
     Returns:
         With the state dict under "model".
@@ -31,26 +46,25 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     except (EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{path} is no checkpoint of a training: {reason}") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
-        raise ConfigError(f"{path} is no checkpoint of a training: it has no entry 'model'")
-    return checkpoint
+    if isinstance(checkpoint, dict) and "model" not in checkpoint:
+        checkpoint = {"model": checkpoint}
+    weights = checkpoint["model"] if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(hasattr(x, "shape") for x in weights.values()):
+        raise ConfigError(f"{path} is no checkpoint of a training: it holds no weights by name")
+    return {**checkpoint, "model": _unwrapped(weights)}
 
 
-def load_weights(load: Callable[..., Any], model: nn.Module, cfg: CfgNode, *, resume: bool) -> None:
+def load_weights(load: Callable[..., Any], cfg: CfgNode, *, resume: bool) -> None:
     """Call ``load(resume=resume)``, and say which file it was when that cannot be loaded.
 
     Args:
         load: such as ``DefaultTrainer.resume_or_load``; loads ``MODEL.WEIGHTS`` or, with
             ``resume``, the last checkpoint of OUTPUT_DIR.
-        model: that it loads into.
 
     Raises:
         ConfigError: the weights are no checkpoint, or of another nested pyramid.
     """
     try:
-        if not resume and cfg.MODEL.WEIGHTS.endswith(".pth") and os.path.isfile(cfg.MODEL.WEIGHTS):
-            # before the loader, which leaves out what has another shape
-            check_grid_weights(read_checkpoint(cfg.MODEL.WEIGHTS)["model"], model.state_dict())
         load(resume=resume)
     except (EOFError, OSError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -58,3 +72,9 @@ def load_weights(load: Callable[..., Any], model: nn.Module, cfg: CfgNode, *, re
         raise ConfigError(
             f"{which}MODEL.WEIGHTS ({cfg.MODEL.WEIGHTS}) cannot be loaded: {reason}"
         ) from error
+
+
+def _unwrapped(weights: Mapping[str, Any]) -> dict[str, Any]:
+    if weights and all(name.startswith(_WRAPPED) for name in weights):
+        return {name.removeprefix(_WRAPPED): x for name, x in weights.items()}
+    return dict(weights)

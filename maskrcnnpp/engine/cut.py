@@ -12,7 +12,7 @@ from maskrcnnpp.engine.checkpoint import read_checkpoint
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.files import atomic_path, write_text
 from maskrcnnpp.modeling.depths import depth_of_weights
-from maskrcnnpp.modeling.pruning import pruned_config, pruned_weights
+from maskrcnnpp.modeling.pruning import full_depth, pruned_config, pruned_weights
 from maskrcnnpp.version import __version__
 
 CONFIG_FILE = "config.yaml"
@@ -22,7 +22,7 @@ ORIGIN = "maskrcnnpp"
 
 
 def cut_checkpoint(
-    cfg: CfgNode, weights_file: str, depth: int, output_dir: str | os.PathLike
+    cfg: CfgNode, weights_file: str | os.PathLike, depth: int, output_dir: str | os.PathLike
 ) -> Path:
     """Write ``config.yaml`` and ``model_pruned.pth`` of ``weights_file`` at ``depth``.
 
@@ -37,13 +37,15 @@ def cut_checkpoint(
             depth, or the folder is of something else. Nothing is written then.
     """
     output_dir = Path(output_dir)
-    cut = pruned_config(cfg, depth)
+    full_depth(cfg)
     _check_output(output_dir)
     checkpoint = read_checkpoint(weights_file)
     try:
+        # weights first: those of another depth are why a depth is out of range
         weights = pruned_weights(cfg, checkpoint["model"], depth)
     except ConfigError as error:
         raise ConfigError(f"{weights_file}: {error}") from error
+    cut = pruned_config(cfg, depth)
     cut.MODEL.WEIGHTS = os.path.abspath(output_dir / WEIGHTS_FILE)
     cut.OUTPUT_DIR = os.path.abspath(output_dir)
     origin = {
@@ -59,9 +61,13 @@ def cut_checkpoint(
 
 
 def _check_output(output_dir: Path) -> None:
-    """A folder of something else, such as the training that is cut, keeps its config."""
+    """A folder of something else, such as the training that is cut, stays as it is."""
     if (output_dir / CONFIG_FILE).exists() and not (output_dir / WEIGHTS_FILE).exists():
         raise ConfigError(
             f"{output_dir} holds a {CONFIG_FILE} that is not of a cut, and would be overwritten: "
             "choose another --output-dir"
+        )
+    if (output_dir / "last_checkpoint").exists():
+        raise ConfigError(
+            f"{output_dir} holds a training that began from a cut: choose another --output-dir"
         )

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from maskrcnnpp.engine.checkpoint import load_weights
+from maskrcnnpp.engine.checkpoint import Checkpointer, load_weights
 from maskrcnnpp.engine.setup import checked_config, setup
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import ConfigError
@@ -37,13 +36,12 @@ def run(args: argparse.Namespace) -> dict | None:
     cfg = setup(args)
     if not args.eval_only:
         trainer = Trainer(cfg)
-        load_weights(trainer.resume_or_load, trainer.model, cfg, resume=args.resume)
+        load_weights(trainer.resume_or_load, cfg, resume=args.resume)
         trainer.train()
         return trainer.results if comm.is_main_process() else None
     model = Trainer.build_model(cfg)
-    checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
-    load = partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS)
-    load_weights(load, model, cfg, resume=args.resume)
+    checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR)
+    load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 
+from maskrcnnpp.engine.checkpoint import Checkpointer
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 
@@ -26,6 +28,13 @@ class Trainer(DefaultTrainer):
         """Of the last evaluation while training; empty before one."""
         # DefaultTrainer returns them from train() only where TEST.EXPECTED_RESULTS is set
         return getattr(self, "_last_eval_results", {})
+
+    def build_hooks(self) -> list[HookBase]:
+        # DefaultTrainer has just made one that leaves nodes of another grid at random
+        self.checkpointer = Checkpointer(
+            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        return super().build_hooks()
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:

@@ -26,6 +26,7 @@ def read_training_log(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
     except OSError:
         return []
     last = -1
+    totals: set[int] = set()
     for line in lines:
         try:
             entry = json.loads(line)
@@ -36,7 +37,9 @@ def read_training_log(output_dir: str | os.PathLike) -> list[dict[str, Any]]:
         iteration = entry["iteration"]
         if "total_loss" in entry:
             if iteration <= last:
-                entries = {k: v for k, v in entries.items() if k < iteration}
+                kept = max((k for k in entries if k < iteration and k in totals), default=-1)
+                entries = {k: v for k, v in entries.items() if k <= kept}
+            totals.add(iteration)
             last = iteration
         entries.setdefault(iteration, {}).update(entry)
     return [entries[iteration] for iteration in sorted(entries)]

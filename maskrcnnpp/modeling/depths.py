@@ -150,12 +150,29 @@ def check_grid_weights(
         if not (_NODE.search(name) or _LATERAL.search(name) or "mask_fine" in name):
             continue
         if name not in found or found[name].shape != weight.shape:
+            _check_was_trained(name, found, theirs)
             shape = tuple(found[name].shape) if name in found else "missing"
             raise ConfigError(
                 f"the weights are of another nested pyramid: {name} is {shape}, and "
                 f"{tuple(weight.shape)} by the config; set MODEL.FPN.IN_FEATURES, "
                 "MODEL.NESTED_FPN and MODEL.FPN.NORM as config.yaml of that training has them"
             )
+
+
+def _check_was_trained(missing: str, found: Iterable[str], depth: int) -> None:
+    """Whether a node is missing because its depth, below the weights' own, was not trained."""
+    node = _NODE.search(missing)
+    if node is None or missing in found:
+        return
+    its_depth = int(node[1]) + int(node[2])
+    depths = {int(n[1]) + int(n[2]) for name in found if (n := _NODE.search(name))}
+    if its_depth < depth and its_depth not in depths:
+        raise ConfigError(
+            f"depth {its_depth} has not been trained: the weights, of depth {depth}, have none of "
+            "its nodes. With MODEL.NESTED_FPN.CONNECTIONS ensemble they exist where "
+            "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0: set its entry to 0, and "
+            "MODEL.NESTED_FPN.DEPTH to a depth that was trained"
+        )
 
 
 def depth_of_weights(names: Iterable[str]) -> int:

@@ -21,8 +21,8 @@ class EmbeddedRCNN(GeneralizedRCNN):
     """Detectron2's GeneralizedRCNN whose heads learn on the pyramid of every depth.
 
     In each iteration RPN, box head and mask head are trained on the full pyramid and then on that
-    of one shallower depth, which the nested backbone hands on in turn, with proposals of its own
-    and a part of the RoIs.
+    of one shallower depth, which the nested backbone hands on in turn (all of them, with "ensemble"
+    connections), with proposals of its own and a part of the RoIs.
     After that the network can be cut to any depth (PAPER: embedded training, then pruning).
     Encoder and grid run once; losses of depth d end in ``_d{d}``.
 

@@ -223,7 +223,7 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
 
     Reads ``MODEL.RESNETS``, ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS, NORM) and
     ``MODEL.NESTED_FPN``. The pyramids of shallower depths are handed on where
-    ``MODEL.ROI_MASK_HEAD.NAME`` learns from them.
+    ``MODEL.META_ARCHITECTURE`` or ``MODEL.ROI_MASK_HEAD.NAME`` learns from them.
 
     Raises:
         ConfigError: a value is unknown or impossible; the message names the key.

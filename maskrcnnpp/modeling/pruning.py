@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import check_grid_weights
+from maskrcnnpp.modeling.depths import check_grid_weights, depth_of_weights
 
 
 def full_depth(cfg: CfgNode) -> int:
@@ -33,7 +33,8 @@ def full_depth(cfg: CfgNode) -> int:
 def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     """``cfg`` at ``depth``, for the weights of :func:`pruned_weights`; not frozen.
 
-    What a training of the full depth is to reach (``TEST.EXPECTED_RESULTS``) is left out.
+    What a training of the full depth is to reach (``TEST.EXPECTED_RESULTS``) is left out. A cut
+    predicts the masks of its depth only (``MODE`` pruned).
 
     Raises:
         ConfigError: there is no such depth.
@@ -41,12 +42,18 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     deepest = full_depth(cfg)
     if not 1 <= depth <= deepest:
         raise ConfigError(
-            f"a pyramid of depth {deepest} cannot be cut to depth {depth}: choose 1..{deepest}"
+            f"a pyramid of depth {deepest} (MODEL.NESTED_FPN.DEPTH {cfg.MODEL.NESTED_FPN.DEPTH}) "
+            f"cannot be cut to depth {depth}: choose 1..{deepest}"
         )
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.NESTED_FPN.DEPTH = depth
     cfg.TEST.EXPECTED_RESULTS = []
+    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+    deep.MODE = "pruned"
+    if cfg.MODEL.NESTED_FPN.CONNECTIONS == "ensemble":
+        # each shallower depth has nodes of its own, of no use to this one
+        deep.WEIGHTS = [0.0] * len(deep.WEIGHTS)
     return cfg
 
 
@@ -63,6 +70,12 @@ def pruned_weights(
         ConfigError: there is no such depth, it was not trained, or the weights are not of the
             model of ``cfg``.
     """
+    theirs = depth_of_weights(weights)
+    if theirs > full_depth(cfg):
+        raise ConfigError(
+            f"the weights are of a nested pyramid of depth {theirs}, the config of depth "
+            f"{full_depth(cfg)}: set MODEL.NESTED_FPN.DEPTH to {theirs}"
+        )
     wanted = _state(pruned_config(cfg, depth))
     expected = _state(cfg)
     check_grid_weights(weights, expected)

@@ -55,6 +55,8 @@ def test_a_checkpoint_is_cut_evaluated_and_trained_further(trained, tiny_nuclei,
     assert (
         read_checkpoint(tmp_path / "cut" / "model_final.pth")["model"].keys() == cut["model"].keys()
     )
+    with pytest.raises(ConfigError, match="training that began from a cut"):
+        cut_checkpoint(build_config(common[1]), weights, 1, tmp_path / "cut")
 
 
 def test_every_depth_is_cut_evaluated_and_measured(trained, tmp_path, capsys):
@@ -109,10 +111,13 @@ def test_the_config_of_the_training_is_not_overwritten(trained):
 
 
 def test_bad_arguments(tmp_path, capsys):
+    weights = str(tmp_path / "weights.pth")
+    torch.save({"model": Trainer.build_model(build_config(QUICK)).state_dict()}, weights)
     common = ["--config-file", QUICK, "--output-dir", str(tmp_path / "cut")]
     for words, message in (
         (["--weights", "nowhere.pth", "--depth", "1"], "nowhere.pth cannot be read"),
-        (["--weights", "nowhere.pth", "--depth", "7"], "choose 1..4"),
+        (["--weights", weights, "--depth", "7"], "choose 1..4"),
+        (["--weights", QUICK, "--depth", "1"], "is no checkpoint of a training"),
     ):
         with pytest.raises(SystemExit) as stop:
             prune_tool.main([*common, *words])

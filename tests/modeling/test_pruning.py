@@ -2,10 +2,9 @@ from functools import partial
 
 import pytest
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
-from maskrcnnpp.engine.checkpoint import load_weights
+from maskrcnnpp.engine.checkpoint import Checkpointer, load_weights, read_checkpoint
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import split_depths
 from maskrcnnpp.modeling.pruning import pruned_config, pruned_weights
@@ -63,7 +62,9 @@ def test_what_is_left_shrinks_with_the_depth(deep_cfg):
 
 @pytest.mark.parametrize("depth", [0, -1, 5])
 def test_a_depth_out_of_range(deep_cfg, depth):
-    with pytest.raises(ConfigError, match=rf"depth 4 cannot be cut to depth {depth}: choose 1..4"):
+    with pytest.raises(
+        ConfigError, match=rf"depth 4 .*DEPTH 0. cannot be cut to depth {depth}: choose"
+    ):
         pruned_config(deep_cfg, depth)
 
 
@@ -97,10 +98,26 @@ def test_weights_of_another_grid(deep_cfg, tmp_path, key, value, name):
     # and not at random through Detectron2's loader, which leaves out what has another shape
     cfg.MODEL.WEIGHTS = str(tmp_path / "other.pth")
     torch.save({"model": weights}, cfg.MODEL.WEIGHTS)
-    model = build_model(cfg)
-    load = partial(DetectionCheckpointer(model).resume_or_load, cfg.MODEL.WEIGHTS)
-    with pytest.raises(ConfigError, match="other.pth.*another nested pyramid"):
-        load_weights(load, model, cfg, resume=False)
+    for resume in (False, True):  # there is nothing yet to go on from
+        load = partial(Checkpointer(build_model(cfg)).resume_or_load, cfg.MODEL.WEIGHTS)
+        with pytest.raises(ConfigError, match="other.pth.*another nested pyramid"):
+            load_weights(load, cfg, resume=resume)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."], ids=["plain", "wrapped"])
+@pytest.mark.parametrize("entry", [True, False], ids=["checkpoint", "state dict"])
+def test_weights_as_people_have_them(deep_cfg, tmp_path, prefix, entry):
+    model = build_model(deep_cfg)
+    weights = {prefix + name: x for name, x in model.state_dict().items()}
+    deep_cfg.MODEL.WEIGHTS = str(tmp_path / "weights.pth")
+    torch.save({"model": weights} if entry else weights, deep_cfg.MODEL.WEIGHTS)
+    other = build_model(deep_cfg)
+    load = partial(Checkpointer(other).resume_or_load, deep_cfg.MODEL.WEIGHTS)
+    load_weights(load, deep_cfg, resume=False)
+    for name, x in other.state_dict().items():
+        assert torch.equal(x, model.state_dict()[name]), name
+    read = read_checkpoint(deep_cfg.MODEL.WEIGHTS)["model"]
+    assert pruned_weights(deep_cfg, read, 2)
 
 
 def test_weights_of_other_rows(deep_cfg):
@@ -121,14 +138,38 @@ def test_weights_without_a_grid_are_a_beginning(deep_cfg):
         pruned_weights(deep_cfg, {}, 2)
 
 
+def test_plain_decoders_are_cut_to_one(deep_cfg):
+    deep_cfg.MODEL.NESTED_FPN.CONNECTIONS = "ensemble"
+    cut = pruned_weights(deep_cfg, build_model(deep_cfg).state_dict(), 3)
+    nodes = {name.split(".")[2] for name in cut if ".grid." in name}
+    assert nodes == {"x_0_3", "x_1_2", "x_2_1"}
+
+
+def test_a_cut_has_the_masks_of_its_depth_only(deep_cfg):
+    deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE = "ensemble"
+    deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [0.0, 0.0, 1.0]
+    cut = build_model(pruned_config(deep_cfg, 2))
+    assert cut.backbone.extra_depths_at_inference == ()
+
+
+def test_weights_deeper_than_the_config(deep_cfg):
+    weights = build_model(deep_cfg).state_dict()
+    deep_cfg.MODEL.NESTED_FPN.DEPTH = 2
+    for depth in (1, 3):
+        message = "of depth 4, the config of depth 2: set MODEL.NESTED_FPN.DEPTH to 4"
+        with pytest.raises(ConfigError, match=message):
+            pruned_weights(deep_cfg, weights, depth)
+
+
 def test_depths_of_plain_decoders_that_were_not_trained(deep_cfg):
     deep_cfg.MODEL.NESTED_FPN.CONNECTIONS = "ensemble"
-    weights = build_model(deep_cfg).state_dict()
-    assert pruned_weights(deep_cfg, weights, 2)
     deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 0.0, 1.0]
     weights = build_model(deep_cfg).state_dict()
     with pytest.raises(ConfigError, match="depth 2 has not been trained.*WEIGHTS"):
         pruned_weights(deep_cfg, weights, 2)
+    deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0, 1.0]
+    with pytest.raises(ConfigError, match="depth 2 has not been trained.*WEIGHTS"):
+        build_model(deep_cfg).load_state_dict(weights, strict=False)
 
 
 def test_weights_that_were_cut_before(deep_cfg):
