@@ -1,0 +1,6 @@
+"""What a trained model predicts, in the form that people use."""
+
+from maskrcnnpp.inference.rle import RleMasks, encode_masks
+from maskrcnnpp.inference.rle_rcnn import RleRCNN
+
+__all__ = ["RleMasks", "RleRCNN", "encode_masks"]
