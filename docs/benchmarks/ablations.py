@@ -21,6 +21,7 @@ import yaml
 from tabulate import tabulate
 
 from maskrcnnpp.benchmark.fingerprint import commit, machine
+from maskrcnnpp.benchmark.tables import cost_ratio_table
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import exit_on_user_error
@@ -29,6 +30,7 @@ from maskrcnnpp.files import write_json, write_text
 
 HERE = Path(__file__).parent
 RECORD, PAGE = HERE / "ablations.json", HERE / "ablations.md"
+COSTS = HERE / "depth_cost.json"
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 METRICS = ("AP", "AP50", "AP75")
 # where a run puts its files and what it is held to, not what it trains
@@ -44,6 +46,12 @@ claim anything. Differences below one point are within what another seed does.
 To repeat a row: `python tools/train_net.py --config-file {STOCK} SEED n SETTINGS`,
 with the commit, the seed and the settings of the row. Some rows also had a change of code that was
 not kept: it is named before their settings.
+"""
+
+LADDER_INTRODUCTION = """\
+ResNet-50, the full depth, beside stock: each row has the change it names and those above it but for
+the rows it replaces. Measured as in [depth_cost.md](depth_cost.md), by the same script, which has
+the settings.
 """
 
 
@@ -116,7 +124,17 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
         "settings",
     ]
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
-    return f"{INTRODUCTION}\n{table}\n"
+    return f"{INTRODUCTION}\n{table}\n{ladder()}"
+
+
+def ladder() -> str:
+    """What each step from the plain design to the shipped one costs, of depth_cost.json."""
+    if not COSTS.is_file():
+        return ""
+    costs = json.loads(COSTS.read_text(encoding="utf-8"))
+    lines = ["", "## What the design costs, step by step", "", LADDER_INTRODUCTION]
+    lines += [cost_ratio_table(costs["ladder"]), ""]
+    return "\n".join(lines)
 
 
 def main() -> None:

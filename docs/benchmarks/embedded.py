@@ -1,0 +1,215 @@
+#!/usr/bin/env python
+"""Compare embedded with isolated training, depth by depth, as the UNet++ papers do.
+
+    python docs/benchmarks/embedded.py --output-dir output/benchmark/quick --seeds 0 1 2 --jobs 2
+
+Isolated: a training for each depth. Embedded: one training, cut to each depth. Trainings that lie
+in the output folder, such as tools/benchmark.py makes, are kept. Writes embedded.json, embedded.md
+and embedded.png beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from tqdm import tqdm
+
+from maskrcnnpp.benchmark.collect import REPLICATES, Row, compare, score_file
+from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.report import provenance
+from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
+from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
+from maskrcnnpp.benchmark.tables import holds_up
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.engine.cut import cut_checkpoint
+from maskrcnnpp.errors import DataError, exit_on_user_error
+from maskrcnnpp.evaluation import load_coco_truth
+from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
+from maskrcnnpp.files import atomic_path, write_json, write_text
+
+HERE = Path(__file__).parent
+RECORD, PAGE, PICTURE = (HERE / f"embedded.{ending}" for ending in ("json", "md", "png"))
+STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
+EMBEDDED = "configs/quick/maskrcnnpp_R_18_embedded.yaml"
+#: By depth; at the full one the same training as the arm without deep supervision.
+ISOLATED = {
+    **{depth: f"configs/benchmark/R_18/isolated_L{depth}.yaml" for depth in (1, 2, 3)},
+    4: "configs/benchmark/R_18/dense_conv1.yaml",
+}
+OPTS = ("DATASETS.TEST", "('dsb2018_val','dsb2018_test')")
+
+
+def arm(kind: str, depth: int) -> str:
+    return f"{kind} L{depth}"
+
+
+def run(output_dir: Path, seeds: Sequence[int], jobs: int) -> dict[str, Any]:
+    """Train what is missing, cut, evaluate and score."""
+    files = [STOCK, *ISOLATED.values(), EMBEDDED]
+    trials, problems = plan_trials(files, seeds, output_dir, OPTS)
+    problems |= run_trials(trials, jobs=jobs)
+    if problems:
+        raise DataError("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+    cfg = trials[0].cfg
+    truths = {
+        name: load_coco_truth(MetadataCatalog.get(name).json_file) for name in cfg.DATASETS.TEST
+    }
+    options = {"max_dets": cfg.TEST.DETECTIONS_PER_IMAGE, "area_bins": list(cfg.TEST.AREA_BINS)}
+    rows = []
+    for trial in tqdm(trials, desc="evaluating", unit="training"):
+        for name, folder in predictions(trial):
+            file = str(folder / "inference" / "{dataset}" / PREDICTIONS_FILE)
+            scored = score_file(file, truths, options)
+            for found in scored.values():
+                found.metrics.pop("precision_recall")  # not shown here, and most of the file
+            rows.append(Row(name, trial.seed, trial.result(), scored))
+    pairs = [(arm("embedded", d), other) for d in ISOLATED for other in (arm("isolated", d), STOCK)]
+    pairs += [(arm("isolated", depth), STOCK) for depth in ISOLATED]
+    judged_on = list(truths)[-1]
+    sizes = {n: {"images": len(t["images"])} for n, t in truths.items()}
+    return {
+        "format": FORMAT,
+        "command": shlex.join(["python", *sys.argv]),
+        "evaluation": {**options, "datasets": sizes},
+        "trials": [row.entry() for row in rows],
+        "replicates": REPLICATES,
+        "differences": {judged_on: compare(rows, pairs, judged_on, REPLICATES)},
+    }
+
+
+def predictions(trial: Trial) -> Iterator[tuple[str, Path]]:
+    """What a training is called here and where its predictions lie; for the embedded one by depth.
+
+    What was cut and evaluated before is kept.
+    """
+    isolated = {file: depth for depth, file in ISOLATED.items()}
+    if trial.config_file != EMBEDDED:
+        depth = isolated.get(trial.config_file)
+        yield arm("isolated", depth) if depth else STOCK, trial.output_dir
+        return
+    *shallower, full = ISOLATED
+    for depth in shallower:
+        folder = trial.output_dir / f"L{depth}"
+        last = folder / "inference" / trial.cfg.DATASETS.TEST[-1] / PREDICTIONS_FILE
+        if not last.is_file():
+            kept = build_config(str(trial.kept_config))
+            cut_checkpoint(kept, trial.weights, depth, folder)
+            evaluate_cut(arm("embedded", depth), folder, kept.DATASETS.TEST)
+        yield arm("embedded", depth), folder
+    yield arm("embedded", full), trial.output_dir
+
+
+def page(results: Mapping[str, Any]) -> str:
+    names = datasets(results)
+    stock = f"[{Path(STOCK).stem}](../../{STOCK})"
+    embedded = f"[{Path(EMBEDDED).stem}](../../{EMBEDDED})"
+    lines = [
+        "# Embedded and isolated training",
+        "",
+        f"Isolated: a training of each depth. Embedded: one training ({embedded}), cut to each "
+        "depth. Mask AP: mean over seeds, sd in brackets; differences with their 95 % interval "
+        "over images and seeds. Bold holds up: the interval is on one side of zero and Welch's p "
+        f"is below 0.05. The row of stock is {stock}. L1 has the rows conv1 and res2 and the "
+        "encoder up to res2, L4 all rows.",
+        "",
+        f"![Mask AP by depth, embedded and isolated]({PICTURE.name})",
+        "",
+    ]
+    for name in reversed(names):
+        size = results["evaluation"]["datasets"][name]["images"]
+        lines += [f"## {name}, {size} images", "", depth_table(results, name), ""]
+    command = "python docs/benchmarks/embedded.py"
+    lines += [f"Written by `{command}`.", ""]
+    return "\n".join([*lines, provenance(results), ""])
+
+
+def depth_table(results: Mapping[str, Any], dataset: str) -> str:
+    arms = by_arm(results, dataset)
+    rows = [["stock", _cell(arms[STOCK], dataset, "segm", "AP"), *[""] * 5]]
+    for depth, file in ISOLATED.items():
+        isolated, embedded = (arm(kind, depth) for kind in ("isolated", "embedded"))
+        rows.append(
+            [
+                f"[L{depth}](../../{file})",
+                _cell(arms[isolated], dataset, "segm", "AP"),
+                _cell(arms[embedded], dataset, "segm", "AP"),
+                _difference(results, embedded, isolated, dataset),
+                _difference(results, embedded, STOCK, dataset),
+                _cell(arms[embedded], dataset, "segm", "AP50"),
+                _cell(arms[embedded], dataset, "shown", "dsb_score", 3),
+            ]
+        )
+    headers = ["depth", "isolated", "embedded", "embedded - isolated", "embedded - stock"]
+    headers += ["AP50, embedded", "DSB score, embedded"]
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _cell(
+    trials: Sequence[Mapping[str, Any]], dataset: str, task: str, name: str, digits: int = 1
+) -> str:
+    values = of_seeds(trials, dataset, task, name)
+    sd = f" ({np.std(values, ddof=1):.{digits}f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{sd}"
+
+
+def _difference(results: Mapping[str, Any], first: str, second: str, dataset: str) -> str:
+    found = difference_of(results, first, second, dataset).get("AP")
+    if not found:
+        return ""
+    text = f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+    return f"**{text}**" if holds_up(found) else text
+
+
+def picture(results: Mapping[str, Any]) -> bytes:
+    """Mask AP by depth: a point a training, a line through the means. PNG."""
+    dataset = datasets(results)[-1]
+    arms = by_arm(results, dataset)
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for kind, color, shift in (("isolated", "#0072B2", -0.06), ("embedded", "#D55E00", 0.06)):
+        values = [of_seeds(arms[arm(kind, d)], dataset, "segm", "AP") for d in ISOLATED]
+        places = [depth + shift for depth in ISOLATED]
+        axes.plot(places, [np.mean(v) for v in values], color=color, label=kind)
+        for place, of_depth in zip(places, values):
+            axes.plot([place] * len(of_depth), of_depth, "o", color=color, ms=4, alpha=0.7)
+    stock = np.mean(of_seeds(arms[STOCK], dataset, "segm", "AP"))
+    axes.axhline(stock, color="#7F7F7F", ls="--", label="stock")
+    axes.set_xticks(list(ISOLATED), [f"L{depth}" for depth in ISOLATED])
+    axes.set(ylabel=f"mask AP, {dataset}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(out, dpi=110, metadata={"Software": None})
+    return out.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output-dir", type=Path, help="default: only draw up the page anew")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    args = parser.parse_args()
+    if args.output_dir:
+        write_json(RECORD, run(args.output_dir, args.seeds, args.jobs), indent=1)
+    results = load(RECORD)
+    write_text(PAGE, page(results))
+    with atomic_path(PICTURE) as temporary:
+        temporary.write_bytes(picture(results))
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main()

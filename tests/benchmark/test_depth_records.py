@@ -1,0 +1,99 @@
+"""The records of docs/benchmarks about depth, and the pages drawn from them."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from maskrcnnpp.benchmark.cost import STAGES
+from maskrcnnpp.engine import build_config
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, f"docs/benchmarks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+embedded, depth_cost, ablations = map(script, ("embedded", "depth_cost", "ablations"))
+
+
+@pytest.mark.parametrize("module", [embedded, depth_cost], ids=["embedded", "depth_cost"])
+def test_the_page_is_what_the_record_gives(module):
+    record = json.loads(module.RECORD.read_text())
+    assert module.PAGE.read_text() == module.page(record)
+
+
+def test_every_depth_is_compared_with_its_isolated_training(results):
+    """A made-up record: a depth that gains 2 AP from embedding, and one that loses 1."""
+    (dataset,) = set(results["evaluation"]["datasets"]) - {"nuclei_val"}
+    template = results["trials"][0]
+    aps = {embedded.STOCK: 40}
+    for depth in embedded.ISOLATED:
+        aps[embedded.arm("isolated", depth)] = 40 + depth
+        aps[embedded.arm("embedded", depth)] = 42 + depth if depth < 4 else 43
+    results["trials"] = [
+        {
+            **template,
+            "arm": arm,
+            "seed": seed,
+            "metrics": {dataset: {"segm": {"AP": ap, "AP50": 70}, "shown": {"dsb_score": 0.4}}},
+        }
+        for arm, ap in aps.items()
+        for seed in (0, 1, 2)
+    ]
+    results["evaluation"]["datasets"] = {dataset: {"images": 4}}
+    gain = {"AP": {"mean": 2.0, "low": 1.0, "high": 3.0, "p_value": 0.01}}
+    loss = {"AP": {"mean": -1.0, "low": -2.0, "high": 0.5, "p_value": 0.2}}
+    results["differences"] = {
+        dataset: {
+            embedded.arm("embedded", depth): {
+                embedded.arm("isolated", depth): gain if depth < 4 else loss
+            }
+            for depth in embedded.ISOLATED
+        }
+    }
+    page = embedded.page(results)
+    row = next(line for line in page.splitlines() if "isolated_L1.yaml" in line)
+    assert [cell.strip() for cell in row.split("|")[2:5]] == [
+        "41.0 (0.0)",
+        "43.0 (0.0)",
+        "**+2.0 (+1.0 to +3.0)**",
+    ]
+    assert "| -1.0 (-2.0 to +0.5) |" in " ".join(page.split())
+    assert embedded.picture(results).startswith(b"\x89PNG")
+
+
+def test_the_isolated_arms_are_of_the_depth_they_are_named_after():
+    for depth, file in embedded.ISOLATED.items():
+        cfg = build_config(file)
+        assert (cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1) == depth
+        assert not any(cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS)
+
+
+def test_costs_are_shown_in_multiples_of_stock():
+    def seconds(value):
+        return {stage: [value, value, value] for stage in [*STAGES, "total"]}
+
+    costs = {
+        "parameters": {"stock": 40_000_000, "L1": 20_000_000},
+        "sizes": {
+            "256": {
+                "latency": {"stock": seconds(0.5), "L1": seconds(0.25)},
+                "peak_memory": {"stock": 1000.0, "L1": 900.0},
+            }
+        },
+    }
+    table = depth_cost.cost_ratio_table(costs)
+    row = next(line for line in table.splitlines() if "L1" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == [
+        *("256x256", "L1", "0.500 (0.50)", "0.250 (0.50)", "900 (0.90)", "20.00 (0.50)"),
+    ]
+
+
+def test_the_steps_of_the_design_are_shown_beside_the_ablations():
+    text = Path(ablations.PAGE).read_text()
+    assert all(step in text for step in depth_cost.LADDER)
