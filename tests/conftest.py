@@ -1,10 +1,17 @@
+"""One thread, no GPU; tiny models and batches, 64x64 pixels."""
+
 import os
 
 # before CUDA is looked for: the tests compare exact numbers, whatever GPU is there
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
+from detectron2.config import get_cfg  # noqa: E402
+from detectron2.structures import BitMasks, Boxes, Instances  # noqa: E402
+
+import maskrcnnpp  # noqa: E402
 
 # tiny tensors: a second thread costs more than it brings, most of all on a busy machine
 torch.set_num_threads(1)
@@ -12,3 +19,43 @@ torch.set_num_threads(1)
 # a busy machine is no failure
 hypothesis.settings.register_profile("maskrcnnpp", deadline=None)
 hypothesis.settings.load_profile("maskrcnnpp")
+
+
+@pytest.fixture
+def tiny_cfg():
+    """Mask R-CNN++ on res2..res5 of ResNet-18, 32 channels, on the CPU. Not frozen."""
+    cfg = get_cfg()
+    maskrcnnpp.add_maskrcnnpp_config(cfg)
+    cfg.merge_from_file("configs/quick/maskrcnnpp_R_18_nested_fpn.yaml")
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.FPN.OUT_CHANNELS = 32
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32, 32]
+    cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0]
+    cfg.MODEL.RPN.CONV_DIMS = [32]
+    cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = 60
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 20
+    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 32
+    cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 32
+    return cfg
+
+
+@pytest.fixture
+def make_input():
+    """``make_input(count)``: one 64x64 training image with that many square objects."""
+
+    def make(count: int, size: int = 64) -> dict:
+        generator = torch.Generator().manual_seed(count)
+        corners = torch.randint(0, size - 20, (count, 2), generator=generator).float()
+        boxes = torch.cat([corners, corners + 16], dim=1)
+        masks = torch.zeros(count, size, size, dtype=torch.bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist()):
+            mask[y0:y1, x0:x1] = True
+        instances = Instances((size, size))
+        instances.gt_boxes = Boxes(boxes)
+        instances.gt_classes = torch.zeros(count, dtype=torch.int64)
+        instances.gt_masks = BitMasks(masks)
+        image = torch.randint(0, 256, (3, size, size), generator=generator).float()
+        return {"image": image, "instances": instances, "height": size, "width": size}
+
+    return make
