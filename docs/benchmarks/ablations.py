@@ -21,6 +21,7 @@ import yaml
 from tabulate import tabulate
 
 from maskrcnnpp.benchmark.fingerprint import commit, machine
+from maskrcnnpp.benchmark.runner import STARTED_FILE
 from maskrcnnpp.benchmark.tables import cost_ratio_table
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
@@ -34,7 +35,14 @@ COSTS = HERE / "depth_cost.json"
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 METRICS = ("AP", "AP50", "AP75")
 # where a run puts its files and what it is held to, not what it trains
-_LEFT_OUT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "TEST.AREA_BINS", "SEED", "MODEL.DEVICE")
+_LEFT_OUT = (
+    "OUTPUT_DIR",
+    "TEST.EXPECTED_RESULTS",
+    "TEST.AREA_BINS",
+    "SEED",
+    "MODEL.DEVICE",
+    "DATASETS.TEST",
+)
 
 INTRODUCTION = f"""\
 # Ablations
@@ -89,7 +97,7 @@ def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
         "what": what,
         **({"code": code} if code else {}),
         "settings": shlex.join(overrides(str(run_dir / "config.yaml"))),
-        "commit": commit(),
+        "commit": commit_of(run_dir),
         "seed": config["SEED"],
         "dataset": dataset,
         "segm": {name: round(metrics["segm"][name], 2) for name in METRICS},
@@ -97,6 +105,14 @@ def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
         "seconds_per_iteration": seconds_per_iteration(read_training_log(run_dir)),
         "machine": machine()["processor"],
     }
+
+
+def commit_of(run_dir: Path) -> str:
+    """Of the code of a training: what tools/benchmark.py kept of it, or that of now."""
+    started = run_dir / STARTED_FILE
+    if not started.is_file():
+        return commit()
+    return json.loads(started.read_text(encoding="utf-8"))["versions"]["maskrcnnpp"].split()[-1]
 
 
 def repetition(row: Mapping[str, Any]) -> str:

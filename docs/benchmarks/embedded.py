@@ -5,13 +5,14 @@
 
 Isolated: a training for each depth. Embedded: one training, cut to each depth. Trainings that lie
 in the output folder, such as tools/benchmark.py makes, are kept. Writes embedded.json, embedded.md
-and embedded.png beside this file.
+and embedded.png beside this file, and the table in the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tqdm import tqdm
 
 from maskrcnnpp.benchmark.collect import REPLICATES, Row, compare, score_file
 from maskrcnnpp.benchmark.depth_table import evaluate_cut
-from maskrcnnpp.benchmark.report import provenance
+from maskrcnnpp.benchmark.report import provenance, quote
 from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
 from maskrcnnpp.benchmark.tables import holds_up
@@ -38,7 +39,9 @@ from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
 from maskrcnnpp.files import atomic_path, write_json, write_text
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+README, QUOTED = ROOT / "README.md", "embedded"
 RECORD, PAGE, PICTURE = (HERE / f"embedded.{ending}" for ending in ("json", "md", "png"))
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 EMBEDDED = "configs/quick/maskrcnnpp_R_18_embedded.yaml"
@@ -134,14 +137,16 @@ def page(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, provenance(results), ""])
 
 
-def depth_table(results: Mapping[str, Any], dataset: str) -> str:
+def depth_table(results: Mapping[str, Any], dataset: str, page_dir: Path = HERE) -> str:
+    """A row a depth, for a page in ``page_dir``."""
+    to_root = os.path.relpath(ROOT, page_dir.resolve())
     arms = by_arm(results, dataset)
     rows = [["stock", _cell(arms[STOCK], dataset, "segm", "AP"), *[""] * 5]]
     for depth, file in ISOLATED.items():
         isolated, embedded = (arm(kind, depth) for kind in ("isolated", "embedded"))
         rows.append(
             [
-                f"[L{depth}](../../{file})",
+                f"[L{depth}]({Path(to_root, file).as_posix()})",
                 _cell(arms[isolated], dataset, "segm", "AP"),
                 _cell(arms[embedded], dataset, "segm", "AP"),
                 _difference(results, embedded, isolated, dataset),
@@ -206,6 +211,8 @@ def main() -> None:
         write_json(RECORD, run(args.output_dir, args.seeds, args.jobs), indent=1)
     results = load(RECORD)
     write_text(PAGE, page(results))
+    table = depth_table(results, datasets(results)[-1], ROOT)
+    write_text(README, quote(README.read_text(encoding="utf-8"), QUOTED, table))
     with atomic_path(PICTURE) as temporary:
         temporary.write_bytes(picture(results))
 

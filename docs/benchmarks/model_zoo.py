@@ -24,8 +24,8 @@ INTRODUCTION = """\
 
 Every config that is compared, with what it reached on the test images of DSB2018
 ([data and split](datasets/README.md)). The page is written by `python docs/benchmarks/model_zoo.py`
-from the results.json of each benchmark; a row without seeds has not been run. There are no weights
-to download: each section says how to train its own.
+from the results.json of each benchmark. There are no weights to download: each section says how to
+train its own.
 
 How to read the tables:
 
@@ -35,9 +35,11 @@ How to read the tables:
   is the latter, image by image. They, PQ and AJI are of the objects above a score threshold that
   each training tunes on validation images.
 - "latency" and "training step" are medians in multiples of stock's, measured side by side.
-- Arms differ in the pyramid and the mask head only. Where GN is used, its groups have 8 channels in
-  the nested grid, at any width; the stock pyramids have Detectron2's 32 groups.
+- Arms differ in the pyramid and the mask head only. Where GN is used it has Detectron2's 32 groups,
+  and groups of two channels in rows of the grid that are narrower than 64.
 - Whether a difference holds up is in the report of each section, not in this table.
+- A row without seeds has not been run with the present design. Controls and StarDist beside the
+  design of commit 77afce9: [its report](docs/benchmarks/quick_77afce9/report.md).
 """
 
 

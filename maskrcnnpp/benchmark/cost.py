@@ -264,16 +264,16 @@ def load_model(cfg: CfgNode, weights: str) -> nn.Module:
 def _predict_and_weigh(config_file: str, weights: str, images: Sequence[Batch]) -> float:
     cfg = build_config(config_file)
     model = load_model(cfg, weights)
-    _forget_peak(cfg.MODEL.DEVICE)
+    forget_peak(cfg.MODEL.DEVICE)
     with torch.no_grad():
         for image in images:
             model(image)
     if torch.device(cfg.MODEL.DEVICE).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return _peak_resident()
+    return peak_resident()
 
 
-def _forget_peak(device: str) -> None:
+def forget_peak(device: str) -> None:
     """Begin anew to watch for the peak, so that it is not that of loading the weights."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -282,7 +282,7 @@ def _forget_peak(device: str) -> None:
         file.write("5")  # Linux: VmHWM goes down to what is resident
 
 
-def _peak_resident() -> float:
+def peak_resident() -> float:
     """Peak resident memory of this process in MiB."""
     try:
         # not getrusage: on Linux a child begins with the peak of the process that started it

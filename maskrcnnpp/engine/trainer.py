@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -18,6 +18,7 @@ from detectron2.utils import comm
 from maskrcnnpp.engine.checkpoint import Checkpointer
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
+from maskrcnnpp.inference import with_rle_masks
 
 
 class Trainer(DefaultTrainer):
@@ -54,6 +55,16 @@ class Trainer(DefaultTrainer):
             max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
             area_bins=cfg.TEST.AREA_BINS,
         )
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: torch.nn.Module,
+        evaluators: Sequence[DatasetEvaluator] | None = None,
+    ) -> dict:
+        """Detectron2's, without a full-image mask for each detection."""
+        return super().test(cfg, with_rle_masks(model), evaluators)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:

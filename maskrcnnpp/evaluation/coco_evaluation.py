@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_json
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
@@ -28,6 +29,7 @@ from maskrcnnpp.evaluation.coco_metrics import (
     load_coco_truth,
 )
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.inference import RleMasks
 
 RESULTS_FILE = "coco_instances_results.json"
 METRICS_FILE = "coco_metrics.json"
@@ -101,7 +103,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         Args:
             inputs: dataset dicts with ``image_id``.
             outputs: model outputs; "instances" has pred_boxes, scores, pred_classes and, from a
-                model with masks, pred_masks (N x height x width, bool).
+                model with masks, pred_masks (N x height x width, bool; or RleMasks).
         """
         for record, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
@@ -109,7 +111,7 @@ class COCOInstanceEvaluator(DatasetEvaluator):
             instances = output["instances"].to(torch.device("cpu"))
             self._image_ids.append(record["image_id"])
             self._has_masks |= instances.has("pred_masks")
-            self._results.extend(instances_to_coco_json(instances, record["image_id"]))
+            self._results.extend(to_coco(instances, record["image_id"]))
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """Compute the metrics and write the files.
@@ -213,6 +215,23 @@ class COCOInstanceEvaluator(DatasetEvaluator):
         logger.info("COCO metrics\n%s", coco_metrics_table(summary))
         if self._output_dir is not None:
             write_coco_metrics(self._output_dir, summary)
+
+
+def to_coco(instances: Instances, image_id: Any) -> list[dict[str, Any]]:
+    """Detectron2's ``instances_to_coco_json``, which also takes masks that are RLE already.
+
+    Args:
+        instances: detections of one image, on the CPU; ``pred_masks`` full-image or RleMasks.
+        image_id: of the image, for every result.
+    """
+    if not (instances.has("pred_masks") and isinstance(instances.pred_masks, RleMasks)):
+        return instances_to_coco_json(instances, image_id)
+    rest = Instances(instances.image_size, **instances.get_fields())
+    rest.remove("pred_masks")
+    results = instances_to_coco_json(rest, image_id)
+    for result, rle in zip(results, instances.pred_masks.rles, strict=True):
+        result["segmentation"] = rle
+    return results
 
 
 def coco_metrics_table(summary: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from detectron2.modeling import GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from maskrcnnpp.inference.rle import RleMasks, encode_masks
 
@@ -21,6 +22,7 @@ class RleRCNN(nn.Module):
     def __init__(self, model: GeneralizedRCNN) -> None:
         super().__init__()
         self.model = model
+        self.training = model.training  # evaluation restores the mode that it finds here
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """As the model's in evaluation mode; sizes of the outputs are ``height`` and ``width``.
@@ -36,6 +38,12 @@ class RleRCNN(nn.Module):
             {"instances": to_rle(instances, *_output_size(entry, instances))}
             for entry, instances in zip(batched_inputs, outputs)
         ]
+
+
+def with_rle_masks(model: nn.Module) -> nn.Module:
+    """:class:`RleRCNN` of a Mask R-CNN, also if wrapped for several GPUs; others as they are."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    return RleRCNN(inner) if isinstance(inner, GeneralizedRCNN) else model
 
 
 def to_rle(instances: Instances, height: int, width: int) -> Instances:

@@ -26,6 +26,13 @@ def test_the_page_is_what_the_record_gives(module):
     assert module.PAGE.read_text() == module.page(record)
 
 
+def test_the_readme_quotes_the_record():
+    readme = embedded.README.read_text()
+    record = json.loads(embedded.RECORD.read_text())
+    table = embedded.depth_table(record, "dsb2018_test", embedded.ROOT)
+    assert embedded.quote(readme, embedded.QUOTED, table) == readme
+
+
 def test_every_depth_is_compared_with_its_isolated_training(results):
     """A made-up record: a depth that gains 2 AP from embedding, and one that loses 1."""
     (dataset,) = set(results["evaluation"]["datasets"]) - {"nuclei_val"}

@@ -39,6 +39,7 @@ def without_what_is_compared(config_file):
             node = node[name]
         del node[last]
     cfg.OUTPUT_DIR = ""
+    cfg.TEST.EXPECTED_RESULTS = []
     return cfg
 
 

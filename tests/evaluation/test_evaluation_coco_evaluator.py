@@ -19,6 +19,7 @@ from detectron2.utils import comm
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation import COCOInstanceEvaluator, write_coco_metrics
 from maskrcnnpp.evaluation.coco_metrics import METRICS
+from maskrcnnpp.inference import RleMasks
 
 HEIGHT, WIDTH, NAME = 96, 128, "maskrcnnpp_test_evaluator"
 CATEGORY = 7  # not 1: the evaluator must map the model's 0 to it
@@ -308,3 +309,25 @@ def test_metrics_file_has_null_for_nan_and_keeps_categories(tmp_path):
     assert "AP-a" in head
     assert "12.35" in row or "12.34" in row
     assert "bbox" not in row
+
+
+def test_masks_that_are_rle_already_are_judged_and_written_alike(register, tmp_path):
+    register(truth_dict([5, 0]))
+    written, metrics = [], []
+    for name in ("bitmasks", "rle"):
+        found = [instances(5), instances(0)]
+        if name == "rle":
+            for image in found:
+                rles = [
+                    mask_util.encode(np.asfortranarray(mask.numpy())) for mask in image.pred_masks
+                ]
+                rles = [{**rle, "counts": rle["counts"].decode()} for rle in rles]
+                image.remove("pred_masks")
+                image.pred_masks = RleMasks(rles, HEIGHT, WIDTH)
+        evaluator = COCOInstanceEvaluator(
+            dataset_name=NAME, output_dir=tmp_path / name, max_dets_per_image=100
+        )
+        metrics.append(run(evaluator, found))
+        written.append((tmp_path / name / "coco_instances_results.json").read_text())
+    assert written[0] == written[1]
+    assert metrics[0] == metrics[1] and metrics[1]["segm"]["AP"] == pytest.approx(100)

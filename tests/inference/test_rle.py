@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.evaluation.evaluator import inference_context
 from detectron2.layers import paste_masks_in_image
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp.inference import RleMasks, RleRCNN, encode_masks
+from maskrcnnpp.inference import RleMasks, RleRCNN, encode_masks, with_rle_masks
 
 
 def expected(masks, boxes, height, width, threshold=0.5):
@@ -125,3 +126,18 @@ def test_a_model_without_masks(tiny_cfg, make_input):
     with torch.no_grad():
         (found,) = RleRCNN(model)([make_input(3)])
     assert not found["instances"].has("pred_masks")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_leaves_the_mode_of_the_model_as_it_was(tiny_cfg, make_input, training):
+    model = build_model(tiny_cfg).train(training)
+    wrapped = with_rle_masks(model)
+    with torch.no_grad(), inference_context(wrapped):
+        assert not model.training
+        wrapped([make_input(3)])
+    assert model.training == training
+
+
+def test_what_is_no_rcnn_stays_as_it_is():
+    model = torch.nn.Linear(1, 1)
+    assert with_rle_masks(model) is model
