@@ -16,6 +16,7 @@ except ImportError as error:
 from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
+from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.version import __version__
 
-__all__ = ["__version__", "add_maskrcnnpp_config"]
+__all__ = ["Predictor", "__version__", "add_maskrcnnpp_config"]

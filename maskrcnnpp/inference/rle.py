@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,17 +15,26 @@ from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle
 
 
-def encode_masks(
+@dataclass(frozen=True)
+class PastedMask:
+    """A mask of an object, known inside a window of the image and empty outside."""
+
+    pixels: np.ndarray  #: bool (h, w)
+    top: int  #: where the window's first pixel lies in the image
+    left: int
+
+
+def paste_masks(
     masks: torch.Tensor,
     boxes: Boxes | torch.Tensor,
     height: int,
     width: int,
     threshold: float = 0.5,
-) -> list[Rle]:
-    """RoI masks as COCO RLE of the whole image, each pasted inside its box only.
+) -> Iterator[PastedMask]:
+    """RoI masks pasted into the image, each inside its box only.
 
-    Pixel for pixel what :func:`detectron2.layers.paste_masks_in_image` gives on the CPU, and string
-    for string what pycocotools encodes of that, in memory that does not grow with the image.
+    Pixel for pixel what :func:`detectron2.layers.paste_masks_in_image` gives on the CPU, in memory
+    that does not grow with the image.
 
     Args:
         masks: (N, M, M) or (N, 1, M, M), probabilities 0..1. On any device; the work is done on
@@ -34,7 +44,7 @@ def encode_masks(
         threshold: probability from which a pixel is object.
 
     Returns:
-        N RLEs; that of a box outside the image is empty.
+        N masks, one after the other; that of a box outside the image has no pixel.
 
     Raises:
         ValueError: there are not as many boxes as masks, or masks are not square.
@@ -49,9 +59,21 @@ def encode_masks(
         raise ValueError(f"{len(masks)} masks need as many boxes, not {tuple(boxes.shape)}")
     masks = masks.detach().to("cpu", torch.float32)
     boxes = boxes.detach().to("cpu", torch.float32).numpy()
+    windows = _windows(boxes, height, width)
+    return (_paste(*entry, threshold) for entry in zip(masks, boxes, windows))
+
+
+def encode_masks(
+    masks: torch.Tensor,
+    boxes: Boxes | torch.Tensor,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+) -> list[Rle]:
+    """:func:`paste_masks` as COCO RLE of the whole image: the strings that pycocotools gives."""
     return [
-        _encode(mask, box, window, height, width, threshold)
-        for mask, box, window in zip(masks, boxes, _windows(boxes, height, width))
+        encode_crop(mask.pixels, mask.top, mask.left, height, width)
+        for mask in paste_masks(masks, boxes, height, width, threshold)
     ]
 
 
@@ -60,22 +82,16 @@ def _windows(boxes: np.ndarray, height: int, width: int) -> list[list[int]]:
     low, high = np.floor(boxes[:, :2]) - 1, np.ceil(boxes[:, 2:]) + 1
     size = np.array([width, height], dtype=np.float32)
     # also from above: a box to the right of the image has an empty window
-    return (
-        np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], axis=1).astype(int).tolist()
-    )
+    corners = np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)], axis=1)
+    return corners.astype(int).tolist()
 
 
-def _encode(
-    mask: torch.Tensor,
-    box: np.ndarray,
-    window: Sequence[int],
-    height: int,
-    width: int,
-    threshold: float,
-) -> Rle:
+def _paste(
+    mask: torch.Tensor, box: np.ndarray, window: Sequence[int], threshold: float
+) -> PastedMask:
     left, top, right, bottom = window
     if right <= left or bottom <= top:
-        return encode_crop(np.zeros((0, 0), dtype=bool), 0, 0, height, width)
+        return PastedMask(np.zeros((0, 0), dtype=bool), 0, 0)
     x0, y0, x1, y1 = box
     # the operations of Detectron2 in its order and precision, so that no pixel rounds otherwise
     x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5) - x0) / (x1 - x0) * 2 - 1
@@ -84,8 +100,7 @@ def _encode(
     grid[..., 0] = x
     grid[..., 1] = y[:, None]
     pasted = F.grid_sample(mask[None, None], torch.from_numpy(grid), align_corners=False)
-    crop = pasted[0, 0].numpy() >= np.float32(threshold)
-    return encode_crop(crop, top, left, height, width)
+    return PastedMask(pasted[0, 0].numpy() >= np.float32(threshold), top, left)
 
 
 class RleMasks:

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+import maskrcnnpp
+from maskrcnnpp import Predictor
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.inference import RleRCNN
+
+QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+
+
+class BrightSquares(torch.nn.Module):
+    """In the place of a trained model: finds bright squares, and the parts of them that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def inference(self, inputs, do_postprocess):
+        assert not do_postprocess and not self.training
+        return [self.find(entry["image"]) for entry in inputs]
+
+    def find(self, image):
+        self.seen.append(image)
+        labels, count = ndimage.label(image[0].numpy() > 128)
+        places = ndimage.find_objects(labels)
+        boxes = [[x.start, y.start, x.stop, y.stop] for y, x in places]
+        return Instances(
+            tuple(image.shape[1:]),
+            pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
+            scores=torch.full((count,), 0.9),
+            pred_classes=torch.zeros(count, dtype=torch.int64),
+            pred_masks=torch.ones(count, 1, 28, 28),
+        )
+
+
+def squares(height=200, width=260):
+    image = np.zeros((height, width), dtype=np.uint8)
+    for top in range(3, height - 12, 16):
+        for left in range(5, width - 12, 14):
+            image[top : top + 9, left : left + 8] = 200
+    return image
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tiles_find_what_the_whole_image_shows(batch_size):
+    image = squares()
+    options = {"progress": False, "batch_size": batch_size}
+    whole = Predictor(BrightSquares(), tile_size=512, **options)(image)
+    tiled = Predictor(BrightSquares(), tile_size=64, overlap=16, **options)(image)
+    expected, count = ndimage.label(image > 128)
+    assert len(whole) == len(tiled) == count > 100
+    for found in (whole, tiled):
+        labels = found.labels()
+        assert labels.dtype == np.uint16
+        assert ((labels > 0) == (image > 128)).all()
+        assert len({(a, b) for a, b in zip(labels.ravel(), expected.ravel())}) == count + 1
+
+
+def test_what_is_found_comes_in_every_form():
+    image = squares()
+    found = Predictor(BrightSquares(), tile_size=100, overlap=20, progress=False)(image)
+    (results, rles) = found.to_coco("a.png", [7]), found.rles()
+    assert {r["category_id"] for r in results} == {7} and results[0]["image_id"] == "a.png"
+    assert coco_mask.area(rles[0]) == 72 and rles[0]["size"] == [200, 260]
+    np.testing.assert_allclose(coco_mask.toBbox(rles[0]), results[0]["bbox"])
+    instances = found.to_instances()
+    assert len(instances) == len(found) == len(list(found))
+    assert instances.pred_masks.area().tolist() == [entry.area for entry in found]
+    assert found.boxes.shape == (len(found), 4) and found.scores.min() > 0.8
+    assert not found.categories.any()
+
+
+def test_nothing_found():
+    found = Predictor(BrightSquares(), tile_size=32, overlap=8)(np.zeros((1, 1), np.uint8))
+    assert len(found) == 0 and found.boxes.shape == (0, 4)
+    assert found.labels().tolist() == [[0]] and found.to_coco(1) == []
+
+
+def test_it_finds_what_detectron2_does(tiny_cfg, make_input):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    model = build_model(tiny_cfg).eval()
+    batch = make_input(3)
+    with torch.no_grad():
+        (expected,) = RleRCNN(model)([batch])
+    expected = expected["instances"]
+    image = batch["image"].byte().permute(1, 2, 0).numpy()
+    found = Predictor(model, score_threshold=0.0)(image)
+    with_pixels = [rle for rle in expected.pred_masks.rles if coco_mask.area(rle)]
+    assert len(with_pixels) > 0
+    assert sorted(r["counts"] for r in found.rles()) == sorted(r["counts"] for r in with_pixels)
+
+
+def test_channels_come_in_the_order_that_the_model_knows():
+    image = np.zeros((8, 8, 4), dtype=np.uint8)
+    image[:] = (10, 20, 30, 255)
+    for input_format, expected in (("RGB", [10, 20, 30]), ("BGR", [30, 20, 10])):
+        model = BrightSquares()
+        Predictor(model, input_format=input_format)(image)
+        assert model.seen[0].shape == (3, 8, 8) and model.seen[0].dtype == torch.float32
+        assert model.seen[0][:, 0, 0].tolist() == expected
+    model = BrightSquares()
+    Predictor(model)(image[..., :1])
+    assert model.seen[0][:, 0, 0].tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_other_ranges_of_values(dtype):
+    image = (squares().astype(np.float64) * 20 + 5).astype(dtype)
+    model = BrightSquares()
+    found = Predictor(model, percentiles=(0, 100), progress=False)(image)
+    assert len(found) > 100
+    assert model.seen[0].min() == 0 and model.seen[0].max() == 255
+    flat = Predictor(BrightSquares(), percentiles=(1, 99))(np.full((9, 9), 7, dtype=dtype))
+    assert len(flat) == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "percentiles", "words"),
+    [
+        (np.zeros((4, 4), np.uint16), None, "uint16, not 8-bit: give percentiles"),
+        (np.zeros((4, 4), bool), (1, 99), "no number"),
+        (np.zeros((4, 4), complex), (1, 99), "complex"),
+        (np.zeros((0, 4), np.uint8), None, "empty: 0x4"),
+        (np.zeros((4, 4, 2), np.uint8), None, "4x4x2 is no image"),
+        (np.zeros((2, 3, 4, 4, 3), np.uint8), None, "2x3x4x4x3 is no image"),
+        (np.zeros(4, np.uint8), None, "no image"),
+        (np.full((4, 4), np.nan, np.float32), (1, 99), "NaN or infinite"),
+        (np.full((4, 4), np.inf, np.float32), (1, 99), "NaN or infinite"),
+    ],
+)
+def test_arrays_that_are_no_such_image(image, percentiles, words):
+    with pytest.raises(DataError, match=words):
+        Predictor(BrightSquares(), percentiles=percentiles)(image)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"tile_size": 64, "overlap": 40}, "overlap"),
+        ({"tile_size": 0, "overlap": 0}, "tile_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"percentiles": (99, 1)}, "percentiles"),
+        ({"input_format": "L"}, "INPUT.FORMAT"),
+    ],
+)
+def test_options_that_cannot_work(options, word):
+    with pytest.raises(ConfigError, match=word):
+        Predictor(BrightSquares(), **options)
+
+
+def test_a_training_is_loaded(tmp_path):
+    weights = tmp_path / "model_final.pth"
+    cfg = build_config(QUICK, ["MODEL.DEVICE", "cpu"])
+    model = build_model(cfg)
+    torch.save({"model": model.state_dict()}, weights)
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.NESTED_FPN.DEPTH", "2"]
+    predictor = Predictor.load(QUICK, weights, opts=opts, tile_size=48, overlap=16, progress=False)
+    assert not predictor.model.training and predictor.model.backbone.depth == 2
+    name = "backbone.grid.x_0_2.0.weight"
+    assert torch.equal(predictor.model.state_dict()[name], model.state_dict()[name])
+    assert isinstance(predictor(np.zeros((60, 50, 3), np.uint8)).labels(), np.ndarray)
+    assert maskrcnnpp.Predictor is Predictor
+
+
+@pytest.mark.parametrize(
+    ("weights", "opts", "word"),
+    [
+        ("nowhere.pth", [], "nowhere.pth: there is no such file"),
+        (QUICK, ["MODEL.MASK_ON", "False"], "MODEL.MASK_ON"),
+        (QUICK, ["INPUT.MIN_SIZE_TEST", "800"], "INPUT.MIN_SIZE_TEST"),
+        (QUICK, [], "cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_loaded(weights, opts, word):
+    with pytest.raises(ConfigError, match=word):
+        Predictor.load(QUICK, weights, opts=["MODEL.DEVICE", "cpu", *opts])
