@@ -21,6 +21,8 @@ DETECTRON2_NEEDS = [
     "yacs>=0.1.8",
 ]
 
+OUTLINES = ["roifile>=2022.7", "shapely>=2.0"]
+
 setup(
     name="maskrcnnpp",
     version=VERSION["__version__"],
@@ -40,15 +42,21 @@ setup(
         "pillow>=9.2",
         "pycocotools>=2.0.6",
         "pyyaml>=5.4",
+        "scikit-image>=0.20",
         "scipy>=1.9",
         "tabulate>=0.9",
+        "tifffile>=2022.8",
         "tqdm>=4.64",
     ],
     extras_require={
         "detectron2-needs": DETECTRON2_NEEDS,
+        # the formats geojson and rois of tools/predict.py
+        "outlines": OUTLINES,
         "test": [
+            *OUTLINES,
             "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
             "hypothesis>=6.70",
+            "pandas>=1.5",
             "pytest>=7.2",
             "ruff>=0.6",
             "stardist>=0.9",

@@ -33,6 +33,8 @@ class Predictor:
         *,
         input_format: str = "RGB",
         score_threshold: float = 0.5,
+        min_area: int = 1,
+        max_area: int | None = None,
         tile_size: int = 1024,
         overlap: int = 128,
         batch_size: int = 1,
@@ -44,6 +46,7 @@ class Predictor:
             model: with a mask head; set to evaluation mode.
             input_format: channel order that it was trained with, "RGB" or "BGR".
             score_threshold: objects below are left out. The model's own threshold is applied too.
+            min_area, max_area: pixels of the smallest and the largest object that is kept.
             tile_size: side of a tile, pixels. An image of up to that size is not tiled. A tile has
                 at most as many objects as the model gives (TEST.DETECTIONS_PER_IMAGE).
             overlap: pixels that tiles share: at least the size of the largest objects.
@@ -63,11 +66,15 @@ class Predictor:
             )
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
+        if min_area < 1 or (max_area is not None and max_area < min_area):
+            raise ConfigError(f"areas are {min_area} to {max_area}; they rise from 1")
         if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
             raise ConfigError(f"percentiles are {percentiles}; they rise from 0 to 100")
         self.model = model.eval()
         self.input_format = input_format
         self.score_threshold = score_threshold
+        self.min_area = min_area
+        self.max_area = max_area
         self.tile_size = tile_size
         self.overlap = overlap
         self.batch_size = batch_size
@@ -137,7 +144,13 @@ class Predictor:
             with torch.no_grad():
                 outputs = self.model.inference(inputs, do_postprocess=False)
             found += [self._detections(*pair) for pair in zip(outputs, batch)]
-        return Objects(merge_tiles(tiles, found, height, width), height, width)
+        objects = [entry for entry in merge_tiles(tiles, found, height, width) if self._fits(entry)]
+        return Objects(objects, height, width)
+
+    def _fits(self, entry: Detection) -> bool:
+        return self.min_area <= entry.area and (
+            self.max_area is None or entry.area <= self.max_area
+        )
 
     def _tensor(
         self, image: np.ndarray, tile: Tile, limits: tuple[np.ndarray, np.ndarray] | None

@@ -1,0 +1,14 @@
+"""COCO's results format, which pycocotools and Detectron2 read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskrcnnpp.files import write_json
+from maskrcnnpp.inference.objects import Objects
+from maskrcnnpp.inference.writers.info import Info
+
+
+def write_coco(objects: Objects, info: Info, path: Path) -> None:
+    """A list of detections with ``image_id`` the name of the file, ``bbox`` and RLE masks."""
+    write_json(path, objects.to_coco(info.name, info.category_ids))

@@ -1,0 +1,18 @@
+"""What a writer is told beside the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maskrcnnpp.inference.image_files import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Info:
+    """The image that the objects were found in."""
+
+    name: str  #: of its file
+    picture: Picture
+    category_names: Sequence[str]  #: of the model's 0, 1, ...
+    category_ids: Sequence[int]  #: of the data set, for COCO

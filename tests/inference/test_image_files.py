@@ -1,0 +1,120 @@
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from maskrcnnpp.errors import DataError
+from maskrcnnpp.inference.image_files import find_images, read_image
+
+RANDOM = np.random.default_rng(0)
+
+
+def values(*shape, dtype=np.uint8):
+    return RANDOM.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_8_bits(tmp_path, ending, channels):
+    if ending == "bmp" and channels == 4:
+        pytest.skip("Pillow writes no alpha into BMP")
+    pixels = values(7, 9, channels)
+    path = tmp_path / f"an ä image.{ending}"
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
+    picture = read_image(path)
+    assert (picture.pixels == pixels).all() and picture.micrometres is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_of_png(tmp_path, channels):
+    pixels = values(7, 9, channels, dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels[..., ::-1])
+    picture = read_image(tmp_path / "a.png")
+    assert picture.pixels.dtype == np.uint16 and (picture.pixels == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [("YX", (5, 6)), ("YXS", (5, 6, 3)), ("CYX", (2, 5, 6)), ("ZCYX", (1, 4, 5, 6))],
+)
+def test_axes_of_ome_tiff(tmp_path, axes, shape):
+    pixels = values(*shape, dtype=np.uint16)
+    metadata = {"axes": axes, "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
+    photometric = "rgb" if "S" in axes else "minisblack"
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata, photometric=photometric)
+    channels = [1] if shape[0] == 2 else None
+    picture = read_image(tmp_path / "a.ome.tif", channels)
+    assert picture.pixels.shape[:2] == (5, 6) and picture.micrometres == 0.25
+    if axes == "CYX":
+        assert (picture.pixels[..., 0] == pixels[1]).all()
+    if axes == "ZCYX":
+        assert (picture.pixels == pixels[0].transpose(1, 2, 0)).all()
+
+
+def test_pixel_size_of_imagej(tmp_path):
+    options = {"imagej": True, "resolution": (4, 4), "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "a.tif", values(5, 6, dtype=np.uint16), **options)
+    assert read_image(tmp_path / "a.tif").micrometres == 0.25
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint32])
+def test_other_numbers(tmp_path, dtype):
+    pixels = np.arange(30).reshape(5, 6).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tiff", pixels)
+    found = read_image(tmp_path / "a.tiff").pixels
+    assert found.dtype == dtype and (found[..., 0] == pixels).all()
+
+
+def test_channels_are_chosen(tmp_path):
+    pixels = values(5, 20, 30)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata={"axes": "CYX"}, ome=True)
+    with pytest.raises(DataError, match=r"a.tif has 5 channels; choose .* of 0..4 with --channels"):
+        read_image(tmp_path / "a.tif")
+    found = read_image(tmp_path / "a.tif", [4, 0, 2]).pixels
+    assert (found == pixels[[4, 0, 2]].transpose(1, 2, 0)).all()
+    for channels, words in (([5], "channels 0..4, not all"), ([0, 1], "one is grey, three are")):
+        with pytest.raises(DataError, match=words):
+            read_image(tmp_path / "a.tif", channels)
+
+
+def broken(folder):
+    """Files that are no image, by what is wrong with them."""
+    (folder / "text.png").write_text("no image at all")
+    (folder / "empty.tif").write_bytes(b"")
+    Image.fromarray(values(60, 60, 3)).save(folder / "whole.png")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:4000])
+    Image.fromarray(values(60, 60, 3)).save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
+    tifffile.imwrite(folder / "whole.tif", values(60, 60))
+    (folder / "cut.tif").write_bytes((folder / "whole.tif").read_bytes()[:2000])
+    metadata = {"axes": "TZCYX"}
+    tifffile.imwrite(folder / "stack.tif", values(2, 3, 2, 8, 9), metadata=metadata, ome=True)
+    tifffile.imwrite(folder / "planes.tif", values(6, 8, 9))
+    return ["text.png", "empty.tif", "cut.png", "cut.jpg", "cut.tif", "stack.tif", "planes.tif"]
+
+
+def test_files_that_are_no_image_are_named(tmp_path):
+    for name in broken(tmp_path):
+        with pytest.raises(DataError, match=name):
+            read_image(tmp_path / name)
+    with pytest.raises(DataError, match="stack with the axes T 2, Z 3, C 2, Y 8, X 9"):
+        read_image(tmp_path / "stack.tif")
+    with pytest.raises(DataError, match="nowhere.png cannot be read"):
+        read_image(tmp_path / "nowhere.png")
+
+
+def test_files_folders_and_patterns(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.PNG", "a.tif", "notes.txt", "sub/c.png"):
+        (tmp_path / name).touch()
+    names = [p.name for p in find_images([str(tmp_path), str(tmp_path / "*" / "*.png")])]
+    assert names == ["a.tif", "b.PNG", "c.png"]
+    twice = find_images([str(tmp_path / "a.tif"), str(tmp_path / "*.tif")])
+    assert [p.name for p in twice] == ["a.tif"]
+    for word in ("nowhere", "*.svs"):
+        with pytest.raises(DataError, match="no such file or folder"):
+            find_images([str(tmp_path / word)])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="has no image"):
+        find_images([str(tmp_path / "none")])

@@ -1,0 +1,220 @@
+"""tools/predict.py, on a tiny model of random weights."""
+
+import errno
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from detectron2.modeling import build_model
+from PIL import Image
+
+from maskrcnnpp.errors import ConfigError, DataError, UserError
+from maskrcnnpp.inference import run
+from maskrcnnpp.inference.writers import WRITERS
+
+spec = importlib.util.spec_from_file_location("predict_tool", "tools/predict.py")
+predict_tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(predict_tool)
+
+FORMATS = ["coco", "labels", "csv", "overlay", "geojson", "rois"]
+
+
+@pytest.fixture
+def model_files(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(tiny_cfg.dump())
+    torch.save({"model": build_model(tiny_cfg).state_dict()}, folder / "model.pth")
+    return ["--config-file", str(folder / "config.yaml"), "--weights", str(folder / "model.pth")]
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, shape in (("a.png", (70, 50, 3)), ("b.png", (40, 40)), ("c.jpg", (50, 60, 3))):
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(model_files, images, output, *words):
+    common = ["--score", "0", "--output", str(output), "--format", *FORMATS]
+    return predict_tool.main([str(images), *model_files, *common, *words])
+
+
+def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert predict(model_files, images, output, "--tile-size", "48", "--overlap", "16") == 0
+    expected = {f"{stem}{WRITERS[name][1]}" for stem in "abc" for name in FORMATS}
+    assert {p.name for p in output.iterdir()} == expected | {run.RECORD_FILE, run.COCO_FILE}
+    assert tifffile.imread(output / "a.labels.tif").shape == (70, 50)
+    results = json.loads((output / run.COCO_FILE).read_text())
+    assert {r["image_id"] for r in results} <= {"a.png", "b.png", "c.jpg"} and results
+    record = json.loads((output / run.RECORD_FILE).read_text())
+    assert record["settings"]["tile_size"] == 48 and record["settings"]["percentiles"] is None
+    assert "tools/predict.py" in record["command"] and record["versions"]["torch"]
+    assert "3 of 3 images" in capsys.readouterr().out
+
+
+def test_what_is_done_is_skipped_and_the_rest_made(model_files, images, tmp_path, capsys):
+    output = tmp_path / "out"
+    predict(model_files, images, output)
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    kept = (output / "a.csv").stat().st_mtime_ns
+    (output / "b.csv").unlink()
+    assert predict(model_files, images, output) == 0
+    assert "2 of 3 images are done" in capsys.readouterr().out
+    assert {p: p.read_bytes() for p in output.iterdir() if p.suffix != ".zip"} == {
+        p: b for p, b in before.items() if p.suffix != ".zip"
+    }
+    assert (output / "a.csv").stat().st_mtime_ns == kept
+
+
+def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    predict(model_files, images, output)
+    with pytest.raises(ConfigError, match=r"other settings \(overlap\)"):
+        predict(model_files, images, output, "--overlap", "64")
+    weights = Path(model_files[-1])
+    torch.save({**torch.load(weights, weights_only=True), "iteration": 1}, weights)
+    with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
+        predict(model_files, images, output)
+    (output / run.RECORD_FILE).write_text("[]")
+    with pytest.raises(ConfigError, match="no record of a run"):
+        predict(model_files, images, output)
+
+
+def test_bad_images_are_told_and_the_rest_goes_on(model_files, images, tmp_path, capsys):
+    (images / "bad.png").write_text("no image")
+    tifffile.imwrite(images / "deep.tif", np.zeros((9, 9), dtype=np.uint16))
+    output = tmp_path / "out"
+    assert predict(model_files, images, output) == 1
+    said = capsys.readouterr()
+    assert "bad.png cannot be read" in said.err and "deep.tif: the image is uint16" in said.err
+    assert "3 of 5 images" in said.out
+    assert not list(output.glob("bad*")) and not list(output.glob("deep*"))
+    (images / "bad.png").unlink()
+    (images / "deep.tif").unlink()
+    assert predict(model_files, images, output) == 0
+
+
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
+    model_files, images, tmp_path, monkeypatch
+):
+    real = tifffile.imwrite
+    output = tmp_path / "out"
+
+    def full(path, *args, **kwargs):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(UserError, match="no space left.*same command again"):
+        predict(model_files, images, output)
+    assert not [p for p in output.iterdir() if p.suffix == ".tif"]
+    monkeypatch.setattr(tifffile, "imwrite", real)
+    assert predict(model_files, images, output) == 0
+
+
+def test_a_folder_that_cannot_be_written_to(model_files, images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        predict(model_files, images, tmp_path / "file" / "out")
+
+
+def test_memory_that_does_not_suffice(model_files, images, tmp_path, monkeypatch, capsys):
+    def too_much(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(run.Predictor, "__call__", too_much)
+    assert predict(model_files, images, tmp_path / "out") == 1
+    assert "a.png: out of memory; lower --tile-size" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+sys.argv[0] = "tools/predict.py"
+sys.path.insert(0, "tools")
+import predict
+from maskrcnnpp import files
+
+replace, calls = os.replace, []
+
+def replace_or_die(*paths):
+    calls.append(paths)
+    if len(calls) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*paths)
+
+os.replace = replace_or_die
+predict.main(sys.argv[1:])
+"""
+
+
+def test_killed_while_it_writes_it_goes_on(model_files, images, tmp_path, capsys):
+    """What is there is whole, and the rest is made."""
+    output = tmp_path / "out"
+    words = [str(images), *model_files, "--score", "0", "--output", str(output)]
+    words += ["--format", "labels", "csv"]
+    process = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
+    assert process.returncode == -signal.SIGKILL
+    visible = [p for p in output.iterdir() if not p.name.startswith(".")]
+    assert len(visible) == 5  # run.json, and two files of each of two images
+    assert predict_tool.main(words) == 0
+    assert "2 of 3 images are done" in capsys.readouterr().out
+    assert all(tifffile.imread(path).ndim == 2 for path in output.glob("?.labels.tif"))
+    assert len(list(output.glob("?.labels.tif"))) == len(list(output.glob("?.csv"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-gpus", "9"], "--num-gpus"),
+        (["--depth", "7"], "MODEL.NESTED_FPN.DEPTH is 7"),
+        (["--opts", "NO.KEY", "1"], "NO.KEY"),
+        (["--percentiles", "9", "1"], "percentiles"),
+        (["--min-area", "0"], "areas"),
+    ],
+)
+def test_options_that_cannot_work(model_files, images, tmp_path, words, message):
+    with pytest.raises(ConfigError, match=message):
+        predict(model_files, images, tmp_path / "out", *words)
+
+
+def test_outputs_have_a_place_of_their_own(model_files, images, tmp_path):
+    with pytest.raises(ConfigError, match="folder of the images"):
+        predict(model_files, images, images)
+    (tmp_path / "other").mkdir()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other" / "a.png")
+    with pytest.raises(DataError, match="have one name"):
+        predict_tool.main(
+            [str(tmp_path / "other"), str(images), *model_files, "--output", str(tmp_path / "out")]
+        )
+
+
+def test_images_of_one_stem_keep_their_whole_names(tmp_path):
+    files = [Path("a.png"), Path("a.tif"), Path("b.tif")]
+    job = run.Job(files, tmp_path, ["csv"])
+    assert [job.outputs(f)["csv"].name for f in files] == ["a.png.csv", "a.tif.csv", "b.csv"]
+
+
+def test_settings_reach_the_model(model_files, images, tmp_path):
+    few = ["--min-area", "4", "--max-area", "400", "--nms", "0.2", "--depth", "2"]
+    assert predict(model_files, images, tmp_path / "out", *few) == 0
+    areas = []
+    for path in (tmp_path / "out").glob("*.csv"):
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        areas += [float(row[rows[0].index("area")]) for row in rows[1:]]
+    assert areas and min(areas) >= 4 and max(areas) <= 400
+    record = json.loads((tmp_path / "out" / run.RECORD_FILE).read_text())
+    assert "DEPTH: 2" in record["settings"]["config"]

@@ -1,0 +1,140 @@
+#!/usr/bin/env python
+"""Find the objects of images with a trained model: files, folders and patterns in, files out.
+
+    python tools/predict.py --config-file OUTPUT_DIR/config.yaml \\
+        --weights OUTPUT_DIR/model_final.pth images/ --output predicted --format labels csv overlay
+
+Large images are predicted in overlapping tiles. Images that are done are skipped: the same command
+goes on where it stopped. Exit status 1: some images were left out, as told; 2: nothing was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import launch
+from detectron2.utils import comm
+
+from maskrcnnpp.benchmark.fingerprint import machine, versions
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.errors import ConfigError, exit_on_user_error
+from maskrcnnpp.inference.image_files import find_images
+from maskrcnnpp.inference.predictor import Predictor
+from maskrcnnpp.inference.run import (
+    RECORD_FILE,
+    Job,
+    category_info,
+    collect_coco,
+    digest,
+    predict_files,
+    start_record,
+)
+from maskrcnnpp.inference.writers import WRITERS
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern")
+    parser.add_argument("--config-file", required=True, help="that the model was trained with")
+    parser.add_argument("--weights", required=True, help="checkpoint of that training")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--format", nargs="+", default=["labels", "csv", "overlay"], choices=list(WRITERS)
+    )
+    parser.add_argument("--score", type=float, default=0.5, help="lowest that is kept")
+    parser.add_argument("--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST")
+    parser.add_argument("--depth", type=int, help="MODEL.NESTED_FPN.DEPTH, if trained for it")
+    parser.add_argument("--min-area", type=int, default=1, help="pixels of the smallest object")
+    parser.add_argument("--max-area", type=int, help="pixels of the largest object")
+    parser.add_argument("--tile-size", type=int, default=1024, help="pixels a side")
+    parser.add_argument("--overlap", type=int, default=128, help="pixels that tiles share")
+    parser.add_argument("--batch-size", type=int, default=1, help="tiles at a time")
+    parser.add_argument("--channels", type=int, nargs="+", help="which to take, from 0: 1 or 3")
+    parser.add_argument(
+        "--percentiles",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="that become black and white, such as 1 99.8; needed unless images are 8-bit",
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
+    return parser.parse_args(argv)
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """What Predictor is made with."""
+    return {
+        "score_threshold": args.score,
+        "min_area": args.min_area,
+        "max_area": args.max_area,
+        "tile_size": args.tile_size,
+        "overlap": args.overlap,
+        "batch_size": args.batch_size,
+        "percentiles": tuple(args.percentiles) if args.percentiles else None,
+    }
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    words = list(args.opts)
+    if args.nms is not None:
+        words += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)]
+    if args.depth is not None:
+        words += ["MODEL.NESTED_FPN.DEPTH", str(args.depth)]
+    return words
+
+
+def work(args: argparse.Namespace, job: Job) -> None:
+    """What each process does."""
+    predictor = Predictor.load(
+        args.config_file, args.weights, opts=overrides(args), **options(args)
+    )
+    names, ids = category_info(build_config(args.config_file, overrides(args)))
+    part = (comm.get_rank(), comm.get_world_size())
+    predict_files(predictor, job, names, ids, part=part)
+    comm.synchronize()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    there = torch.cuda.device_count()
+    if args.num_gpus > max(there, 1):
+        raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
+    job = Job(find_images(args.inputs), args.output, args.format, args.channels)
+    job.check()
+    cfg = build_config(args.config_file, overrides(args))
+    if not Path(args.weights).is_file():
+        raise ConfigError(f"--weights {args.weights}: there is no such file")
+    settings = {
+        "config": cfg.dump(),
+        "weights": digest(args.weights),
+        "channels": args.channels,
+        **options(args),
+    }
+    command = shlex.join(["python", "tools/predict.py", *(sys.argv[1:] if argv is None else argv)])
+    about = {"command": command, "machine": machine(), "versions": versions()}
+    start_record(args.output, settings, about)
+    done = sum(map(job.is_done, job.files))
+    if done:
+        print(f"{done} of {len(job.files)} images are done and skipped")
+    launch(work, args.num_gpus, dist_url="auto", args=(args, job))
+    collect_coco(job)
+    left_out = [file for file in job.files if not job.is_done(file)]
+    print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
+    print(f"settings: {args.output / RECORD_FILE}")
+    return 1 if left_out else 0
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        try:
+            sys.exit(main())
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on here", file=sys.stderr)
+            sys.exit(130)
