@@ -12,6 +12,9 @@ from typing import Any
 
 from maskrcnnpp.errors import DataError
 
+#: What names of files begin with while they are written; one that was killed leaves them behind.
+PARTIAL = ".partial-"
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
@@ -26,7 +29,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     os.close(handle)

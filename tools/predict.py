@@ -14,6 +14,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from maskrcnnpp.inference.run import (
     Job,
     category_info,
     collect_coco,
+    config_settings,
     digest,
     predict_files,
     start_record,
@@ -90,15 +92,15 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def work(args: argparse.Namespace, job: Job) -> None:
-    """What each process does."""
-    predictor = Predictor.load(
-        args.config_file, args.weights, opts=overrides(args), **options(args)
-    )
-    names, ids = category_info(build_config(args.config_file, overrides(args)))
-    part = (comm.get_rank(), comm.get_world_size())
-    predict_files(predictor, job, names, ids, part=part)
-    comm.synchronize()
+def work(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> None:
+    """What each process does with its share of the files."""
+    share = files[comm.get_rank() :: comm.get_world_size()]
+    with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
+        predictor = Predictor.load(
+            args.config_file, args.weights, opts=overrides(args), **options(args)
+        )
+        names, ids = category_info(build_config(args.config_file, overrides(args)))
+        predict_files(predictor, job, share, names, ids, quiet=not comm.is_main_process())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,18 +114,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
     settings = {
-        "config": cfg.dump(),
+        "config": config_settings(cfg),
         "weights": digest(args.weights),
         "channels": args.channels,
-        **options(args),
+        **{name: value for name, value in options(args).items() if name != "batch_size"},
     }
     command = shlex.join(["python", "tools/predict.py", *(sys.argv[1:] if argv is None else argv)])
     about = {"command": command, "machine": machine(), "versions": versions()}
     start_record(args.output, settings, about)
-    done = sum(map(job.is_done, job.files))
-    if done:
+    job.remove_partial()
+    files = [file for file in job.files if not job.is_done(file)]
+    if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
-    launch(work, args.num_gpus, dist_url="auto", args=(args, job))
+    if files:
+        launch(work, args.num_gpus, dist_url="auto", args=(args, job, files))
     collect_coco(job)
     left_out = [file for file in job.files if not job.is_done(file)]
     print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")

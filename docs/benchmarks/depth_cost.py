@@ -137,7 +137,7 @@ def training_image(size: int, objects: int = 40) -> dict[str, Any]:
 
 def measure(repeats: int, training_batches: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        batch = [training_image(TRAINING_SIZE)] * 2
+        batch = [training_image(TRAINING_SIZE)]
         return {
             "depths": measure_predicting(predicting(Path(folder)), SIZES, repeats),
             "ladder": measure_predicting(ladder(Path(folder)), [LADDER_SIZE], repeats),
@@ -176,8 +176,8 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         cost_ratio_table(found["depths"]),
         "",
-        f"A training iteration of 2 images of {TRAINING_SIZE}x{TRAINING_SIZE}, each with 512 RoIs",
-        f"of which 128 are foreground; median of {found['training_batches']}:",
+        f"A training iteration of an image of {TRAINING_SIZE}x{TRAINING_SIZE} with 512 RoIs, of",
+        f"which 128 are foreground; median of {found['training_batches']}:",
         "",
         tabulate(rows, ["arm", "seconds"], tablefmt="pipe", disable_numparse=True),
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,12 +22,18 @@ class Checkpointer(DetectionCheckpointer):
     """Detectron2's, that refuses weights of another nested pyramid.
 
     Detectron2's leaves weights that are missing or of another shape at random, and only logs it.
+    ``unfilled`` has the names of these after a file was loaded.
     """
+
+    unfilled: Sequence[str] = ()
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         # there is no public place between reading a file and leaving out what does not fit
         check_grid_weights(_unwrapped(checkpoint["model"]), self.model.state_dict())
-        return super()._load_model(checkpoint)
+        incompatible = super()._load_model(checkpoint)
+        misshapen = [name for name, *_ in incompatible.incorrect_shapes]
+        self.unfilled = [*misshapen, *incompatible.missing_keys]
+        return incompatible
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:

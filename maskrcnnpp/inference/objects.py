@@ -66,17 +66,21 @@ class Objects:
         """Masks as COCO RLE of the whole image."""
         return [encode_crop(e.pixels, e.top, e.left, *self.image_size) for e in self.detections]
 
-    def to_coco(self, image_id: Any, category_ids: Sequence[int] = (1,)) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: Any, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
         """COCO's results format, as pycocotools' ``loadRes`` reads it.
 
         Args:
             image_id: of the image in the data set.
-            category_ids: of the data set, for the model's 0, 1, ...
+            category_ids: of the data set, for the model's 0, 1, ...; None is 1, 2, ...
         """
         return [
             {
                 "image_id": image_id,
-                "category_id": category_ids[entry.category],
+                "category_id": (
+                    category_ids[entry.category] if category_ids else entry.category + 1
+                ),
                 "bbox": [entry.box[0], entry.box[1], *_size(entry.box)],
                 "score": entry.score,
                 "segmentation": rle,

@@ -22,7 +22,7 @@ from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 class Predictor:
     """Find the objects of an image, in overlapping tiles where it is large.
 
-    Each object belongs to the image as a whole: none is doubled, cut or lost where tiles meet; see
+    Each object is that of the image as a whole, not of a tile; see
     :func:`maskrcnnpp.inference.tiling.merge_tiles`. Memory grows with a tile and with the number
     of objects, not with objects times image.
     """
@@ -101,6 +101,8 @@ class Predictor:
         Raises:
             ConfigError: a file is missing or does not fit, or a key is impossible here.
         """
+        if not str(weights):
+            raise ConfigError("weights are empty: name the checkpoint of a training")
         cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
         check_device(cfg)
         check_weights(cfg)
@@ -118,6 +120,11 @@ class Predictor:
             checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
 
         load_weights(load, cfg, resume=False)
+        if unfilled := checkpointer.unfilled:
+            raise ConfigError(
+                f"{weights} does not fill the model of {config_file}: {unfilled[0]} and "
+                f"{len(unfilled) - 1} more would be random; give the config.yaml of its training"
+            )
         return cls(model, input_format=cfg.INPUT.FORMAT, **options)
 
     def __call__(self, image: np.ndarray) -> Objects:
@@ -206,17 +213,17 @@ def check_image(image: np.ndarray, percentiles: tuple[float, float] | None) -> N
         )
     if 0 in image.shape:
         raise DataError(f"the image is empty: {shape} pixels")
-    if percentiles is None and image.dtype != np.uint8:
-        raise DataError(
-            f"the image is {image.dtype}, not 8-bit: give percentiles, such as (1, 99.8), that "
-            "become black and white"
-        )
     if not np.issubdtype(image.dtype, np.number):
         raise DataError(f"the image is {image.dtype}, which is no number")
     if np.issubdtype(image.dtype, np.complexfloating):
         raise DataError("the image is of complex numbers: take their magnitude or phase")
     if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
         raise DataError("the image has values that are NaN or infinite: replace them first")
+    if percentiles is None and image.dtype != np.uint8:
+        raise DataError(
+            f"the image is {image.dtype}, not 8-bit: give percentiles, such as (1, 99.8), that "
+            "become black and white"
+        )
 
 
 def _limits(image: np.ndarray, percentiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

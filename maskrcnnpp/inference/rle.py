@@ -124,11 +124,18 @@ class RleMasks:
 
     def __getitem__(self, item: int | slice | Sequence | torch.Tensor) -> RleMasks:
         """Those at an index, a slice, indices, or where a bool tensor is true."""
+        if isinstance(item, torch.Tensor):
+            item = item.cpu().numpy()
         if not isinstance(item, slice):
             item = np.atleast_1d(np.asarray(item))
             item = item if item.dtype == bool else item.astype(np.int64)  # an empty list is float
         chosen = np.arange(len(self))[item]
         return RleMasks([self.rles[index] for index in chosen], *self.image_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """One full-image mask after the other, bool (height, width), as evaluators take them."""
+        for rle in self.rles:
+            yield torch.from_numpy(coco_mask.decode(rle)).bool()
 
     def to(self, *args: object, **kwargs: object) -> RleMasks:
         """Itself: RLEs are on no device."""
@@ -141,8 +148,8 @@ class RleMasks:
     def bitmasks(self) -> torch.Tensor:
         """The masks as Detectron2 has them, bool (N, height, width). Takes N images of memory."""
         masks = torch.zeros((len(self), *self.image_size), dtype=torch.bool)
-        for mask, rle in zip(masks, self.rles):
-            mask.copy_(torch.from_numpy(coco_mask.decode(rle)))
+        for row, mask in zip(masks, self):
+            row.copy_(mask)
         return masks
 
     @staticmethod

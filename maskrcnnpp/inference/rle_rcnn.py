@@ -15,8 +15,8 @@ from maskrcnnpp.inference.rle import RleMasks, encode_masks
 class RleRCNN(nn.Module):
     """A ``GeneralizedRCNN`` whose ``pred_masks`` are :class:`RleMasks`, and not N full images.
 
-    The rest is what the model gives: boxes, scores, classes, their order, and every pixel of the
-    masks.
+    The rest is what the model gives: boxes, scores, classes, their order; on the CPU also every
+    pixel of the masks.
     """
 
     def __init__(self, model: GeneralizedRCNN) -> None:
@@ -41,9 +41,13 @@ class RleRCNN(nn.Module):
 
 
 def with_rle_masks(model: nn.Module) -> nn.Module:
-    """:class:`RleRCNN` of a Mask R-CNN, also if wrapped for several GPUs; others as they are."""
+    """:class:`RleRCNN` of a Mask R-CNN, also if wrapped for several GPUs; others as they are.
+
+    Others are also subclasses of GeneralizedRCNN that predict more than instances.
+    """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    return RleRCNN(inner) if isinstance(inner, GeneralizedRCNN) else model
+    is_plain = getattr(type(inner), "inference", None) is GeneralizedRCNN.inference
+    return RleRCNN(inner) if is_plain else model
 
 
 def to_rle(instances: Instances, height: int, width: int) -> Instances:
@@ -62,9 +66,9 @@ def to_rle(instances: Instances, height: int, width: int) -> Instances:
     # boxes are scaled, clipped and dropped where Detectron2 does it; the rows say which are left
     rest = Instances(instances.image_size, **instances.get_fields())
     rest.remove("pred_masks")
-    rest.set("_rows", torch.arange(len(rest)))
+    rest.set("_rows", torch.arange(len(rest), device=masks.device))
     rest = detector_postprocess(rest, height, width)
-    rows = rest.get("_rows").to(masks.device)
+    rows = rest.get("_rows")
     rest.remove("_rows")
     rles = encode_masks(masks[rows], rest.pred_boxes, height, width)
     rest.set("pred_masks", RleMasks(rles, height, width))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +16,18 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError
-from maskrcnnpp.files import write_json
+from maskrcnnpp.files import PARTIAL, write_json, write_text
 from maskrcnnpp.inference.image_files import read_image
+from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 
 RECORD_FILE = "run.json"
 COCO_FILE = "coco_instances_results.json"
+_DONE_FOLDER = ".done"
+# of a config: where and how fast it runs, not what comes out
+_NO_MATTER = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "DATALOADER", "SOLVER", "SEED")
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,30 @@ class Job:
     channels: Sequence[int] | None = None
 
     def outputs(self, file: Path) -> dict[str, Path]:
-        """The files of an image by format. Of two images of one stem the whole name is kept."""
-        stems = Counter(other.stem for other in self.files)
-        name = file.stem if stems[file.stem] == 1 else file.name
-        return {f: self.output_dir / f"{name}{WRITERS[f][1]}" for f in self.formats}
+        """The files of an image by format: its whole name and the ending of the format."""
+        return {f: self.output_dir / f"{file.name}{WRITERS[f][1]}" for f in self.formats}
 
     def is_done(self, file: Path) -> bool:
-        return all(path.is_file() for path in self.outputs(file).values())
+        """Whether this very file, as it is now, has all its outputs."""
+        try:
+            kept = self._marker(file).read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return kept == _state(file) and all(p.is_file() for p in self.outputs(file).values())
+
+    def mark_done(self, file: Path, state: str) -> None:
+        """Call when all outputs are there, with :func:`_state` from before the file was read."""
+        write_text(self._marker(file), state)
+
+    def _marker(self, file: Path) -> Path:
+        return self.output_dir / _DONE_FOLDER / file.name
 
     def check(self) -> None:
         """Check what can be before a model is loaded.
 
         Raises:
-            ConfigError: a format is unknown.
+            ConfigError: a format is unknown, or the output folder is one of the images' or has
+                something else in it.
             DataError: two images of different folders have one name.
         """
         unknown = set(self.formats) - set(WRITERS)
@@ -63,6 +76,12 @@ class Job:
             raise ConfigError(
                 f"--output {self.output_dir} is a folder of the images: choose one for the outputs"
             )
+        is_used = self.output_dir.is_dir() and any(self.output_dir.iterdir())
+        if is_used and not (self.output_dir / RECORD_FILE).is_file():
+            raise ConfigError(
+                f"--output {self.output_dir} holds files that are not of a run (there is no "
+                f"{RECORD_FILE}): choose another or an empty folder"
+            )
         names: dict[str, Path] = {}
         for file in self.files:
             other = names.setdefault(file.name, file)
@@ -71,6 +90,17 @@ class Job:
                     f"{other} and {file} have one name, and would have one output: give them in "
                     "two runs with an --output each"
                 )
+
+    def remove_partial(self) -> None:
+        """Remove what a run that was killed was writing."""
+        for path in self.output_dir.glob(f"{PARTIAL}*"):
+            path.unlink(missing_ok=True)
+
+
+def _state(file: Path) -> str:
+    """Of a file: tells it from others of its name, and from what it was before it was changed."""
+    status = file.stat()
+    return f"{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n"
 
 
 def category_info(cfg: CfgNode) -> tuple[list[str], list[int]]:
@@ -98,31 +128,49 @@ def category_info(cfg: CfgNode) -> tuple[list[str], list[int]]:
     return names, ids
 
 
+def config_settings(cfg: CfgNode) -> str:
+    """A config as text, without what makes no difference to what is predicted."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key in _NO_MATTER:
+        *path, last = key.split(".")
+        node = cfg
+        for name in path:
+            node = node[name]
+        del node[last]
+    return cfg.dump()
+
+
 def start_record(output_dir: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write run.json, or check that what lies in the folder was made with the same settings.
+    """Write run.json, or add to it where it is of the same settings.
 
     Args:
         settings: what decides the outputs.
-        about: machine, versions, command.
+        about: of this call: command, machine, versions.
 
     Raises:
-        ConfigError: the folder is of another run.
+        ConfigError: the folder is of a run with other settings.
+        DataError: it cannot be written to.
     """
     path = output_dir / RECORD_FILE
-    settings = json.loads(json.dumps(settings))  # tuples as JSON has them
+    record = {"settings": json.loads(json.dumps(settings)), "calls": []}  # tuples as JSON has them
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            found = json.loads(path.read_text(encoding="utf-8"))
+            before, record["calls"] = dict(found["settings"]), list(found["calls"])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise ConfigError(f"{path} is no record of a run: {error}; remove it") from error
-        differing = sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k))
+            raise ConfigError(
+                f"{path} is no record of a run ({error}): choose another --output"
+            ) from error
+        now = record["settings"]
+        differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if differing:
             raise ConfigError(
                 f"{output_dir} holds a run with other settings ({', '.join(differing)}), which is "
                 "not mixed in: choose another --output"
             )
-        return
-    write_json(path, {"settings": settings, **about}, indent=1)
+    record["calls"].append(dict(about))
+    write_json(path, record, indent=1)
 
 
 def digest(path: str | Path) -> str:
@@ -137,68 +185,71 @@ def digest(path: str | Path) -> str:
 def predict_files(
     predictor: Predictor,
     job: Job,
+    files: Sequence[Path],
     names: Sequence[str],
     ids: Sequence[int],
     *,
-    part: tuple[int, int] = (0, 1),
-) -> dict[str, str]:
-    """Predict on the files that have no outputs yet.
+    quiet: bool = False,
+) -> None:
+    """Predict on ``files``, some of the job's.
 
-    A file that cannot be read or written is told and left out; the rest goes on. Outputs appear
-    whole or not at all.
+    One that cannot be read, or needs more memory than there is, is told and left out; the rest
+    goes on. Outputs appear whole or not at all.
 
     Args:
         names, ids: of :func:`category_info`.
-        part: index and number of the processes that share the files.
-
-    Returns:
-        what went wrong, by file.
+        quiet: show no progress.
 
     Raises:
-        UserError: the disk is full, or something is not installed.
+        UserError: outputs cannot be written, as on a full disk, or something is not installed.
     """
-    index, processes = part
-    files = [file for file in job.files[index::processes] if not job.is_done(file)]
-    predictor.progress = len(files) == 1
-    failed: dict[str, str] = {}
-    for file in tqdm(files, desc="images", unit="image", disable=len(files) < 2 or index > 0):
+    predictor.progress = len(files) == 1 and not quiet
+    for file in tqdm(files, desc="images", unit="image", disable=quiet or len(files) < 2):
         try:
-            _predict(predictor, job, file, names, ids)
-        except DataError as error:
-            failed[str(file)] = str(error)
-        except (MemoryError, torch.cuda.OutOfMemoryError):
-            failed[str(file)] = (
-                f"{file}: out of memory; lower --tile-size, --batch-size or, with --opts, "
-                "TEST.DETECTIONS_PER_IMAGE"
+            state = _state(file)
+            picture = read_image(file, job.channels)
+            objects = predictor(picture.pixels)
+        except (DataError, OSError) as error:
+            _leave_out(file, str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _leave_out(
+                file,
+                "out of memory; lower --tile-size, --batch-size or, with --opts, "
+                "TEST.DETECTIONS_PER_IMAGE",
             )
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(
-                    f"{job.output_dir}: no space left; make room and run the same command again: "
-                    "it goes on where it stopped"
-                ) from error
-            failed[str(file)] = f"{file}: {error}"
-        if str(file) in failed:
-            tqdm.write(f"left out: {failed[str(file)]}", file=sys.stderr)
-    return failed
+        else:
+            _write(job, file, objects, Info(file.name, picture, names, ids))
+            job.mark_done(file, state)
 
 
-def _predict(
-    predictor: Predictor, job: Job, file: Path, names: Sequence[str], ids: Sequence[int]
-) -> None:
-    picture = read_image(file, job.channels)
+def _leave_out(file: Path, reason: str) -> None:
+    named = reason if str(file) in reason else f"{file}: {reason}"
+    tqdm.write(f"left out: {named}", file=sys.stderr)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch's own on a GPU; on the CPU a RuntimeError that says so
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)
+    )
+
+
+def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
     try:
-        objects = predictor(picture.pixels)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
-    info = Info(file.name, picture, names, ids)
-    for name, path in job.outputs(file).items():
-        if not path.is_file():
+        for name, path in job.outputs(file).items():
             WRITERS[name][0](objects, info, path)
+    except (DataError, OSError) as error:
+        # of a folder that takes no more, which the next image would meet too
+        raise UserError(
+            f"{job.output_dir} cannot be written to: {getattr(error, 'strerror', None) or error}; "
+            "mend that and run the same command again: it goes on where it stopped"
+        ) from error
 
 
 def collect_coco(job: Job) -> Path | None:
-    """All images' COCO results in one file, once every image has its own; None without that format.
+    """The COCO results of all images that have them in one file; None without that format.
 
     ``image_id`` is the name of the file.
     """

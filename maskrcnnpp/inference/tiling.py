@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-#: Pixels from a tile's side within which an object may have been cut by it.
-BORDER = 2
-#: Part of the smaller one's pixels from which two objects of different tiles are the same.
-SAME = 0.5
+#: Pixels from a tile's side, and part of an object's extent, within which it may have been cut: a
+#: mask is no finer than a part of its box.
+BORDER, BORDER_PART = 2, 0.05
+#: Part of an object from which others, of other tiles, make it one that was found before.
+COVERED = 0.5
+#: Intersection over union, where two tiles looked, from which parts are of one object.
+AGREE = 0.5
 _CELL = 128  # pixels; of the index that finds objects nearby
 
 
@@ -84,8 +87,10 @@ def merge_tiles(
 ) -> list[Detection]:
     """Each object of the image once: none doubled, cut or lost where tiles meet.
 
-    - Of objects that two tiles saw, the one with the higher score stays, and one that a tile's side
-      may have cut gives way to one that is whole.
+    - Objects are taken by falling score, whole ones before those that a tile's side may have cut.
+      One that is mostly covered by objects of other tiles that were taken before is the same or,
+      where tiles disagree, a worse account of the place. A small object does not cover a large one
+      that it lies in.
     - What no tile saw whole, because it is larger than the overlap, is joined from its parts where
       two tiles agree on what they share.
 
@@ -114,9 +119,9 @@ def merge_tiles(
                 whole.append((index, entry))
     nearby = _Nearby()
     _keep_new(whole, nearby)
-    left = [entry for entry in parts if not nearby.has_same(*entry)]
+    left = [(tile, entry) for tile, entry in parts if not nearby.covers(tile, entry)]
     _keep_new(_joined(left, tiles), nearby)
-    return sorted([*kept, *nearby.entries()], key=_rank)
+    return sorted([*kept, *nearby.entries], key=_rank)
 
 
 def _rank(entry: Detection) -> tuple:
@@ -140,36 +145,43 @@ class _Seams:
 
 def _is_cut(entry: Detection, tile: Tile, height: int, width: int) -> bool:
     """Whether it reaches a side of its tile behind which the image goes on."""
+    rows = max(BORDER, BORDER_PART * (entry.bottom - entry.top))
+    columns = max(BORDER, BORDER_PART * (entry.right - entry.left))
     return (
-        (tile.top > 0 and entry.top < tile.top + BORDER)
-        or (tile.left > 0 and entry.left < tile.left + BORDER)
-        or (tile.bottom < height and entry.bottom > tile.bottom - BORDER)
-        or (tile.right < width and entry.right > tile.right - BORDER)
+        (tile.top > 0 and entry.top < tile.top + rows)
+        or (tile.left > 0 and entry.left < tile.left + columns)
+        or (tile.bottom < height and entry.bottom > tile.bottom - rows)
+        or (tile.right < width and entry.right > tile.right - columns)
     )
 
 
 class _Nearby:
-    """Objects by place, so that only those nearby are compared."""
+    """Objects and their tiles by place, so that only those nearby are compared."""
 
     def __init__(self) -> None:
-        self._cells: dict[tuple[int, int], list[tuple[int, Detection]]] = defaultdict(list)
-        self._entries: list[Detection] = []
+        self._cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self._tiles: list[int] = []
+        self.entries: list[Detection] = []
 
     def add(self, tile: int, entry: Detection) -> None:
-        self._entries.append(entry)
         for cell in _cells(entry):
-            self._cells[cell].append((tile, entry))
+            self._cells[cell].append(len(self.entries))
+        self._tiles.append(tile)
+        self.entries.append(entry)
 
-    def entries(self) -> list[Detection]:
-        return self._entries
+    def of_other_tiles(self, tile: int, entry: Detection) -> list[int]:
+        """Indices of what was added and shares a cell with it, in that order."""
+        found = {index for cell in _cells(entry) for index in self._cells.get(cell, ())}
+        return sorted(index for index in found if self._tiles[index] != tile)
 
-    def has_same(self, tile: int, entry: Detection) -> bool:
-        """Whether an object of another tile is the same one."""
-        return any(
-            other_tile != tile and _is_same(entry, other)
-            for cell in _cells(entry)
-            for other_tile, other in self._cells.get(cell, ())
-        )
+    def covers(self, tile: int, entry: Detection) -> bool:
+        """Whether objects of other tiles cover most of it."""
+        covered = np.zeros_like(entry.pixels)
+        for index in self.of_other_tiles(tile, entry):
+            other = self.entries[index]
+            if other.category == entry.category and (place := _shared_place(entry, other)):
+                _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
+        return np.count_nonzero(covered & entry.pixels) > COVERED * entry.area
 
 
 def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
@@ -180,79 +192,81 @@ def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
 
 def _keep_new(entries: Sequence[tuple[int, Detection]], nearby: _Nearby) -> None:
     for tile, entry in sorted(entries, key=lambda pair: _rank(pair[1])):
-        if not nearby.has_same(tile, entry):
+        if not nearby.covers(tile, entry):
             nearby.add(tile, entry)
 
 
-def _is_same(first: Detection, second: Detection) -> bool:
-    if first.category != second.category:
-        return False
-    shared = _shared_pixels(first, second)
-    return shared > SAME * min(first.area, second.area)
+def _place(entry: Detection) -> Tile:
+    return Tile(entry.top, entry.left, entry.bottom, entry.right)
 
 
-def _shared_pixels(first: Detection, second: Detection) -> int:
-    top, left = max(first.top, second.top), max(first.left, second.left)
-    bottom, right = min(first.bottom, second.bottom), min(first.right, second.right)
-    if bottom <= top or right <= left:
-        return 0
-    views = (_view(entry, Tile(top, left, bottom, right)) for entry in (first, second))
-    return int(np.count_nonzero(next(views) & next(views)))
+def _view(pixels: np.ndarray, entry: Detection, place: Tile) -> np.ndarray:
+    """The part in ``place``, which lies inside it, of an array as large as the object's window."""
+    rows = slice(place.top - entry.top, place.bottom - entry.top)
+    return pixels[rows, place.left - entry.left : place.right - entry.left]
 
 
-def _view(entry: Detection, tile: Tile) -> np.ndarray:
-    """Its pixels in a rectangle inside its own."""
-    rows = slice(tile.top - entry.top, tile.bottom - entry.top)
-    return entry.pixels[rows, tile.left - entry.left : tile.right - entry.left]
+def _shared_place(first: Detection, second: Detection) -> Tile | None:
+    """Where the windows of two objects overlap."""
+    return _common(_place(first), _place(second))
 
 
 def _joined(
     parts: Sequence[tuple[int, Detection]], tiles: Sequence[Tile]
 ) -> list[tuple[int, Detection]]:
     """Parts that tiles agree on, joined. A joined object belongs to no tile, -1."""
-    pending = sorted(parts, key=lambda pair: _rank(pair[1]))
-    done: list[tuple[int, Detection]] = []
-    while pending:
-        tile, whole = pending.pop(0)
-        members = {tile}
-        grown = True
-        while grown:
-            grown = False
-            for position, (other_tile, other) in enumerate(pending):
-                areas = [_common(tiles[member], tiles[other_tile]) for member in members]
-                if other_tile not in members and any(_agree(whole, other, a) for a in areas):
-                    whole = _union(whole, other)
-                    members.add(other_tile)
-                    pending.pop(position)
-                    grown = True
-                    break
-        done.append((tile if len(members) == 1 else -1, whole))
-    return done
+    parts = sorted(parts, key=lambda pair: _rank(pair[1]))
+    nearby = _Nearby()
+    groups: list[list[int]] = []  # of each part: the parts that are joined with it, shared
+    for number, (tile, entry) in enumerate(parts):
+        groups.append([number])
+        for index in nearby.of_other_tiles(tile, entry):
+            first, second = groups[index], groups[number]
+            seen_by = [{parts[k][0] for k in group} for group in (first, second)]
+            if first is second or seen_by[0] & seen_by[1]:
+                continue
+            if _agree(parts[index], parts[number], tiles):
+                first += second
+                for member in second:
+                    groups[member] = first
+        nearby.add(tile, entry)
+    joined = []
+    for number, group in enumerate(groups):
+        if group[0] != number:
+            continue  # told once, by its first part
+        whole = parts[number][1]
+        for member in group[1:]:
+            whole = _union(whole, parts[member][1])
+        joined.append((parts[number][0] if len(group) == 1 else -1, whole))
+    return joined
 
 
-def _common(first: Tile, second: Tile) -> Tile:
-    return Tile(
-        max(first.top, second.top),
-        max(first.left, second.left),
-        min(first.bottom, second.bottom),
-        min(first.right, second.right),
-    )
-
-
-def _agree(first: Detection, second: Detection, area: Tile) -> bool:
-    """Whether two objects are the same where both tiles looked."""
-    if first.category != second.category:
+def _agree(
+    first: tuple[int, Detection], second: tuple[int, Detection], tiles: Sequence[Tile]
+) -> bool:
+    """Whether two parts are of one object, by what both of their tiles see."""
+    (first_tile, one), (second_tile, other) = first, second
+    place = _shared_place(one, other)
+    if one.category != other.category or place is None:
         return False
-    shared = _shared_pixels(first, second)
-    smaller = min(_pixels_in(first, area), _pixels_in(second, area))
-    return shared > SAME * smaller > 0
+    ours, theirs = (_view(entry.pixels, entry, place) for entry in (one, other))
+    shared = np.count_nonzero(ours & theirs)
+    if shared == 0:
+        return False
+    area = _common(tiles[first_tile], tiles[second_tile])
+    return shared > AGREE * (_pixels_in(one, area) + _pixels_in(other, area) - shared)
 
 
-def _pixels_in(entry: Detection, area: Tile) -> int:
-    place = _common(area, Tile(entry.top, entry.left, entry.bottom, entry.right))
-    if place.bottom <= place.top or place.right <= place.left:
-        return 0
-    return int(np.count_nonzero(_view(entry, place)))
+def _pixels_in(entry: Detection, area: Tile | None) -> int:
+    place = area and _common(area, _place(entry))
+    return int(np.count_nonzero(_view(entry.pixels, entry, place))) if place else 0
+
+
+def _common(first: Tile, second: Tile) -> Tile | None:
+    """Where two rectangles overlap, if they do."""
+    top, left = max(first.top, second.top), max(first.left, second.left)
+    bottom, right = min(first.bottom, second.bottom), min(first.right, second.right)
+    return Tile(top, left, bottom, right) if top < bottom and left < right else None
 
 
 def _union(first: Detection, second: Detection) -> Detection:

@@ -43,13 +43,13 @@ def test_axes_of_ome_tiff(tmp_path, axes, shape):
     metadata = {"axes": axes, "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"}
     photometric = "rgb" if "S" in axes else "minisblack"
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata=metadata, photometric=photometric)
-    channels = [1] if shape[0] == 2 else None
+    channels = {"CYX": [1], "ZCYX": [0, 1, 2]}.get(axes)
     picture = read_image(tmp_path / "a.ome.tif", channels)
     assert picture.pixels.shape[:2] == (5, 6) and picture.micrometres == 0.25
     if axes == "CYX":
         assert (picture.pixels[..., 0] == pixels[1]).all()
     if axes == "ZCYX":
-        assert (picture.pixels == pixels[0].transpose(1, 2, 0)).all()
+        assert (picture.pixels == pixels[0, :3].transpose(1, 2, 0)).all()
 
 
 def test_pixel_size_of_imagej(tmp_path):
@@ -118,3 +118,38 @@ def test_files_folders_and_patterns(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="has no image"):
         find_images([str(tmp_path / "none")])
+
+
+def test_fluorescence_channels_are_no_colours(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", values(4, 8, 9), metadata={"axes": "CYX"}, ome=True)
+    with pytest.raises(DataError, match="4 channels; choose"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_what_black_is_in_a_tiff(tmp_path):
+    grey = values(5, 6)
+    tifffile.imwrite(tmp_path / "white.tif", grey, photometric="miniswhite")
+    assert (read_image(tmp_path / "white.tif").pixels[..., 0] == 255 - grey).all()
+    bits = Image.fromarray(grey > 127)
+    bits.save(tmp_path / "bits.tif")
+    assert (read_image(tmp_path / "bits.tif").pixels[..., 0] == np.where(grey > 127, 255, 0)).all()
+    colours = Image.fromarray(values(5, 6, 3)).quantize(8)
+    colours.save(tmp_path / "palette.tif")
+    found = read_image(tmp_path / "palette.tif").pixels
+    assert (found == np.asarray(colours.convert("RGB"))).all()
+
+
+def test_photographs_are_turned_as_their_camera_was(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values(40, 60, 3)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").pixels.shape == (60, 40, 3)
+
+
+def test_a_pixel_size_that_is_odd_is_no_reason_to_refuse_an_image(tmp_path):
+    metadata = {"axes": "YX", "PhysicalSizeX": 1, "PhysicalSizeXUnit": "ft"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", values(5, 6), metadata=metadata)
+    assert read_image(tmp_path / "a.ome.tif").micrometres is None
+    description = '<OME><BinaryOnly MetadataFile="other.ome" UUID="urn:uuid:0"/></OME>'
+    tifffile.imwrite(tmp_path / "b.tif", values(5, 6), description=description, metadata=None)
+    assert read_image(tmp_path / "b.tif").pixels.shape == (5, 6, 1)

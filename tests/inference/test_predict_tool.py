@@ -16,6 +16,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError
+from maskrcnnpp.files import PARTIAL
 from maskrcnnpp.inference import run
 from maskrcnnpp.inference.writers import WRITERS
 
@@ -55,29 +56,52 @@ def predict(model_files, images, output, *words):
 def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     output = tmp_path / "out"
     assert predict(model_files, images, output, "--tile-size", "48", "--overlap", "16") == 0
-    expected = {f"{stem}{WRITERS[name][1]}" for stem in "abc" for name in FORMATS}
-    assert {p.name for p in output.iterdir()} == expected | {run.RECORD_FILE, run.COCO_FILE}
-    assert tifffile.imread(output / "a.labels.tif").shape == (70, 50)
+    images = ("a.png", "b.png", "c.jpg")
+    expected = {f"{image}{WRITERS[name][1]}" for image in images for name in FORMATS}
+    seen = {p.name for p in output.iterdir() if p.is_file()}
+    assert seen == expected | {run.RECORD_FILE, run.COCO_FILE}
+    assert tifffile.imread(output / "a.png.labels.tif").shape == (70, 50)
     results = json.loads((output / run.COCO_FILE).read_text())
     assert {r["image_id"] for r in results} <= {"a.png", "b.png", "c.jpg"} and results
     record = json.loads((output / run.RECORD_FILE).read_text())
     assert record["settings"]["tile_size"] == 48 and record["settings"]["percentiles"] is None
-    assert "tools/predict.py" in record["command"] and record["versions"]["torch"]
+    (call,) = record["calls"]
+    assert "tools/predict.py" in call["command"] and call["versions"]["torch"]
     assert "3 of 3 images" in capsys.readouterr().out
 
 
 def test_what_is_done_is_skipped_and_the_rest_made(model_files, images, tmp_path, capsys):
     output = tmp_path / "out"
     predict(model_files, images, output)
-    before = {path: path.read_bytes() for path in output.iterdir()}
-    kept = (output / "a.csv").stat().st_mtime_ns
-    (output / "b.csv").unlink()
+    before = {path: path.read_bytes() for path in output.glob("*.csv")}
+    kept = (output / "a.png.csv").stat().st_mtime_ns
+    (output / "b.png.csv").unlink()
     assert predict(model_files, images, output) == 0
     assert "2 of 3 images are done" in capsys.readouterr().out
-    assert {p: p.read_bytes() for p in output.iterdir() if p.suffix != ".zip"} == {
-        p: b for p, b in before.items() if p.suffix != ".zip"
-    }
-    assert (output / "a.csv").stat().st_mtime_ns == kept
+    assert {path: path.read_bytes() for path in output.glob("*.csv")} == before
+    assert (output / "a.png.csv").stat().st_mtime_ns == kept
+    calls = json.loads((output / run.RECORD_FILE).read_text())["calls"]
+    assert len(calls) == 2
+
+
+def test_an_image_that_changed_is_predicted_anew(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    predict(model_files, images, output)
+    Image.fromarray(np.zeros((33, 44, 3), np.uint8)).save(images / "a.png")
+    assert predict(model_files, images, output) == 0
+    assert tifffile.imread(output / "a.png.labels.tif").shape == (33, 44)
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(np.zeros((22, 55, 3), np.uint8)).save(other / "a.png")  # another of that name
+    assert predict(model_files, other, output) == 0
+    assert tifffile.imread(output / "a.png.labels.tif").shape == (22, 55)
+
+
+def test_a_folder_of_something_else_is_left_alone(model_files, images, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png.csv").write_text("of another tool")
+    with pytest.raises(ConfigError, match="not of a run"):
+        predict(model_files, images, tmp_path / "out")
 
 
 def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
@@ -103,6 +127,7 @@ def test_bad_images_are_told_and_the_rest_goes_on(model_files, images, tmp_path,
     assert "bad.png cannot be read" in said.err and "deep.tif: the image is uint16" in said.err
     assert "3 of 5 images" in said.out
     assert not list(output.glob("bad*")) and not list(output.glob("deep*"))
+    assert said.err.count("left out: ") == 2
     (images / "bad.png").unlink()
     (images / "deep.tif").unlink()
     assert predict(model_files, images, output) == 0
@@ -119,7 +144,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tifffile, "imwrite", full)
-    with pytest.raises(UserError, match="no space left.*same command again"):
+    with pytest.raises(UserError, match="out cannot be written to: No space left.*same command"):
         predict(model_files, images, output)
     assert not [p for p in output.iterdir() if p.suffix == ".tif"]
     monkeypatch.setattr(tifffile, "imwrite", real)
@@ -134,11 +159,18 @@ def test_a_folder_that_cannot_be_written_to(model_files, images, tmp_path):
 
 def test_memory_that_does_not_suffice(model_files, images, tmp_path, monkeypatch, capsys):
     def too_much(*_):
-        raise MemoryError
+        return torch.empty(2**60)
 
     monkeypatch.setattr(run.Predictor, "__call__", too_much)
     assert predict(model_files, images, tmp_path / "out") == 1
     assert "a.png: out of memory; lower --tile-size" in capsys.readouterr().err
+
+    def broken(*_):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(run.Predictor, "__call__", broken)
+    with pytest.raises(RuntimeError, match="of ours"):
+        predict(model_files, images, tmp_path / "out")
 
 
 KILLED = """
@@ -152,7 +184,7 @@ replace, calls = os.replace, []
 
 def replace_or_die(*paths):
     calls.append(paths)
-    if len(calls) == 6:
+    if len(calls) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(*paths)
 
@@ -168,12 +200,15 @@ def test_killed_while_it_writes_it_goes_on(model_files, images, tmp_path, capsys
     words += ["--format", "labels", "csv"]
     process = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
     assert process.returncode == -signal.SIGKILL
+    # run.json, two outputs and the mark of each of two images; then one of the third
     visible = [p for p in output.iterdir() if not p.name.startswith(".")]
-    assert len(visible) == 5  # run.json, and two files of each of two images
+    assert len(visible) == 5 and list(output.glob(f"{PARTIAL}*"))
     assert predict_tool.main(words) == 0
+    assert not list(output.glob(f"{PARTIAL}*"))
     assert "2 of 3 images are done" in capsys.readouterr().out
-    assert all(tifffile.imread(path).ndim == 2 for path in output.glob("?.labels.tif"))
-    assert len(list(output.glob("?.labels.tif"))) == len(list(output.glob("?.csv"))) == 3
+    labels = list(output.glob("*.labels.tif"))
+    assert all(tifffile.imread(path).ndim == 2 for path in labels)
+    assert len(labels) == len(list(output.glob("*.csv"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -200,12 +235,6 @@ def test_outputs_have_a_place_of_their_own(model_files, images, tmp_path):
         predict_tool.main(
             [str(tmp_path / "other"), str(images), *model_files, "--output", str(tmp_path / "out")]
         )
-
-
-def test_images_of_one_stem_keep_their_whole_names(tmp_path):
-    files = [Path("a.png"), Path("a.tif"), Path("b.tif")]
-    job = run.Job(files, tmp_path, ["csv"])
-    assert [job.outputs(f)["csv"].name for f in files] == ["a.png.csv", "a.tif.csv", "b.csv"]
 
 
 def test_settings_reach_the_model(model_files, images, tmp_path):

@@ -169,6 +169,14 @@ def test_a_training_is_loaded(tmp_path):
     assert maskrcnnpp.Predictor is Predictor
 
 
+def test_weights_that_leave_something_at_random(tmp_path):
+    model = build_model(build_config(QUICK, ["MODEL.DEVICE", "cpu"]))
+    torch.save({"model": model.state_dict()}, tmp_path / "a.pth")
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", "3"]
+    with pytest.raises(ConfigError, match="does not fill the model.*roi_heads.*would be random"):
+        Predictor.load(QUICK, tmp_path / "a.pth", opts=opts)
+
+
 @pytest.mark.parametrize(
     ("weights", "opts", "word"),
     [
@@ -176,6 +184,7 @@ def test_a_training_is_loaded(tmp_path):
         (QUICK, ["MODEL.MASK_ON", "False"], "MODEL.MASK_ON"),
         (QUICK, ["INPUT.MIN_SIZE_TEST", "800"], "INPUT.MIN_SIZE_TEST"),
         (QUICK, [], "cannot be loaded"),
+        ("", [], "weights are empty"),
     ],
 )
 def test_what_cannot_be_loaded(weights, opts, word):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.layers import paste_masks_in_image
-from detectron2.modeling import build_model
+from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Boxes, Instances
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,4 +141,38 @@ def test_evaluation_leaves_the_mode_of_the_model_as_it_was(tiny_cfg, make_input,
 
 def test_what_is_no_rcnn_stays_as_it_is():
     model = torch.nn.Linear(1, 1)
+    assert with_rle_masks(model) is model
+
+
+def test_indexing_takes_tensors_from_any_device():
+    class OnAGPU(torch.Tensor):
+        def cpu(self):
+            return torch.tensor([True, False])
+
+        def __array__(self, *_):
+            raise TypeError("can't convert cuda device type tensor to numpy")
+
+    masks = RleMasks([{"size": [1, 1], "counts": "1"}, {"size": [1, 1], "counts": "01"}], 1, 1)
+    assert len(masks[torch.zeros(2).as_subclass(OnAGPU)]) == 1
+
+
+def test_stock_evaluators_take_them_one_image_at_a_time():
+    whole = np.zeros((4, 5), dtype=np.uint8, order="F")
+    whole[1:3, 2:4] = 1
+    found = Instances((4, 5), scores=torch.tensor([0.5]), pred_classes=torch.tensor([0]))
+    found.pred_boxes = Boxes(torch.tensor([[2.0, 1, 4, 3]]))
+    found.pred_masks = RleMasks([coco_mask.encode(whole)], 4, 5)
+    (result,) = instances_to_coco_json(found, 1)
+    assert (coco_mask.decode(result["segmentation"]) == whole).all()
+
+
+class More(GeneralizedRCNN):
+    """Predicts something else too, as PanopticFPN does."""
+
+    def inference(self, *_, **__):
+        return [], []
+
+
+def test_models_that_predict_more_stay_as_they_are():
+    model = More.__new__(More)
     assert with_rle_masks(model) is model

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from maskrcnnpp.inference import tiling
 from maskrcnnpp.inference.tiling import Detection, merge_tiles, tile_image
 
 
@@ -145,3 +146,77 @@ def test_what_one_tile_alone_saw_stays():
     cut = square(20, 54, 10)  # reaches the side of its tile, and the other tile found nothing
     assert merge_tiles(TILES, [[cut], []], 64, 112) == [cut]
     assert merge_tiles(TILES, [[], []], 64, 112) == []
+
+
+def seen_of(objects, tile):
+    """Each of overlapping objects as far as a tile shows it."""
+    found = []
+    for number, (y, x, radius) in enumerate(objects):
+        rows, columns = np.mgrid[tile.top : tile.bottom, tile.left : tile.right]
+        pixels = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        ys, xs = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
+        if len(ys) == 0:
+            continue
+        tight = pixels[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+        top, left = int(tile.top + ys[0]), int(tile.left + xs[0])
+        box = (left, top, left + tight.shape[1], top + tight.shape[0])
+        found.append(Detection(box, 0.9 - number / 1000, 0, tight, top, left))
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.integers(10, 110), st.integers(10, 120)), min_size=1, max_size=6),
+    st.integers(8, 20),
+    st.booleans(),
+)
+def test_an_object_inside_another_takes_nothing_from_it(centres, radius, small_first):
+    """Also where the large one is seen whole by no tile. Centres are far apart, or left out."""
+    objects = []
+    for y, x in centres:
+        if all((y - v) ** 2 + (x - u) ** 2 > (2 * radius + 2) ** 2 for v, u, _ in objects):
+            pair = [(y, x, radius), (y, x, 3)]
+            objects += reversed(pair) if small_first else pair
+    image = tile_image(130, 140, 140, 0)[0]
+    tiles = tile_image(130, 140, 48, 24)
+    merged = merge_tiles(tiles, [seen_of(objects, tile) for tile in tiles], 130, 140)
+
+    def places(entries):
+        return sorted((e.top, e.left, e.pixels.tobytes()) for e in entries)
+
+    assert places(merged) == places(seen_of(objects, image))
+
+
+def test_a_part_of_a_large_object_is_not_kept_beside_the_whole():
+    tiles = tile_image(64, 448, 256, 64)  # columns 0..256 and 192..448
+    small, whole = square(20, 240, 8, 0.97), square(2, 230, 60, 0.90)
+    cut = Detection((230, 2, 256, 62), 0.85, 0, np.ones((60, 26), dtype=bool), 2, 230)
+    found = [[small, cut], [square(20, 240, 8, 0.95), whole]]
+    assert merge_tiles(tiles, found, 64, 448) == [small, whole]
+    assert merge_tiles(tiles, [[small], found[1]], 64, 448) == [small, whole]
+
+
+def test_one_for_two_is_a_disagreement_of_which_the_higher_score_stays():
+    halves = [square(20, 50, 6, 0.8), square(20, 56, 6, 0.7)]
+    both = Detection((50, 20, 62, 26), 0.9, 0, np.ones((6, 12), dtype=bool), 20, 50)
+    assert merge_tiles(TILES, [halves, [both]], 64, 112) == [both]
+    both = Detection((50, 20, 62, 26), 0.6, 0, np.ones((6, 12), dtype=bool), 20, 50)
+    assert merge_tiles(TILES, [halves, [both]], 64, 112) == halves
+
+
+def test_many_parts_do_not_take_long():
+    """One comparison for each pair that is near, not for each pair."""
+    tiles = tile_image(64, 64 * 400, 64, 0)
+    parts = [[square(8 * k, 64 * column, 6) for k in range(7)] for column in range(1, 400)]
+    compared = []
+    original = tiling._agree
+
+    def counted(*args):
+        compared.append(1)
+        return original(*args)
+
+    tiling._agree = counted
+    try:
+        merged = merge_tiles(tiles, [[], *parts], 64, 64 * 400)
+    finally:
+        tiling._agree = original
+    assert len(merged) == 7 * 399 and len(compared) < 20 * len(merged)

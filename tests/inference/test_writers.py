@@ -26,6 +26,7 @@ from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.outlines import outline
+from maskrcnnpp.visualization import PALETTE
 
 RING = np.array([[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]], dtype=bool)
 APART = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], dtype=bool)
@@ -149,7 +150,10 @@ def test_csv(written):
 def test_overlay(written):
     image = np.asarray(Image.open(written("overlay")))
     assert image.shape == (20, 24, 3) and image.dtype == np.uint8
-    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
+    drawn = {tuple(map(int, color)) for color in image.reshape(-1, 3)} & set(PALETTE)
+    assert len(drawn) == 4  # an outline each
+    assert tuple(image[19, 23]) == PALETTE[4] and tuple(image[2, 3]) == PALETTE[1]
+    assert tuple(image[15, 2]) not in PALETTE
 
 
 @pytest.mark.parametrize("name", list(WRITERS))

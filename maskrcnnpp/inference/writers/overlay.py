@@ -10,20 +10,34 @@ import numpy as np
 from maskrcnnpp.files import atomic_path
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
-from maskrcnnpp.visualization import draw_outlines
+from maskrcnnpp.visualization import PALETTE
 
 _LARGEST = 4096  # pixels a side; of larger images a thumbnail is written
 
 
 def write_overlay(objects: Objects, info: Info, path: Path) -> None:
-    """PNG; contrast is stretched unless the image is 8-bit. A thumbnail where it is very large."""
-    pixels = _to_8_bit(info.picture.pixels)
-    drawn = draw_outlines(pixels, objects.rles())
-    scale = _LARGEST / max(drawn.shape[:2])
+    """PNG; contrast is stretched unless the image is 8-bit. A thumbnail where it is very large.
+
+    Of two objects that overlap the one with the higher score is drawn on top.
+    """
+    height, width = objects.image_size
+    scale = min(1.0, _LARGEST / max(height, width))
+    pixels = info.picture.pixels
     if scale < 1:
-        drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    canvas = _to_8_bit(pixels.reshape(*pixels.shape[:2], -1))
+    for number in range(len(objects), 0, -1):
+        entry = objects.detections[number - 1]
+        outlines, _ = cv2.findContours(
+            entry.pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        scaled = [
+            np.round((line + (entry.left, entry.top)) * scale).astype(np.int32) for line in outlines
+        ]
+        cv2.polylines(canvas, scaled, isClosed=True, color=PALETTE[number % len(PALETTE)])
     with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+        temporary.write_bytes(cv2.imencode(".png", canvas[..., ::-1])[1].tobytes())
 
 
 def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
@@ -32,6 +46,6 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True).astype(pixels.dtype), 3, axis=2)
     if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
+        return pixels.copy()  # it is drawn on
     low, high = np.percentile(pixels, (1, 99.8))
     return (np.clip((pixels - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
