@@ -76,6 +76,7 @@ def arms(encoder: str, pair: str, between: list[str]) -> list[str]:
     return [
         f"configs/{pair}/mask_rcnn_{encoder}_FPN.yaml",
         *(f"configs/benchmark/{encoder}/{name}.yaml" for name in between),
+        f"configs/{pair}/maskrcnnpp_{encoder}_embedded.yaml",
         f"configs/{pair}/maskrcnnpp_{encoder}_nested_fpn.yaml",
     ]
 
