@@ -141,7 +141,9 @@ def measure(repeats: int, training_batches: int) -> dict[str, Any]:
         return {
             "depths": measure_predicting(predicting(Path(folder)), SIZES, repeats),
             "ladder": measure_predicting(ladder(Path(folder)), [LADDER_SIZE], repeats),
-            "training": measure_training(training(Path(folder)), [batch] * training_batches),
+            "training": measure_training(
+                training(Path(folder)), [batch] * training_batches, warm_up=1
+            ),
             "repeats": repeats,
             "training_batches": training_batches,
             "machine": machine(),
@@ -157,7 +159,7 @@ def measure_predicting(arms: Sequence[Arm], sizes: Sequence[int], repeats: int) 
         "sizes": {},
     }
     for size in sizes:
-        latency = measure_latency(models, [[image(size)]] * repeats)
+        latency = measure_latency(models, [[image(size)]] * repeats, warm_up=1)
         memory = {arm.name: peak_memory(arm.config_file, "", [[image(size)]]) for arm in arms}
         found["sizes"][str(size)] = {"latency": latency, "peak_memory": memory}
     return found
