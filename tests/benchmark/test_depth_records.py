@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,10 @@ def script(name):
 embedded, depth_cost, ablations = map(script, ("embedded", "depth_cost", "ablations"))
 
 
-@pytest.mark.parametrize("module", [embedded, depth_cost], ids=["embedded", "depth_cost"])
+RECORDED = [module for module in (embedded, depth_cost) if module.RECORD.is_file()]
+
+
+@pytest.mark.parametrize("module", RECORDED, ids=lambda module: module.__name__)
 def test_the_page_is_what_the_record_gives(module):
     record = json.loads(module.RECORD.read_text())
     assert module.PAGE.read_text() == module.page(record)
@@ -80,11 +82,13 @@ def test_the_isolated_arms_are_of_the_depth_they_are_named_after():
         assert not any(cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS)
 
 
-def test_costs_are_shown_in_multiples_of_stock():
-    def seconds(value):
-        return {stage: [value, value, value] for stage in [*STAGES, "total"]}
+def seconds(value):
+    return {stage: [value, value, value] for stage in [*STAGES, "total"]}
 
-    costs = {
+
+@pytest.fixture
+def costs():
+    return {
         "parameters": {"stock": 40_000_000, "L1": 20_000_000},
         "sizes": {
             "256": {
@@ -93,6 +97,9 @@ def test_costs_are_shown_in_multiples_of_stock():
             }
         },
     }
+
+
+def test_costs_are_shown_in_multiples_of_stock(costs):
     table = depth_cost.cost_ratio_table(costs)
     row = next(line for line in table.splitlines() if "L1" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -101,6 +108,16 @@ def test_costs_are_shown_in_multiples_of_stock():
     ]
 
 
-def test_the_steps_of_the_design_are_shown_beside_the_ablations():
-    text = Path(ablations.PAGE).read_text()
-    assert all(step in text for step in depth_cost.LADDER)
+def test_the_steps_of_the_design_are_shown_beside_the_ablations(costs, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "COSTS", tmp_path / "depth_cost.json")
+    assert ablations.ladder() == ""  # not measured
+    ablations.COSTS.write_text(json.dumps({"ladder": costs}))
+    assert " L1 |" in ablations.ladder() and "step by step" in ablations.ladder()
+
+
+def test_every_step_of_the_design_is_a_config(tmp_path):
+    stock, *rungs = depth_cost.ladder(tmp_path)
+    assert stock.name == "stock" and [rung.name for rung in rungs] == list(depth_cost.LADDER)
+    for arm in (*rungs, *depth_cost.predicting(tmp_path)[1:]):
+        cfg = build_config(arm.config_file)
+        assert len(cfg.MODEL.NESTED_FPN.ROW_CHANNELS) == len(cfg.MODEL.FPN.IN_FEATURES)
