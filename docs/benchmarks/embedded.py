@@ -74,8 +74,8 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int) -> dict[str, Any]:
             file = str(folder / "inference" / "{dataset}" / PREDICTIONS_FILE)
             scored = score_file(file, truths, options)
             for found in scored.values():
-                for name in ("precision_recall", "shown", "score_threshold"):
-                    found.metrics.pop(name)  # not shown here; nothing tuned a threshold
+                for key in ("precision_recall", "shown", "score_threshold"):
+                    found.metrics.pop(key)  # not shown here; nothing tuned a threshold
             rows.append(Row(name, trial.seed, trial.result(), scored))
     pairs = [(arm("embedded", d), other) for d in ISOLATED for other in (arm("isolated", d), STOCK)]
     pairs += [(arm("isolated", depth), STOCK) for depth in ISOLATED]
