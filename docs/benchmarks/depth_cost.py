@@ -6,8 +6,8 @@
 writes depth_cost.json and depth_cost.md beside this file. Weights are random: costs do not depend
 on them, as the numbers of proposals and detections are fixed (1000 and 100 an image), and in
 training those of RoIs: 512 an image, of which as many are foreground as there may be, 128, because
-all that touch an object count as foreground. Both arms have the same encoder,
-heads and settings, those of configs/dsb2018.
+all that touch an object count as foreground. All arms have the encoder, heads and settings of
+configs/dsb2018.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from maskrcnnpp.benchmark.cost import (
     peak_memory,
 )
 from maskrcnnpp.benchmark.fingerprint import machine, versions
-from maskrcnnpp.benchmark.tables import cost_ratio_table
+from maskrcnnpp.benchmark.tables import cost_ratio_table, made_with
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.files import write_json, write_text
 
@@ -50,7 +50,6 @@ FIXED = (
     *("MODEL.RPN.NMS_THRESH", "1.0", "MODEL.RPN.POST_NMS_TOPK_TEST", "1000"),
     *("MODEL.ROI_HEADS.IOU_THRESHOLDS", "[0.0001]"),
 )
-
 
 RES2_ROWS = ("MODEL.FPN.IN_FEATURES", "['res2', 'res3', 'res4', 'res5']")
 #: From the plain design to the one that is shipped: what changes, and the settings.
@@ -184,8 +183,7 @@ def page(found: Mapping[str, Any]) -> str:
         tabulate(rows, ["arm", "seconds"], tablefmt="pipe", disable_numparse=True),
         "",
     ]
-    for key in ("machine", "versions"):
-        lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in found[key].items()))
+    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ from tabulate import tabulate
 
 from maskrcnnpp.benchmark.cost import forget_peak, peak_resident
 from maskrcnnpp.benchmark.fingerprint import machine, versions
+from maskrcnnpp.benchmark.tables import made_with
 from maskrcnnpp.evaluation.coco_evaluation import to_coco
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference import to_rle
@@ -122,8 +123,7 @@ def page(found: Mapping[str, Any]) -> str:
         tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align),
         "",
     ]
-    for key in ("machine", "versions"):
-        lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in found[key].items()))
+    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
     return "\n".join(lines) + "\n"
 
 

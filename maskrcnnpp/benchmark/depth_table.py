@@ -18,6 +18,7 @@ from tqdm import tqdm
 from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.benchmark.scoring import score_predictions
+from maskrcnnpp.benchmark.tables import made_with
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
 from maskrcnnpp.evaluation import load_coco_truth
@@ -192,8 +193,7 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
         f"![Mask AP against latency, by depth]({PICTURE_FILE})",
         "",
     ]
-    for key in ("machine", "versions"):
-        lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in results[key].items()))
+    lines += [made_with(key, results[key]) for key in ("machine", "versions")]
     write_json(output_dir / RECORD_FILE, results, indent=1)
     with atomic_path(output_dir / PICTURE_FILE) as temporary:
         temporary.write_bytes(picture(results))

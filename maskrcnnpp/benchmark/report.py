@@ -19,6 +19,7 @@ from maskrcnnpp.benchmark.tables import (
     coco_table,
     cost_tables,
     lead_table,
+    made_with,
     reference_table,
     shown_table,
     verdict,
@@ -116,8 +117,7 @@ def provenance(results: Mapping[str, Any]) -> str:
     for key in ("machine", "versions"):
         distinct = {json.dumps(trial[key], sort_keys=True) for trial in trials}
         for words in sorted(distinct):
-            entries = json.loads(words)
-            lines.append(f"- {key}: " + ", ".join(f"{k} {v}" for k, v in entries.items()))
+            lines.append(made_with(key, json.loads(words)))
     for count, jobs in sorted({(t["threads"], t["trainings_at_a_time"]) for t in trials}):
         lines.append(f"- {jobs} training(s) at a time, {count} thread(s) each")
     iterations = sorted({trial["iterations"] for trial in trials})

@@ -242,6 +242,11 @@ def _seconds(stages: Mapping[str, Any], *names: str) -> float:
     return sum(stages[name][0] for name in names)
 
 
+def made_with(key: str, entries: Mapping[str, Any]) -> str:
+    """A Markdown line of what a result came from, such as ``machine`` or ``versions``."""
+    return f"- {key}: " + ", ".join(f"{name} {value}" for name, value in entries.items())
+
+
 def verdict(results: Mapping[str, Any]) -> str:
     """Two sentences: the judged arm against the reference, and what holds up of the others."""
     dataset = datasets(results)[-1]

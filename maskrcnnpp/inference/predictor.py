@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -115,11 +116,7 @@ class Predictor:
             )
         model = build_model(cfg)
         checkpointer = Checkpointer(model)
-
-        def load(*, resume: bool) -> None:
-            checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-
-        load_weights(load, cfg, resume=False)
+        load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=False)
         if unfilled := checkpointer.unfilled:
             raise ConfigError(
                 f"{weights} does not fill the model of {config_file}: {unfilled[0]} and "

@@ -175,11 +175,7 @@ def start_record(output_dir: Path, settings: Mapping[str, Any], about: Mapping[s
 
 def digest(path: str | Path) -> str:
     """Of a file's content, to tell checkpoints apart."""
-    sha = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()[:16]
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def predict_files(
@@ -248,17 +244,16 @@ def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
         ) from error
 
 
-def collect_coco(job: Job) -> Path | None:
-    """The COCO results of all images that have them in one file; None without that format.
+def collect_coco(job: Job) -> None:
+    """Write the COCO results of all images that have them to one file; nothing without that format.
 
     ``image_id`` is the name of the file.
     """
     if "coco" not in job.formats:
-        return None
+        return
     results = []
     for file in job.files:
         path = job.outputs(file)["coco"]
         if path.is_file():
             results += json.loads(path.read_text(encoding="utf-8"))
     write_json(job.output_dir / COCO_FILE, results)
-    return job.output_dir / COCO_FILE
