@@ -22,8 +22,8 @@ import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
 
-from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.engine import build_config
+from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.inference.image_files import find_images
 from maskrcnnpp.inference.predictor import Predictor

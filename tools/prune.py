@@ -26,9 +26,10 @@ from maskrcnnpp.benchmark.depth_table import (
     write_depths,
 )
 from maskrcnnpp.benchmark.runner import check_test_set
+from maskrcnnpp.config_reader import check_device
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
-from maskrcnnpp.engine.setup import check_area_bins, check_datasets, check_device
+from maskrcnnpp.engine.setup import check_area_bins, check_datasets
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 
 

@@ -20,11 +20,11 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from maskrcnnpp.benchmark.fingerprint import commit, machine
 from maskrcnnpp.benchmark.runner import STARTED_FILE
 from maskrcnnpp.benchmark.tables import cost_ratio_table
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
+from maskrcnnpp.environment import commit, machine
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
 from maskrcnnpp.files import write_json, write_text

@@ -31,9 +31,9 @@ from maskrcnnpp.benchmark.cost import (
     measure_training,
     peak_memory,
 )
-from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.benchmark.tables import cost_ratio_table, made_with
 from maskrcnnpp.engine import build_config
+from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.files import write_json, write_text
 
 HERE = Path(__file__).parent

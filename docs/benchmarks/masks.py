@@ -27,8 +27,8 @@ from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
 
 from maskrcnnpp.benchmark.cost import forget_peak, peak_resident
-from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation.coco_evaluation import to_coco
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference import to_rle

@@ -25,9 +25,9 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from tqdm import tqdm
 
-from maskrcnnpp.engine.checkpoint import Checkpointer
-from maskrcnnpp.engine.setup import build_config
+from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.trainer import Trainer
+from maskrcnnpp.modeling.checkpoint import Checkpointer
 
 #: Parts of a Mask R-CNN by the beginning of their modules' names; the first that fits counts.
 PARTS = {

@@ -16,11 +16,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
-from maskrcnnpp.benchmark.fingerprint import machine, versions
 from maskrcnnpp.benchmark.scoring import score_predictions
 from maskrcnnpp.benchmark.tables import made_with
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
+from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
 from maskrcnnpp.files import atomic_path, write_json, write_text

@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
-import detectron2
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 import maskrcnnpp
 
-_QUIET = {"check": True, "capture_output": True, "text": True}
-
 # Rooms whose code decides what a model predicts. Metrics and reports are made anew from the
 # predictions: changing them must not throw a training away.
-_ROOMS = ("config.py", "modeling", "data", "engine", "evaluation/coco_evaluation.py")
+_ROOMS = (
+    "config.py",
+    "config_reader.py",
+    "modeling",
+    "data",
+    "engine",
+    "evaluation/coco_evaluation.py",
+)
 
 
 def _digest(*parts: bytes) -> str:
@@ -75,56 +75,3 @@ def data_fingerprint(cfg: CfgNode) -> str:
             path = Path(metadata.get("image_root", ""), image.get("file_name", ""))
             parts.append(str(path.stat().st_size if path.is_file() else None).encode())
     return _digest(*parts)
-
-
-def commit() -> str:
-    """Git commit of the checkout this package lies in, with "+" where files differ from it.
-
-    Empty for a package that was installed without its checkout.
-    """
-    package = Path(maskrcnnpp.__file__).parent
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(package.parent), *words]
-        return subprocess.run(command, **_QUIET).stdout.strip()
-
-    try:
-        # site-packages may lie in a checkout of something else
-        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
-        head = git("rev-parse", "--short=10", "HEAD")
-        # the rest of the checkout, such as the page a result is quoted in, makes no result
-        changed = git("status", "--porcelain", package.name, "configs")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head + ("+" if changed else "")
-
-
-def machine() -> dict[str, str]:
-    """Where this runs: processor, cores, GPU, operating system."""
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-        model = names[0] if names else model
-    except OSError:
-        pass  # not Linux
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "processor": model,
-        "cores": str(os.cpu_count()),
-        "gpu": gpu,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
-    found = {
-        "maskrcnnpp": f"{maskrcnnpp.__version__} {commit()}".strip(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "detectron2": detectron2.__version__,
-    }
-    for name in ("torchvision", "numpy", "faster-coco-eval", "pycocotools"):
-        found[name] = metadata.version(name)
-    return found

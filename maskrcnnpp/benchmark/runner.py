@@ -21,11 +21,11 @@ from maskrcnnpp.benchmark.fingerprint import (
     code_fingerprint,
     config_fingerprint,
     data_fingerprint,
-    machine,
-    versions,
 )
-from maskrcnnpp.engine.setup import build_config, check_datasets, check_weights
+from maskrcnnpp.config_reader import build_config, check_weights
+from maskrcnnpp.engine.setup import check_datasets
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
+from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.files import write_json, write_text

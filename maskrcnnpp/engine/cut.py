@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 
-from maskrcnnpp.engine.checkpoint import read_checkpoint
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.files import atomic_path, write_text
+from maskrcnnpp.modeling.checkpoint import read_checkpoint
 from maskrcnnpp.modeling.depths import depth_of_weights
 from maskrcnnpp.modeling.pruning import full_depth, pruned_config, pruned_weights
 from maskrcnnpp.version import __version__

@@ -11,10 +11,10 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from maskrcnnpp.engine.checkpoint import Checkpointer, load_weights
 from maskrcnnpp.engine.setup import checked_config, setup
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
 
 EPILOG = """
 train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]

@@ -15,10 +15,10 @@ from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 
-from maskrcnnpp.engine.checkpoint import Checkpointer
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.inference import with_rle_masks
+from maskrcnnpp.modeling.checkpoint import Checkpointer
 
 
 class Trainer(DefaultTrainer):

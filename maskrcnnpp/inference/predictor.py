@@ -12,12 +12,12 @@ from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from maskrcnnpp.engine.checkpoint import Checkpointer, load_weights
-from maskrcnnpp.engine.setup import build_config, check_device, check_weights
+from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
+from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
 
 
 class Predictor:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from maskrcnnpp.engine import Trainer, build_config, run
-from maskrcnnpp.engine.checkpoint import read_checkpoint
 from maskrcnnpp.engine.cut import CONFIG_FILE, ORIGIN, WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.checkpoint import read_checkpoint
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 

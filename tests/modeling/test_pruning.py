@@ -4,8 +4,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from maskrcnnpp.engine.checkpoint import Checkpointer, load_weights, read_checkpoint
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights, read_checkpoint
 from maskrcnnpp.modeling.depths import split_depths
 from maskrcnnpp.modeling.pruning import pruned_config, pruned_weights
 

@@ -1,0 +1,69 @@
+"""What a result was made with: machine, versions, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import detectron2
+import torch
+
+import maskrcnnpp
+
+_QUIET = {"check": True, "capture_output": True, "text": True}
+
+
+def machine() -> dict[str, str]:
+    """Where this runs: processor, cores, GPU, operating system."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+        model = names[0] if names else model
+    except OSError:
+        pass  # not Linux
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "processor": model,
+        "cores": str(os.cpu_count()),
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers come from."""
+    found = {
+        "maskrcnnpp": f"{maskrcnnpp.__version__} {commit()}".strip(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "detectron2": detectron2.__version__,
+    }
+    for name in ("torchvision", "numpy", "faster-coco-eval", "pycocotools"):
+        found[name] = metadata.version(name)
+    return found
+
+
+def commit() -> str:
+    """Git commit of the checkout this package lies in, with "+" where files differ from it.
+
+    Empty for a package that was installed without its checkout.
+    """
+    package = Path(maskrcnnpp.__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(package.parent), *words]
+        return subprocess.run(command, **_QUIET).stdout.strip()
+
+    try:
+        # site-packages may lie in a checkout of something else
+        git("ls-files", "--error-unmatch", f"{package.name}/__init__.py")
+        head = git("rev-parse", "--short=10", "HEAD")
+        # the rest of the checkout, such as the page a result is quoted in, makes no result
+        changed = git("status", "--porcelain", package.name, "configs")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+" if changed else "")
