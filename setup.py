@@ -22,6 +22,7 @@ DETECTRON2_NEEDS = [
 ]
 
 OUTLINES = ["roifile>=2022.7", "shapely>=2.0"]
+SLIDES = ["imagecodecs>=2022.8", "openslide-bin", "openslide-python>=1.3", "tifffile[zarr]>=2025.1"]
 
 setup(
     name="maskrcnnpp",
@@ -52,8 +53,11 @@ setup(
         "detectron2-needs": DETECTRON2_NEEDS,
         # the formats geojson and rois of tools/predict.py
         "outlines": OUTLINES,
+        # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate
+        "slides": SLIDES,
         "test": [
             *OUTLINES,
+            *SLIDES,
             "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
             "hypothesis>=6.70",
             "pandas>=1.5",

@@ -15,6 +15,10 @@ class DataError(UserError):
     """An input file is missing, unreadable or inconsistent. The message names the file."""
 
 
+class OutputError(DataError):
+    """An output cannot be written. The message names the file."""
+
+
 class ConfigError(UserError, ValueError):
     """A config value is unknown or impossible. The message names the key."""
 

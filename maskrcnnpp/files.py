@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import OutputError
 
 #: What names of files begin with while they are written; one that was killed leaves them behind.
 PARTIAL = ".partial-"
@@ -24,14 +24,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     is left untouched. Parent folders are made as needed.
 
     Raises:
-        DataError: the folder cannot be made or written to.
+        OutputError: the folder cannot be made or written to.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL, suffix=path.suffix)
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -55,3 +55,28 @@ def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = None
     """Write ``value`` as JSON to ``path`` atomically."""
     # dumps, not dump: several times as fast for the many small values of a results file
     write_text(path, json.dumps(value, indent=indent))
+
+
+def write_json_list(
+    path: str | os.PathLike,
+    items: Iterable[Any],
+    *,
+    member: str | None = None,
+    around: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a JSON list atomically, an item at a time: it need not fit into memory.
+
+    Args:
+        path: of the file.
+        items: of the list.
+        member: name of the list in an object; None writes the list alone.
+        around: the other members of that object.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        if member is not None:
+            begin = json.dumps(dict(around or {}))[:-1]
+            file.write(begin + (", " if around else "") + f"{json.dumps(member)}: ")
+        file.write("[")
+        for number, item in enumerate(items):
+            file.write(("," if number else "") + "\n" + json.dumps(item))
+        file.write("\n]" + ("}" if member is not None else ""))

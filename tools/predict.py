@@ -15,17 +15,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
 
-from maskrcnnpp.engine import build_config
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.data.image_io import find_images
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
-from maskrcnnpp.inference.image_files import find_images
+from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.run import (
     RECORD_FILE,
@@ -49,14 +50,36 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--format", nargs="+", default=["labels", "csv", "overlay"], choices=list(WRITERS)
     )
-    parser.add_argument("--score", type=float, default=0.5, help="lowest that is kept")
+    default = Options()
+    parser.add_argument(
+        "--score", type=float, default=default.score_threshold, help="lowest that is kept"
+    )
     parser.add_argument("--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST")
     parser.add_argument("--depth", type=int, help="MODEL.NESTED_FPN.DEPTH, if trained for it")
-    parser.add_argument("--min-area", type=int, default=1, help="pixels of the smallest object")
+    parser.add_argument(
+        "--min-area", type=int, default=default.min_area, help="pixels of the smallest object"
+    )
     parser.add_argument("--max-area", type=int, help="pixels of the largest object")
-    parser.add_argument("--tile-size", type=int, default=1024, help="pixels a side")
-    parser.add_argument("--overlap", type=int, default=128, help="pixels that tiles share")
-    parser.add_argument("--batch-size", type=int, default=1, help="tiles at a time")
+    parser.add_argument("--tile-size", type=int, default=default.tile_size, help="pixels a side")
+    parser.add_argument(
+        "--overlap", type=int, default=default.overlap, help="pixels that tiles share"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=default.batch_size, help="tiles at a time"
+    )
+    parser.add_argument(
+        "--flips", action="store_true", help="also look at each tile mirrored: 4 times the time"
+    )
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=default.scales,
+        metavar="FACTOR",
+        help="sizes at which each tile is looked at, such as 1 2; 0.5 alone for images that have "
+        "twice the magnification of the training",
+    )
+    parser.add_argument("--precision", choices=list(PRECISIONS), default=default.precision)
     parser.add_argument("--channels", type=int, nargs="+", help="which to take, from 0: 1 or 3")
     parser.add_argument(
         "--percentiles",
@@ -70,17 +93,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def options(args: argparse.Namespace) -> dict[str, Any]:
-    """What Predictor is made with."""
-    return {
-        "score_threshold": args.score,
-        "min_area": args.min_area,
-        "max_area": args.max_area,
-        "tile_size": args.tile_size,
-        "overlap": args.overlap,
-        "batch_size": args.batch_size,
-        "percentiles": tuple(args.percentiles) if args.percentiles else None,
-    }
+def options(args: argparse.Namespace) -> Options:
+    return Options(
+        score_threshold=args.score,
+        min_area=args.min_area,
+        max_area=args.max_area,
+        tile_size=args.tile_size,
+        overlap=args.overlap,
+        batch_size=args.batch_size,
+        percentiles=tuple(args.percentiles) if args.percentiles else None,
+        flips=args.flips,
+        scales=tuple(args.scales),
+        precision=args.precision,
+    )
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
@@ -97,7 +122,7 @@ def work(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> None:
     share = files[comm.get_rank() :: comm.get_world_size()]
     with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
         predictor = Predictor.load(
-            args.config_file, args.weights, opts=overrides(args), **options(args)
+            args.config_file, args.weights, opts=overrides(args), **asdict(options(args))
         )
         names, ids = category_info(build_config(args.config_file, overrides(args)))
         predict_files(predictor, job, share, names, ids, quiet=not comm.is_main_process())
@@ -117,10 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "config": config_settings(cfg),
         "weights": digest(args.weights),
         "channels": args.channels,
-        **{name: value for name, value in options(args).items() if name != "batch_size"},
+        **asdict(options(args)),
     }
+    batch_size = settings.pop("batch_size")  # decides the time and memory only
     command = shlex.join(["python", "tools/predict.py", *(sys.argv[1:] if argv is None else argv)])
-    about = {"command": command, "machine": machine(), "versions": versions()}
+    about = {"command": command, "batch_size": batch_size}
+    about |= {"machine": machine(), "versions": versions()}
     start_record(args.output, settings, about)
     job.remove_partial()
     files = [file for file in job.files if not job.is_done(file)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.inference.rle import RleMasks
-from maskrcnnpp.inference.tiling import Detection
+from maskrcnnpp.inference.tiling import Detection, Tile
 
 
 class Objects:
@@ -55,16 +56,47 @@ class Objects:
         Returns:
             (height, width), uint16, or uint32 for more than 65535 objects.
         """
-        labels = np.zeros(self.image_size, np.uint16 if len(self) < 2**16 else np.uint32)
+        labels = np.zeros(self.image_size, self.label_type)
         for number in range(len(self), 0, -1):
             entry = self.detections[number - 1]
             window = labels[entry.top : entry.bottom, entry.left : entry.right]
             window[entry.pixels] = number
         return labels
 
+    @property
+    def label_type(self) -> type[np.unsignedinteger]:
+        """Of :meth:`labels`."""
+        return np.uint16 if len(self) < 2**16 else np.uint32
+
+    def by_tile(self, side: int) -> Iterator[tuple[Tile, list[int]]]:
+        """Squares that cover the image, row by row, and the indices of what reaches into each."""
+        height, width = self.image_size
+        inside: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, entry in enumerate(self.detections):
+            for row in range(entry.top // side, (entry.bottom - 1) // side + 1):
+                for column in range(entry.left // side, (entry.right - 1) // side + 1):
+                    inside[row, column].append(index)
+        for row, top in enumerate(range(0, height, side)):
+            for column, left in enumerate(range(0, width, side)):
+                tile = Tile(top, left, min(top + side, height), min(left + side, width))
+                yield tile, inside.pop((row, column), [])
+
+    def label_tiles(self, side: int) -> Iterator[np.ndarray]:
+        """:meth:`labels` as tiles of (side, side), row by row, the last ones filled up with 0."""
+        for tile, indices in self.by_tile(side):
+            labels = np.zeros((side, side), self.label_type)
+            for index in reversed(indices):
+                place, pixels = self.detections[index].within(tile)
+                rows = slice(place.top - tile.top, place.bottom - tile.top)
+                labels[rows, place.left - tile.left : place.right - tile.left][pixels] = index + 1
+            yield labels
+
     def rles(self) -> list[Rle]:
         """Masks as COCO RLE of the whole image."""
-        return [encode_crop(e.pixels, e.top, e.left, *self.image_size) for e in self.detections]
+        return [self._rle(entry) for entry in self.detections]
+
+    def _rle(self, entry: Detection) -> Rle:
+        return encode_crop(entry.pixels, entry.top, entry.left, *self.image_size)
 
     def to_coco(
         self, image_id: Any, category_ids: Sequence[int] | None = None
@@ -75,18 +107,21 @@ class Objects:
             image_id: of the image in the data set.
             category_ids: of the data set, for the model's 0, 1, ...; None is 1, 2, ...
         """
-        return [
-            {
+        return list(self.iter_coco(image_id, category_ids))
+
+    def iter_coco(
+        self, image_id: Any, category_ids: Sequence[int] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """:meth:`to_coco`, an object at a time."""
+        for entry in self.detections:
+            known = category_ids[entry.category] if category_ids else entry.category + 1
+            yield {
                 "image_id": image_id,
-                "category_id": (
-                    category_ids[entry.category] if category_ids else entry.category + 1
-                ),
+                "category_id": known,
                 "bbox": [entry.box[0], entry.box[1], *_size(entry.box)],
                 "score": entry.score,
-                "segmentation": rle,
+                "segmentation": self._rle(entry),
             }
-            for entry, rle in zip(self.detections, self.rles())
-        ]
 
     def to_instances(self) -> Instances:
         """Detectron2's structure, with :class:`RleMasks`."""

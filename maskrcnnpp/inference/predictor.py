@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -13,11 +14,17 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
+from maskrcnnpp.data.image_io import ArrayRaster, Raster
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.inference.intensity import Limits, finite, percentile_limits
 from maskrcnnpp.inference.objects import Objects
+from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
+from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -30,57 +37,33 @@ class Predictor:
 
     def __init__(
         self,
-        model: GeneralizedRCNN,
+        model: GeneralizedRCNN | AugmentedRCNN,
         *,
         input_format: str = "RGB",
-        score_threshold: float = 0.5,
-        min_area: int = 1,
-        max_area: int | None = None,
-        tile_size: int = 1024,
-        overlap: int = 128,
-        batch_size: int = 1,
-        percentiles: tuple[float, float] | None = None,
+        detection_limit: int | None = None,
         progress: bool = True,
+        **options,
     ) -> None:
         """
         Args:
             model: with a mask head; set to evaluation mode.
             input_format: channel order that it was trained with, "RGB" or "BGR".
-            score_threshold: objects below are left out. The model's own threshold is applied too.
-            min_area, max_area: pixels of the smallest and the largest object that is kept.
-            tile_size: side of a tile, pixels. An image of up to that size is not tiled. A tile has
-                at most as many objects as the model gives (TEST.DETECTIONS_PER_IMAGE).
-            overlap: pixels that tiles share: at least the size of the largest objects.
-            batch_size: tiles that the model is given at a time.
-            percentiles: of the pixel values of each channel of an image, such as (1, 99.8), that
-                become 0 and 255; None takes 8-bit images as they are.
+            detection_limit: objects of a tile at which the model stops
+                (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
             progress: show a bar for an image of several tiles.
+            options: the fields of :class:`Options` that concern tiles and objects; flips and scales
+                are the model's (:class:`AugmentedRCNN`).
 
         Raises:
             ConfigError: an option is impossible.
         """
         if input_format not in ("RGB", "BGR"):
             raise ConfigError(f"INPUT.FORMAT is {input_format!r}; it can be RGB or BGR")
-        if not 0 <= 2 * overlap <= tile_size or tile_size < 1:
-            raise ConfigError(
-                f"overlap is {overlap}; it must be at most half of tile_size, {tile_size}"
-            )
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
-        if min_area < 1 or (max_area is not None and max_area < min_area):
-            raise ConfigError(f"areas are {min_area} to {max_area}; they rise from 1")
-        if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ConfigError(f"percentiles are {percentiles}; they rise from 0 to 100")
         self.model = model.eval()
         self.input_format = input_format
-        self.score_threshold = score_threshold
-        self.min_area = min_area
-        self.max_area = max_area
-        self.tile_size = tile_size
-        self.overlap = overlap
-        self.batch_size = batch_size
-        self.percentiles = percentiles
+        self.detection_limit = detection_limit
         self.progress = progress
+        self.options = Options(**options)
 
     @classmethod
     def load(
@@ -89,6 +72,7 @@ class Predictor:
         weights: str | os.PathLike,
         *,
         opts: Sequence[str] = (),
+        progress: bool = True,
         **options,
     ) -> Predictor:
         """The model of a training.
@@ -97,13 +81,15 @@ class Predictor:
             config_file: ``config.yaml`` of its OUTPUT_DIR.
             weights: a checkpoint, such as ``model_final.pth``.
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
-            options: those of :class:`Predictor`.
+            progress: show a bar for an image of several tiles.
+            options: the fields of :class:`Options`.
 
         Raises:
-            ConfigError: a file is missing or does not fit, or a key is impossible here.
+            ConfigError: a file is missing or does not fit, or a key or option is impossible here.
         """
         if not str(weights):
             raise ConfigError("weights are empty: name the checkpoint of a training")
+        settings = Options(**options)
         cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
         check_device(cfg)
         check_weights(cfg)
@@ -112,7 +98,7 @@ class Predictor:
         if cfg.INPUT.MIN_SIZE_TEST != 0:
             raise ConfigError(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
-                "set it to 0 and give images at the magnification of the training"
+                "set it to 0 and give images at the magnification of the training, or scales"
             )
         model = build_model(cfg)
         checkpointer = Checkpointer(model)
@@ -122,48 +108,67 @@ class Predictor:
                 f"{weights} does not fill the model of {config_file}: {unfilled[0]} and "
                 f"{len(unfilled) - 1} more would be random; give the config.yaml of its training"
             )
-        return cls(model, input_format=cfg.INPUT.FORMAT, **options)
+        if settings.flips or tuple(settings.scales) != (1.0,):
+            model = AugmentedRCNN(cfg, model, flips=settings.flips, scales=settings.scales)
+        return cls(
+            model,
+            input_format=cfg.INPUT.FORMAT,
+            detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
+            progress=progress,
+            **options,
+        )
 
-    def __call__(self, image: np.ndarray) -> Objects:
+    def __call__(self, image: np.ndarray | Raster) -> Objects:
         """
         Args:
-            image: (H, W), (H, W, 1), (H, W, 3) in RGB, or (H, W, 4), whose alpha is not looked at.
-                8-bit, or any number type with ``percentiles``.
+            image: (H, W), (H, W, 1), (H, W, 3) in RGB, or (H, W, 4), whose alpha is not looked at;
+                8-bit, or any number type with ``percentiles``. Or what
+                :func:`maskrcnnpp.data.image_io.open_image` gives, which is read tile by tile.
 
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
-        check_image(image, self.percentiles)
-        height, width = image.shape[:2]
-        image = image.reshape(height, width, -1)
-        image = image[..., :3] if image.shape[2] == 4 else image
-        limits = None if self.percentiles is None else _limits(image, self.percentiles)
-        tiles = tile_image(height, width, self.tile_size, self.overlap)
+        options = self.options
+        raster = image if isinstance(image, Raster) else _as_raster(image)
+        _check_values(raster, options)
+        limits = percentile_limits(raster, options.percentiles) if options.percentiles else None
+        tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
         found: list[list[Detection]] = []
-        batches = range(0, len(tiles), self.batch_size)
+        crowded = 0
+        batches = range(0, len(tiles), options.batch_size)
         quiet = not self.progress or len(tiles) == 1
         for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet):
-            batch = tiles[start : start + self.batch_size]
-            inputs = [{"image": self._tensor(image, tile, limits)} for tile in batch]
-            with torch.no_grad():
-                outputs = self.model.inference(inputs, do_postprocess=False)
+            batch = tiles[start : start + options.batch_size]
+            outputs = self._infer([self._tensor(raster, tile, limits) for tile in batch])
+            crowded += sum(map(self._is_crowded, outputs))
             found += [self._detections(*pair) for pair in zip(outputs, batch)]
-        objects = [entry for entry in merge_tiles(tiles, found, height, width) if self._fits(entry)]
-        return Objects(objects, height, width)
+        if crowded:
+            logger.warning(
+                "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
+                "more; lower the tile size or raise TEST.DETECTIONS_PER_IMAGE",
+                *(raster.name, crowded, len(tiles), self.detection_limit),
+            )
+        objects = merge_tiles(tiles, found, raster.height, raster.width)
+        kept = [entry for entry in objects if options.fits(entry.area)]
+        return Objects(kept, raster.height, raster.width)
 
-    def _fits(self, entry: Detection) -> bool:
-        return self.min_area <= entry.area and (
-            self.max_area is None or entry.area <= self.max_area
-        )
+    def _infer(self, images: list[torch.Tensor]) -> list[Instances]:
+        dtype = PRECISIONS[self.options.precision]
+        inputs = [{"image": image} for image in images]
+        device = next(self.model.parameters()).device.type if dtype else "cpu"
+        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
+            return self.model.inference(inputs, do_postprocess=False)
 
-    def _tensor(
-        self, image: np.ndarray, tile: Tile, limits: tuple[np.ndarray, np.ndarray] | None
-    ) -> torch.Tensor:
+    def _is_crowded(self, found: Instances) -> bool:
+        if self.detection_limit is None or len(found) < self.detection_limit:
+            return False
+        return float(found.scores.min()) >= self.options.score_threshold
+
+    def _tensor(self, raster: Raster, tile: Tile, limits: Limits | None) -> torch.Tensor:
         """A tile as the model takes it: float32 (3, h, w), 0..255."""
-        pixels = image[tile.top : tile.bottom, tile.left : tile.right].astype(np.float32)
+        pixels = raster.region(tile.top, tile.left, tile.bottom, tile.right)
         if limits is not None:
-            low, high = limits
-            pixels = np.clip((pixels - low) / np.maximum(high - low, 1e-12), 0, 1) * 255
+            pixels = limits.apply(finite(pixels, raster.name))
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
         if self.input_format == "BGR":
@@ -172,7 +177,7 @@ class Predictor:
 
     def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
         height, width = tile.bottom - tile.top, tile.right - tile.left
-        found = found[found.scores >= self.score_threshold].to("cpu")
+        found = found[found.scores >= self.options.score_threshold].to("cpu")
         boxes = found.pred_boxes.clone()
         boxes.clip((height, width))
         detections = []
@@ -196,12 +201,7 @@ class Predictor:
         return detections
 
 
-def check_image(image: np.ndarray, percentiles: tuple[float, float] | None) -> None:
-    """Check that an array is an image that :class:`Predictor` takes.
-
-    Raises:
-        DataError: it is not; the message says what to do.
-    """
+def _as_raster(image: np.ndarray) -> Raster:
     shape = "x".join(map(str, image.shape))
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         raise DataError(
@@ -210,19 +210,19 @@ def check_image(image: np.ndarray, percentiles: tuple[float, float] | None) -> N
         )
     if 0 in image.shape:
         raise DataError(f"the image is empty: {shape} pixels")
-    if not np.issubdtype(image.dtype, np.number):
-        raise DataError(f"the image is {image.dtype}, which is no number")
-    if np.issubdtype(image.dtype, np.complexfloating):
-        raise DataError("the image is of complex numbers: take their magnitude or phase")
-    if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
-        raise DataError("the image has values that are NaN or infinite: replace them first")
-    if percentiles is None and image.dtype != np.uint8:
+    raster = ArrayRaster(image.reshape(*image.shape[:2], -1))
+    raster.choose(None)
+    return raster
+
+
+def _check_values(raster: Raster, options: Options) -> None:
+    name, dtype = raster.name, raster.dtype
+    if not np.issubdtype(dtype, np.number):
+        raise DataError(f"{name} is {dtype}, which is no number")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise DataError(f"{name} is of complex numbers: take their magnitude or phase")
+    if options.percentiles is None and dtype != np.uint8:
         raise DataError(
-            f"the image is {image.dtype}, not 8-bit: give percentiles, such as (1, 99.8), that "
-            "become black and white"
+            f"{name} is {dtype}, not 8-bit: give percentiles, such as 1 and 99.8, that become "
+            "black and white"
         )
-
-
-def _limits(image: np.ndarray, percentiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.percentile(image, percentiles, axis=(0, 1))
-    return low.astype(np.float32), high.astype(np.float32)

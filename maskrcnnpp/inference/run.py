@@ -15,9 +15,9 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
-from maskrcnnpp.errors import ConfigError, DataError, UserError
-from maskrcnnpp.files import PARTIAL, write_json, write_text
-from maskrcnnpp.inference.image_files import read_image
+from maskrcnnpp.data.image_io import open_image
+from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError
+from maskrcnnpp.files import PARTIAL, write_json, write_json_list, write_text
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.writers import WRITERS
@@ -203,8 +203,10 @@ def predict_files(
     for file in tqdm(files, desc="images", unit="image", disable=quiet or len(files) < 2):
         try:
             state = _state(file)
-            picture = read_image(file, job.channels)
-            objects = predictor(picture.pixels)
+            with open_image(file, job.channels) as raster:
+                objects = predictor(raster)
+                _write(job, file, objects, Info(file.name, raster, names, ids))
+            job.mark_done(file, state)
         except (DataError, OSError) as error:
             _leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
@@ -215,9 +217,6 @@ def predict_files(
                 "out of memory; lower --tile-size, --batch-size or, with --opts, "
                 "TEST.DETECTIONS_PER_IMAGE",
             )
-        else:
-            _write(job, file, objects, Info(file.name, picture, names, ids))
-            job.mark_done(file, state)
 
 
 def _leave_out(file: Path, reason: str) -> None:
@@ -236,7 +235,7 @@ def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
     try:
         for name, path in job.outputs(file).items():
             WRITERS[name][0](objects, info, path)
-    except (DataError, OSError) as error:
+    except (OutputError, OSError) as error:
         # of a folder that takes no more, which the next image would meet too
         raise UserError(
             f"{job.output_dir} cannot be written to: {getattr(error, 'strerror', None) or error}; "
@@ -249,11 +248,12 @@ def collect_coco(job: Job) -> None:
 
     ``image_id`` is the name of the file.
     """
-    if "coco" not in job.formats:
-        return
-    results = []
-    for file in job.files:
-        path = job.outputs(file)["coco"]
-        if path.is_file():
-            results += json.loads(path.read_text(encoding="utf-8"))
-    write_json(job.output_dir / COCO_FILE, results)
+    if "coco" in job.formats:
+        paths = [job.outputs(file)["coco"] for file in job.files]
+        results = (
+            result
+            for path in paths
+            if path.is_file()
+            for result in json.loads(path.read_text(encoding="utf-8"))
+        )
+        write_json_list(job.output_dir / COCO_FILE, results)

@@ -52,6 +52,11 @@ class Detection:
     def area(self) -> int:
         return int(np.count_nonzero(self.pixels))
 
+    def within(self, tile: Tile) -> tuple[Tile, np.ndarray] | None:
+        """The place of its window inside ``tile``, in the image, and its pixels there, if any."""
+        place = _common(_place(self), tile)
+        return place and (place, _view(self.pixels, self, place))
+
 
 def tile_image(height: int, width: int, size: int, overlap: int) -> list[Tile]:
     """Tiles of at most ``size`` pixels a side that cover the image, row by row.

@@ -124,7 +124,7 @@ def test_bad_images_are_told_and_the_rest_goes_on(model_files, images, tmp_path,
     output = tmp_path / "out"
     assert predict(model_files, images, output) == 1
     said = capsys.readouterr()
-    assert "bad.png cannot be read" in said.err and "deep.tif: the image is uint16" in said.err
+    assert "bad.png cannot be read" in said.err and "deep.tif is uint16" in said.err
     assert "3 of 5 images" in said.out
     assert not list(output.glob("bad*")) and not list(output.glob("deep*"))
     assert said.err.count("left out: ") == 2

@@ -8,9 +8,11 @@ from scipy import ndimage
 
 import maskrcnnpp
 from maskrcnnpp import Predictor
+from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.inference import RleRCNN
+from maskrcnnpp.inference import RleRCNN, intensity
+from maskrcnnpp.inference.tta import AugmentedRCNN
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 
@@ -148,6 +150,10 @@ def test_arrays_that_are_no_such_image(image, percentiles, words):
         ({"batch_size": 0}, "batch_size"),
         ({"percentiles": (99, 1)}, "percentiles"),
         ({"input_format": "L"}, "INPUT.FORMAT"),
+        ({"score_threshold": 7}, "score_threshold"),
+        ({"scales": ()}, "scales"),
+        ({"scales": (0.0,)}, "scales"),
+        ({"precision": "int4"}, "precision"),
     ],
 )
 def test_options_that_cannot_work(options, word):
@@ -190,3 +196,65 @@ def test_weights_that_leave_something_at_random(tmp_path):
 def test_what_cannot_be_loaded(weights, opts, word):
     with pytest.raises(ConfigError, match=word):
         Predictor.load(QUICK, weights, opts=["MODEL.DEVICE", "cpu", *opts])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_reaches_the_model(tiny_cfg, make_input, precision):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    model = build_model(tiny_cfg)
+    image = make_input(3)["image"].byte().permute(1, 2, 0).numpy()
+    seen = []
+    model.backbone.register_forward_hook(lambda *args: seen.append(args[-1]["p2"].dtype))
+    less = Predictor(model, score_threshold=0.0, precision=precision)(image)
+    assert seen == [getattr(torch, precision)]
+    assert len(less) > 0 and all(np.isfinite(less.scores)) and less.boxes.dtype == np.float32
+
+
+def test_tiles_with_as_many_objects_as_the_model_can_give_are_told(caplog):
+    image = squares()
+    options = {"tile_size": 100, "overlap": 20, "progress": False}
+    Predictor(BrightSquares(), detection_limit=1000, **options)(image)
+    assert not caplog.records
+    Predictor(BrightSquares(), detection_limit=30, **options)(image)
+    assert "tiles have the 30 objects at which the model stops" in caplog.text
+    caplog.clear()
+    # with a score that leaves some of them out all others are there
+    Predictor(BrightSquares(), detection_limit=30, score_threshold=0.95, **options)(image)
+    assert not caplog.records
+
+
+def test_an_image_is_read_tile_by_tile():
+    class Watched(ArrayRaster):
+        largest = 0
+
+        def _read(self, top, left, bottom, right):
+            self.largest = max(self.largest, (bottom - top) * (right - left))
+            return super()._read(top, left, bottom, right)
+
+    image = squares()
+    raster = Watched(image[..., None])
+    found = Predictor(BrightSquares(), tile_size=64, overlap=16, progress=False)(raster)
+    assert raster.largest == 64 * 64
+    whole = Predictor(BrightSquares(), tile_size=512)(image)
+    assert (found.labels() > 0).tolist() == (whole.labels() > 0).tolist()
+
+
+def test_percentiles_of_an_image_that_is_larger_than_a_sample(monkeypatch):
+    monkeypatch.setattr(intensity, "_SAMPLE", 1000)
+    image = np.random.default_rng(0).normal(1000, 50, (300, 400, 2)).astype(np.float32)
+    limits = intensity.percentile_limits(ArrayRaster(image), (1, 99))
+    expected = np.percentile(image, (1, 99), axis=(0, 1))
+    np.testing.assert_allclose([limits.low, limits.high], expected, rtol=0.02)
+    monkeypatch.setattr(intensity, "_SAMPLE", 2**24)
+    limits = intensity.percentile_limits(ArrayRaster(image), (1, 99))
+    np.testing.assert_allclose([limits.low, limits.high], expected, rtol=1e-6)
+
+
+def test_flips_and_scales_are_loaded(tmp_path):
+    model = build_model(build_config(QUICK, ["MODEL.DEVICE", "cpu"]))
+    torch.save({"model": model.state_dict()}, tmp_path / "a.pth")
+    load = {"opts": ["MODEL.DEVICE", "cpu"], "progress": False}
+    predictor = Predictor.load(QUICK, tmp_path / "a.pth", flips=True, scales=(1.0, 0.5), **load)
+    assert isinstance(predictor.model, AugmentedRCNN) and not predictor.model.model.training
+    assert predictor.detection_limit == 500
+    predictor(np.zeros((64, 50, 3), np.uint8))

@@ -19,8 +19,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from roifile import ImagejRoi, roiread
 
+from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.errors import UserError
-from maskrcnnpp.inference.image_files import Picture
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
@@ -52,7 +52,7 @@ def objects():
 @pytest.fixture
 def info():
     pixels = np.arange(20 * 24 * 2, dtype=np.uint16).reshape(20, 24, 2)
-    return Info("a.tif", Picture(pixels, micrometres=0.5), ["nucleus", "cell"], [1, 7])
+    return Info("a.tif", ArrayRaster(pixels, micrometres=0.5), ["nucleus", "cell"], [1, 7])
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskrcnnpp.files import write_json
+from maskrcnnpp.files import write_json_list
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
 
 
 def write_coco(objects: Objects, info: Info, path: Path) -> None:
     """A list of detections with ``image_id`` the name of the file, ``bbox`` and RLE masks."""
-    write_json(path, objects.to_coco(info.name, info.category_ids))
+    write_json_list(path, objects.iter_coco(info.name, info.category_ids))

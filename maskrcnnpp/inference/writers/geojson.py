@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from maskrcnnpp.files import write_json
+from maskrcnnpp.files import write_json_list
 from maskrcnnpp.inference.objects import Objects
+from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.outlines import outline
 
@@ -16,18 +18,17 @@ def write_geojson(objects: Objects, info: Info, path: Path) -> None:
     Raises:
         UserError: shapely is not installed.
     """
-    features = []
-    for entry in objects:
-        shape = outline(entry)
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": shape.__geo_interface__,
-                "properties": {
-                    "objectType": "detection",
-                    "classification": {"name": info.category_names[entry.category]},
-                    "measurements": {"score": entry.score, "area px^2": entry.area},
-                },
-            }
-        )
-    write_json(path, {"type": "FeatureCollection", "features": features})
+    features = (_feature(entry, info) for entry in objects)
+    write_json_list(path, features, member="features", around={"type": "FeatureCollection"})
+
+
+def _feature(entry: Detection, info: Info) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "geometry": outline(entry).__geo_interface__,
+        "properties": {
+            "objectType": "detection",
+            "classification": {"name": info.category_names[entry.category]},
+            "measurements": {"score": entry.score, "area px^2": entry.area},
+        },
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskrcnnpp.inference.image_files import Picture
+from maskrcnnpp.data.image_io import Raster
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,6 +13,6 @@ class Info:
     """The image that the objects were found in."""
 
     name: str  #: of its file
-    picture: Picture
+    raster: Raster
     category_names: Sequence[str]  #: of the model's 0, 1, ...
     category_ids: Sequence[int]  #: of the data set, for COCO

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import tifffile
 
 from maskrcnnpp.files import atomic_path
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
 
-_TILED_FROM = 4096  # pixels a side
+_TILE = 512  # pixels a side
+_TILED_FROM = 4096  # pixels a side, of the image
+_BIG = 2**32 - 2**25  # bytes that a TIFF of the usual kind holds
 
 
 def write_labels(objects: Objects, info: Info, path: Path) -> None:
@@ -18,7 +21,18 @@ def write_labels(objects: Objects, info: Info, path: Path) -> None:
 
     Where masks overlap, the object with the higher score has the pixel. Large ones are tiled.
     """
-    labels = objects.labels()
-    options = {"tile": (512, 512)} if max(labels.shape) >= _TILED_FROM else {}
+    height, width = objects.image_size
     with atomic_path(path) as temporary:
-        tifffile.imwrite(temporary, labels, compression="zlib", **options)
+        if max(height, width) < _TILED_FROM:
+            tifffile.imwrite(temporary, objects.labels(), compression="zlib")
+            return
+        kind = np.dtype(objects.label_type)
+        tifffile.imwrite(
+            temporary,
+            objects.label_tiles(_TILE),
+            shape=objects.image_size,
+            dtype=kind,
+            tile=(_TILE, _TILE),
+            compression="zlib",
+            bigtiff=height * width * kind.itemsize > _BIG,
+        )

@@ -20,20 +20,18 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
 
     Of two objects that overlap the one with the higher score is drawn on top.
     """
+    small = info.raster.thumbnail(_LARGEST)
+    canvas = _to_8_bit(small)
     height, width = objects.image_size
-    scale = min(1.0, _LARGEST / max(height, width))
-    pixels = info.picture.pixels
-    if scale < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    canvas = _to_8_bit(pixels.reshape(*pixels.shape[:2], -1))
+    scale = np.array([canvas.shape[1] / width, canvas.shape[0] / height])  # of x and y
     for number in range(len(objects), 0, -1):
         entry = objects.detections[number - 1]
         outlines, _ = cv2.findContours(
             entry.pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
         )
         scaled = [
-            np.round((line + (entry.left, entry.top)) * scale).astype(np.int32) for line in outlines
+            np.floor((line + (entry.left, entry.top) + 0.5) * scale).astype(np.int32)
+            for line in outlines
         ]
         cv2.polylines(canvas, scaled, isClosed=True, color=PALETTE[number % len(PALETTE)])
     with atomic_path(path) as temporary:
@@ -46,6 +44,6 @@ def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True).astype(pixels.dtype), 3, axis=2)
     if pixels.dtype == np.uint8:
-        return pixels.copy()  # it is drawn on
+        return np.array(pixels, order="C")  # a copy: it is drawn on
     low, high = np.percentile(pixels, (1, 99.8))
     return (np.clip((pixels - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,53 @@
+"""PNG, JPEG and BMP, read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from maskrcnnpp.data.image_io.raster import ArrayRaster, Raster
+from maskrcnnpp.errors import DataError
+
+PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+_LARGEST = 2**32  # pixels
+
+
+def open_plain(path: Path) -> Raster:
+    """Grey or colour, 8 or 16 bits. A JPEG is turned as its EXIF says.
+
+    Raises:
+        DataError: no image is found in it. Decoders raise other errors too.
+    """
+    return ArrayRaster(_pixels(path), name=str(path))
+
+
+def _pixels(path: Path) -> np.ndarray:
+    with _any_size(), Image.open(path) as image:
+        image.load()  # raises where OpenCV would fill up a file that is cut short
+        if path.suffix.lower() != ".png":
+            image = ImageOps.exif_transpose(image)  # as Detectron2 does for training
+            pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+            return pixels.reshape(*pixels.shape[:2], -1)
+    # not through Pillow: it has no 16-bit colour
+    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise DataError(f"{path} cannot be read as an image")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2] > 2 else pixels
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow open what is larger than photographs are."""
+    usual = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = _LARGEST // 2
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual

@@ -1,0 +1,184 @@
+"""An image that need not fit into memory."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+
+from maskrcnnpp.errors import DataError
+
+_BLOCK = 2048  # pixels a side of what is read at a time where all of an image is looked at
+_RESIZED_AS_IS = (np.uint8, np.uint16, np.int16, np.float32)  # by OpenCV
+
+
+class Raster(ABC):
+    """An image of height x width x channels, of which regions are read.
+
+    To be closed, or used as a context manager, as a file is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        dtype: np.dtype,
+        *,
+        is_colour: bool,
+        micrometres: float | None = None,
+    ) -> None:
+        """
+        Args:
+            name: for messages, such as the path of the file.
+            shape: height, width and channels of all that is there.
+            dtype: of its pixels, any number type.
+            is_colour: whether the channels are grey, or red, green, blue and perhaps alpha.
+            micrometres: side of a pixel, where it is known.
+        """
+        self.name = name
+        self.height, self.width, self._channels_there = shape
+        self.dtype = np.dtype(dtype)
+        self.is_colour = is_colour
+        self.micrometres = micrometres
+        self.channels: Sequence[int] = range(self._channels_there)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and number of the chosen channels."""
+        return self.height, self.width, len(self.channels)
+
+    def choose(self, channels: Sequence[int] | None) -> None:
+        """Read these channels from now on.
+
+        Args:
+            channels: from 0; one is grey, three are red, green and blue. None takes grey and
+                colour as they are, without alpha.
+
+        Raises:
+            DataError: it has not these channels, or they have to be named.
+        """
+        there = self._channels_there
+        if channels is None and self.is_colour and there <= 4:
+            channels = range(3 if there > 2 else 1)
+        if channels is None and there == 1:
+            channels = [0]
+        if channels is None:
+            raise DataError(
+                f"{self.name} has {there} channels; choose one or three of 0..{there - 1} with "
+                "--channels"
+            )
+        if len(channels) not in (1, 3):
+            raise DataError(f"--channels {list(channels)}: one is grey, three are red, green, blue")
+        if not all(0 <= channel < there for channel in channels):
+            raise DataError(f"{self.name} has channels 0..{there - 1}, not all of {list(channels)}")
+        self.channels = channels
+
+    def region(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        """Pixels of a rectangle inside the image, (bottom - top, right - left, channels).
+
+        Raises:
+            DataError: the file is damaged there. The message names it.
+        """
+        with self._named(f"rows {top} to {bottom}, columns {left} to {right}"):
+            return self._read(top, left, bottom, right)
+
+    def blocks(self, side: int = _BLOCK) -> Iterator[tuple[int, int, np.ndarray]]:
+        """All of the image in squares: top, left and pixels of each, row by row."""
+        for top in range(0, self.height, side):
+            for left in range(0, self.width, side):
+                bottom, right = min(top + side, self.height), min(left + side, self.width)
+                yield top, left, self.region(top, left, bottom, right)
+
+    def thumbnail(self, largest: int) -> np.ndarray:
+        """The image, made smaller by averaging where a side has more than ``largest`` pixels.
+
+        Returns:
+            (height, width, channels), of the image's dtype where OpenCV can average that, float32
+            otherwise.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        with self._named("a smaller version"):
+            return self._shrunk(largest)
+
+    def _shrunk(self, largest: int) -> np.ndarray:
+        """:meth:`thumbnail`, which may raise anything."""
+        factor = math.ceil(max(self.height, self.width) / largest)
+        if factor <= 1:
+            return self.region(0, 0, self.height, self.width)
+        size = math.ceil(self.height / factor), math.ceil(self.width / factor)
+        small: np.ndarray | None = None
+        for top, left, pixels in self.blocks(max(_BLOCK // factor, 1) * factor):
+            height, width = (math.ceil(length / factor) for length in pixels.shape[:2])
+            part = shrunk(pixels, height, width)
+            if small is None:
+                small = np.empty((*size, part.shape[2]), part.dtype)
+            row, column = top // factor, left // factor
+            small[row : row + height, column : column + width] = part
+        return small
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Errors of decoders, which raise what they like, as one that names the file."""
+        try:
+            yield
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{self.name} is damaged: {what} cannot be read: {reason(error)}"
+            ) from error
+
+    @abstractmethod
+    def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        """:meth:`region`, which may raise anything."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file. Nothing can be read any more."""
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ArrayRaster(Raster):
+    """An image in memory."""
+
+    def __init__(self, pixels: np.ndarray, *, name: str = "the image", **about) -> None:
+        """
+        Args:
+            pixels: (height, width, channels).
+            name, about: as for :class:`Raster`.
+        """
+        about.setdefault("is_colour", True)
+        super().__init__(name, pixels.shape, pixels.dtype, **about)
+        self._pixels = pixels
+
+    def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        pixels = self._pixels[top:bottom, left:right]
+        whole = list(self.channels) == list(range(pixels.shape[2]))
+        return pixels if whole else pixels[..., list(self.channels)]
+
+    def close(self) -> None:
+        del self._pixels
+
+
+def shrunk(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Averaged to another, smaller size. (H, W, channels) in and out."""
+    if pixels.dtype not in _RESIZED_AS_IS:
+        pixels = pixels.astype(np.float32)
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return small.reshape(height, width, -1)
+
+
+def reason(error: Exception) -> str:
+    """What a decoder said, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,52 @@
+"""From the numbers that an image has to the 0..255 that a model knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskrcnnpp.data.image_io import Raster
+from maskrcnnpp.errors import DataError
+
+_SAMPLE = 2**24  # pixels, of an image that has more
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Values of each channel that become 0 and 255, float32 (channels,)."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """float32, 0..255; values beyond the limits become these. A flat channel becomes 0."""
+        span = np.maximum(self.high - self.low, 1e-12)
+        return np.clip((pixels.astype(np.float32) - self.low) / span, 0, 1) * 255
+
+
+def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limits:
+    """Percentiles of each channel: of all pixels, or of a grid of 16 million where there are more.
+
+    Raises:
+        DataError: see :func:`finite`.
+    """
+    step = max(1, round((raster.height * raster.width / _SAMPLE) ** 0.5))
+    taken = [[] for _ in range(raster.shape[2])]
+    for _, _, pixels in raster.blocks():
+        grid = finite(pixels, raster.name)[::step, ::step]
+        for channel, values in enumerate(taken):
+            values.append(grid[..., channel].ravel())
+    low, high = np.array([np.percentile(np.concatenate(v), percentiles) for v in taken]).T
+    return Limits(low.astype(np.float32), high.astype(np.float32))
+
+
+def finite(pixels: np.ndarray, name: str) -> np.ndarray:
+    """The pixels, if none is NaN or infinite.
+
+    Raises:
+        DataError: one is. The message has the ``name``.
+    """
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DataError(f"{name} has values that are NaN or infinite: replace them first")
+    return pixels

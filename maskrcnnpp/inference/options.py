@@ -1,0 +1,68 @@
+"""What can be tuned when a trained model is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from maskrcnnpp.errors import ConfigError
+
+#: By name; None is that of the weights.
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How objects are looked for in an image. Each default is here and nowhere else.
+
+    NMS, the number of objects of a tile and depth are keys of the config
+    (MODEL.ROI_HEADS.NMS_THRESH_TEST, TEST.DETECTIONS_PER_IMAGE, MODEL.NESTED_FPN.DEPTH).
+
+    Raises:
+        ConfigError: one is impossible.
+    """
+
+    #: Objects below are left out. The model's own threshold is applied too.
+    score_threshold: float = 0.5
+    #: Pixels of the smallest and the largest object that is kept.
+    min_area: int = 1
+    max_area: int | None = None
+    #: Side of a tile, pixels. An image of up to that size is not tiled.
+    tile_size: int = 1024
+    #: Pixels that tiles share: at least the size of the largest objects.
+    overlap: int = 128
+    #: Tiles that the model is given at a time.
+    batch_size: int = 1
+    #: Of the pixel values of each channel of an image, such as (1, 99.8), that become 0 and 255;
+    #: None takes 8-bit images as they are.
+    percentiles: tuple[float, float] | None = None
+    #: Also mirror each tile in both directions: four times the time.
+    flips: bool = False
+    #: Sizes at which each tile is looked at, relative to its own.
+    scales: tuple[float, ...] = (1.0,)
+    #: Of the model's arithmetic: a key of :data:`PRECISIONS`.
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise ConfigError(f"score_threshold is {self.score_threshold}; scores are 0 to 1")
+        if not 0 <= 2 * self.overlap <= self.tile_size or self.tile_size < 1:
+            raise ConfigError(
+                f"overlap is {self.overlap}; it must be at most half of tile_size, {self.tile_size}"
+            )
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be at least 1")
+        if self.min_area < 1 or (self.max_area is not None and self.max_area < self.min_area):
+            raise ConfigError(f"areas are {self.min_area} to {self.max_area}; they rise from 1")
+        limits = self.percentiles
+        if limits is not None and not (len(limits) == 2 and 0 <= limits[0] < limits[1] <= 100):
+            raise ConfigError(f"percentiles are {limits}; they are two, and rise from 0 to 100")
+        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
+            raise ConfigError(f"scales are {self.scales}; they are factors above 0, such as 1 2")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}; choose of {list(PRECISIONS)}")
+
+    def fits(self, area: int) -> bool:
+        """Whether an object of that many pixels is kept."""
+        return self.min_area <= area and (self.max_area is None or area <= self.max_area)
