@@ -21,6 +21,12 @@ hypothesis.settings.register_profile("maskrcnnpp", deadline=None)
 hypothesis.settings.load_profile("maskrcnnpp")
 
 
+@pytest.fixture(autouse=True)
+def same_random_weights():
+    """The same in every run, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny_cfg():
     """Mask R-CNN++ on res2..res5 of ResNet-18, 32 channels, on the CPU. Not frozen."""

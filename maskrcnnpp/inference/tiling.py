@@ -16,6 +16,7 @@ BORDER, BORDER_PART = 2, 0.05
 COVERED = 0.5
 #: Intersection over union, where two tiles looked, from which parts are of one object.
 AGREE = 0.5
+_STEP = 32  # pixels, to which models fill up what they are given
 _CELL = 128  # pixels; of the index that finds objects nearby
 
 
@@ -62,7 +63,8 @@ def tile_image(height: int, width: int, size: int, overlap: int) -> list[Tile]:
     """Tiles of at most ``size`` pixels a side that cover the image, row by row.
 
     Neighbours share at least ``overlap`` pixels, so that an object of up to that size is whole in
-    one of them. An image of up to ``size`` is one tile.
+    one of them. An image of up to ``size`` is one tile; of a larger one tiles are as small as their
+    number allows, in steps of 32 pixels, so that time grows with the image.
 
     Raises:
         ValueError: the overlap leaves less than half of a tile.
@@ -80,6 +82,8 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
     if length <= size:
         return [(0, length)]
     count = math.ceil((length - overlap) / (size - overlap))
+    needed = math.ceil((length + (count - 1) * overlap) / count)
+    size = min(size, math.ceil(needed / _STEP) * _STEP)
     starts = [round(k * (length - size) / (count - 1)) for k in range(count)]
     return [(start, start + size) for start in starts]
 
