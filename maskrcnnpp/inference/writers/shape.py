@@ -6,7 +6,7 @@ import math
 
 import cv2
 import numpy as np
-from skimage.measure import grid_points_in_poly, perimeter
+from skimage.measure import perimeter
 
 from maskrcnnpp.inference.tiling import Detection
 
@@ -15,18 +15,18 @@ _SIDES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.int32)
 
 
 def measure_shape(entry: Detection) -> dict[str, float]:
-    """What skimage.measure.regionprops measures, in a tenth of its time.
+    """The values of skimage.measure.regionprops, which takes five times as long.
 
     Returns:
-        area, pixels; centroid x and y, of pixel centres in the whole image, from 0; major_axis and
-        minor_axis, pixels, and eccentricity of the ellipse of the same second moments; solidity, the
-        area over the pixels whose centres are in the convex hull; perimeter, pixels.
+        area; centroid x and y (of pixel centres in the whole image, from 0); major_axis, minor_axis
+        and eccentricity of the ellipse of the same second moments; solidity (area over the number
+        of pixels with their centre in the convex hull of the mask); perimeter. Lengths are pixels.
     """
     pixels = entry.pixels.astype(np.uint8)
     moments = cv2.moments(pixels)
     names = ("m00", "m10", "m01", "m20", "m02", "m11")
     # as integers, which they are: a line has a minor axis of 0 and a square an eccentricity of 0
-    area, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (int(moments[name]) for name in names)
+    area, sum_x, sum_y, sum_xx, sum_yy, sum_xy = (round(moments[name]) for name in names)
     # covariance of the pixel centres, times area**2, and its eigenvalues
     xx, yy = area * sum_xx - sum_x**2, area * sum_yy - sum_y**2
     xy = area * sum_xy - sum_x * sum_y
@@ -47,8 +47,15 @@ def measure_shape(entry: Detection) -> dict[str, float]:
 
 def _convex_area(pixels: np.ndarray) -> int:
     # As skimage.morphology.convex_hull_image: the hull of the middles of the pixels' sides, and the
-    # pixels with their centre inside or on it. Coordinates are doubled: whole numbers.
+    # pixels with their centre in or on it. Doubled coordinates, and so whole numbers: exact.
     contours, _ = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     centres = cv2.convexHull(2 * np.concatenate(contours))
-    hull = cv2.convexHull((centres + _SIDES).reshape(-1, 2))[:, 0]
-    return np.count_nonzero(grid_points_in_poly(pixels.shape, hull[:, ::-1] / 2, binarize=False))
+    hull = cv2.convexHull((centres + _SIDES).reshape(-1, 2), clockwise=True)[:, 0].astype(np.int64)
+    (x, y), (dx, dy) = hull.T, (np.roll(hull, -1, axis=0) - hull).T
+    rows = np.arange(y.min() + 1, y.max(), 2)[:, None]
+    # the line of each side of the hull crosses each row of centres at the column over / under
+    over, under = x * dy + dx * (rows - y), 2 * dy
+    left, right = dy > 0, dy < 0
+    first = np.max(-(-over[:, left] // under[left]), axis=1)  # rounded up
+    last = np.min(over[:, right] // under[right], axis=1)
+    return int(np.sum(last - first + 1))

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.measure import regionprops
 
 from maskrcnnpp.data.image_io import Raster
 from maskrcnnpp.files import atomic_path
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers.info import Info
+from maskrcnnpp.inference.writers.shape import measure_shape
 
 _BLOCK = 2048  # pixels a side of what is read at a time
 
@@ -50,7 +49,7 @@ def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
             "class": info.category_names[entry.category],
             "score": entry.score,
             **dict(zip(("x0", "y0", "x1", "y1"), entry.box)),
-            **_shape(entry),
+            **measure_shape(entry),
             **{f"mean_{channel}": float(mean) for channel, mean in enumerate(means)},
         }
         if side := info.raster.micrometres:
@@ -58,23 +57,6 @@ def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
             for name in ("major_axis", "minor_axis", "perimeter"):
                 row[f"{name}_um"] = row[name] * side
         yield {name: _rounded(value) for name, value in row.items()}
-
-
-def _shape(entry: Detection) -> dict[str, float]:
-    # a frame of background: what touches the side of its window has a border there too
-    (region,) = regionprops(np.pad(entry.pixels, 1).astype(np.uint8))
-    y, x = region.centroid
-    return {
-        "area": entry.area,
-        "x": x - 1 + entry.left,
-        "y": y - 1 + entry.top,
-        "major_axis": region.axis_major_length,
-        "minor_axis": region.axis_minor_length,
-        "eccentricity": region.eccentricity,
-        # hulls of lines and single pixels are theirs
-        "solidity": region.solidity if min(entry.pixels.shape) > 1 else 1.0,
-        "perimeter": region.perimeter,
-    }
 
 
 def _mean_intensities(objects: Objects, raster: Raster) -> np.ndarray:
