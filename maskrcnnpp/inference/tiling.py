@@ -16,6 +16,9 @@ BORDER, BORDER_PART = 2, 0.05
 COVERED = 0.5
 #: Intersection over union, where two tiles looked, from which parts are of one object.
 AGREE = 0.5
+#: Pixels by which another tile has to see an object further inside, to be the one to tell. Two
+#: tiles' accounts of one object whose middles differ by less are never both left to the other.
+DEEPER = 8
 _STEP = 32  # pixels, to which models fill up what they are given
 _CELL = 128  # pixels; of the index that finds objects nearby
 
@@ -96,6 +99,8 @@ def merge_tiles(
 ) -> list[Detection]:
     """Each object of the image once: none doubled, cut or lost where tiles meet.
 
+    - What another tile sees as a whole and clearly further from its sides is that tile's to tell:
+      it knows more of the surroundings.
     - Objects are taken by falling score, whole ones before those that a tile's side may have cut.
       One that is mostly covered by objects of other tiles that were taken before is the same or,
       where tiles disagree, a worse account of the place. A small object does not cover a large one
@@ -122,6 +127,8 @@ def merge_tiles(
         for entry in objects:
             if not seam.is_shared(entry):
                 kept.append(entry)
+            elif seam.is_better_seen(entry, tiles[index], height, width):
+                continue
             elif _is_cut(entry, tiles[index], height, width):
                 parts.append((index, entry))
             else:
@@ -150,6 +157,29 @@ class _Seams:
         rows = sum(entry.top < end and entry.bottom > start for start, end in self._rows)
         columns = sum(entry.left < end and entry.right > start for start, end in self._columns)
         return rows > 1 or columns > 1
+
+    def is_better_seen(self, entry: Detection, tile: Tile, height: int, width: int) -> bool:
+        """Whether another tile sees it whole, and further inside by more than :data:`DEEPER`."""
+        depth = _depth(entry, tile, height, width) + DEEPER
+        rows = [s for s in self._rows if s[0] <= entry.top and entry.bottom <= s[1]]
+        columns = [s for s in self._columns if s[0] <= entry.left and entry.right <= s[1]]
+        others = (Tile(top, left, bottom, right) for top, bottom in rows for left, right in columns)
+        return any(
+            not _is_cut(entry, other, height, width)
+            and _depth(entry, other, height, width) > depth
+            for other in others
+        )
+
+
+def _depth(entry: Detection, tile: Tile, height: int, width: int) -> float:
+    """Pixels from its middle to the nearest side of the tile behind which the image goes on."""
+    y, x = (entry.top + entry.bottom) / 2, (entry.left + entry.right) / 2
+    return min(
+        y - tile.top if tile.top > 0 else math.inf,
+        x - tile.left if tile.left > 0 else math.inf,
+        tile.bottom - y if tile.bottom < height else math.inf,
+        tile.right - x if tile.right < width else math.inf,
+    )
 
 
 def _is_cut(entry: Detection, tile: Tile, height: int, width: int) -> bool:

@@ -191,8 +191,20 @@ def test_a_part_of_a_large_object_is_not_kept_beside_the_whole():
     small, whole = square(20, 240, 8, 0.97), square(2, 230, 60, 0.90)
     cut = Detection((230, 2, 256, 62), 0.85, 0, np.ones((60, 26), dtype=bool), 2, 230)
     found = [[small, cut], [square(20, 240, 8, 0.95), whole]]
-    assert merge_tiles(tiles, found, 64, 448) == [small, whole]
-    assert merge_tiles(tiles, [[small], found[1]], 64, 448) == [small, whole]
+    assert merge_tiles(tiles, found, 64, 448) == found[1]
+    assert merge_tiles(tiles, [[small], found[1]], 64, 448) == found[1]
+
+
+def test_what_is_seen_better_by_another_tile_is_that_tiles_to_tell():
+    tiles = tile_image(64, 448, 256, 64)  # columns 0..256 and 192..448
+    sliver, middle = square(20, 250, 6, 0.99), square(40, 220, 8, 0.6)
+    assert merge_tiles(tiles, [[sliver], []], 64, 448) == []
+    # as far inside of both: one of them suffices
+    assert merge_tiles(tiles, [[middle], []], 64, 448) == [middle]
+    assert merge_tiles(tiles, [[], [middle]], 64, 448) == [middle]
+    # as large as the overlap: cut, for all that the other tile knows
+    large = Detection((192, 2, 256, 62), 0.8, 0, np.ones((60, 64), dtype=bool), 2, 192)
+    assert merge_tiles(tiles, [[large], []], 64, 448) == [large]
 
 
 def test_one_for_two_is_a_disagreement_of_which_the_higher_score_stays():
