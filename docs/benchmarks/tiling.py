@@ -2,8 +2,7 @@
 """Measure prediction in tiles: what becomes of objects at seams, memory, and time by stage.
 
     make demo
-    python docs/benchmarks/tiling.py --config-file output/demo/run/config.yaml \\
-        --weights output/demo/run/model_final.pth
+    python docs/benchmarks/tiling.py --dsb2018-run output/quick/maskrcnnpp_R_18_nested_fpn
 
 writes tiling.json and tiling.md beside this file. Images are drawn (synthetic nuclei, as dense as
 100,000 on 16384x16384); every size is a process of its own.
@@ -20,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tabulate import tabulate
 from maskrcnnpp import Predictor
 from maskrcnnpp.benchmark.cost import peak_resident
 from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.data.catalog import datasets_root
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.data.synthetic import generate_nuclei
 from maskrcnnpp.environment import machine, versions
@@ -38,7 +39,7 @@ from maskrcnnpp.evaluation.matching import match
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.tiling import tile_image
+from maskrcnnpp.inference.tiling import Tile, tile_image
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 
@@ -47,6 +48,7 @@ RECORD, PAGE = HERE / "tiling.json", HERE / "tiling.md"
 DENSITY = 100_000 / 16384**2  # nuclei a pixel
 SIDES = (4096, 8192, 16384)
 SEAM_IMAGES, SEAM_SIDE, SEAM_TILE, SEAM_OVERLAP, SEAM_IOU = 20, 1024, 256, 64, 0.8
+MOVED = 21  # pixels: no multiple of a stride, as places of tiles
 FORMATS = ("labels", "csv", "overlay")  # those of tools/predict.py where none is named
 #: So that neither the proposals nor the detections of a dense tile are cut short.
 OPTS = ["MODEL.RPN.PRE_NMS_TOPK_TEST", "2000", "MODEL.RPN.POST_NMS_TOPK_TEST", "2000"]
@@ -93,55 +95,93 @@ def draw(path: Path, side: int) -> None:
     tifffile.imwrite(path, image, tile=(512, 512), compression="zlib")
 
 
-def measure(model: Mapping[str, Any], path: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """One image from file to files."""
+def measure(model: Mapping[str, Any], path: Path, more_formats: Sequence[str]) -> dict[str, Any]:
+    """One image from file to files; then how long other formats take."""
     stages = Stages()
-    predictor = Predictor.load(**model, progress=True)
+    predictor = Predictor.load(**model)
     predictor.model.inference = stages.within("model", predictor.model.inference)
-    with tempfile.TemporaryDirectory() as folder, stages.stage("reading"):
-        with open_image(path) as raster:
-            raster.region = stages.within("reading", raster.region)
-            with stages.stage("masks"):
-                objects = predictor(raster)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stages.stage("reading"),
+        open_image(path) as raster,
+    ):
+        raster.region = stages.within("reading", raster.region)
+        with stages.stage("masks"):
+            objects = predictor(raster)
+
+        def write(name: str) -> float:
+            before = time.perf_counter()
             info = Info(path.name, raster, ["nucleus"], [1])
-            by_format = {}
-            for name in formats:
-                before = sum(stages.seconds.values())
-                with stages.stage("writing"):
-                    WRITERS[name][0](objects, info, Path(folder, f"a{WRITERS[name][1]}"))
-                by_format[name] = round(sum(stages.seconds.values()) - before, 2)
-        height, width = raster.height, raster.width
+            with stages.stage("writing"):
+                WRITERS[name][0](objects, info, Path(folder, f"a{WRITERS[name][1]}"))
+            return round(time.perf_counter() - before, 2)
+
+        by_format = {name: write(name) for name in FORMATS}
+        seconds = {name: round(stages.seconds[name], 2) for name in STAGES}
+        peak = round(peak_resident())
+        by_format |= {name: write(name) for name in more_formats}
     options = predictor.options
+    tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
     return {
-        "side": width,
-        "tiles": len(tile_image(height, width, options.tile_size, options.overlap)),
+        "side": raster.width,
+        "tiles": len(tiles),
         "objects": len(objects),
-        "seconds": {name: round(stages.seconds[name], 2) for name in STAGES},
+        "seconds": seconds,
         "by_format": by_format,
-        "peak_mebibytes": round(peak_resident()),
+        "peak_mebibytes": peak,
     }
 
 
-def measure_seams(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The same images whole and in tiles."""
-    whole = Predictor.load(**model, tile_size=SEAM_SIDE, overlap=0, progress=False)
+def drawn_images() -> Iterator[np.ndarray]:
+    for seed in range(SEAM_IMAGES):
+        yield generate_nuclei(seed, SEAM_SIDE, SEAM_SIDE, round(DENSITY * SEAM_SIDE**2))[0]
+
+
+def real_images() -> Iterator[np.ndarray]:
+    """Those of DSB2018 that have the size, of all splits: it is not accuracy that is measured."""
+    root = datasets_root() / "dsb2018"
+    for path in sorted(root.glob("images/**/*.png")):
+        with open_image(path) as raster:
+            if raster.shape[:2] == (SEAM_SIDE, SEAM_SIDE):
+                yield raster.region(0, 0, SEAM_SIDE, SEAM_SIDE)
+
+
+def measure_seams(model: Mapping[str, Any], which: str) -> list[dict[str, int]]:
+    """The same images whole, in tiles and, to compare with, whole but moved by some pixels."""
+    whole = Predictor.load(**model, tile_size=SEAM_SIDE + 64, overlap=0, progress=False)
     tiled = Predictor.load(**model, tile_size=SEAM_TILE, overlap=SEAM_OVERLAP, progress=False)
     rows = []
-    for seed in range(SEAM_IMAGES):
-        image, _ = generate_nuclei(seed, SEAM_SIDE, SEAM_SIDE, round(DENSITY * SEAM_SIDE**2))
-        one, other = whole(image), tiled(image)
-        overlaps = _overlaps(one, other)
-        found = match(overlaps, SEAM_IOU)
+    for image in {"synthetic": drawn_images, "DSB2018": real_images}[which]():
+        one, other, moved = whole(image), tiled(image), _moved(whole, image)
+        overlaps, control = _overlaps(one, other), _overlaps(one, moved)
         rows.append(
             {
                 "whole": len(one),
                 "tiled": len(other),
-                "matched": len(found),
+                "matched": len(match(overlaps, SEAM_IOU)),
                 "cut": _cut(overlaps, one, other),
+                "moved": len(moved),
+                "moved_matched": len(match(control, SEAM_IOU)),
+                "moved_cut": _cut(control, one, moved),
             }
         )
         print(rows[-1], flush=True)
-    return {"images": rows}
+    return rows
+
+
+def _moved(predictor: Predictor, image: np.ndarray) -> Objects:
+    """Of the image with a mirrored margin at the top and left, and moved back."""
+    margin = ((MOVED, 0), (MOVED, 0)) + ((0, 0),) * (image.ndim - 2)
+    found = predictor(np.pad(image, margin, mode="reflect"))
+    inside = Tile(MOVED, MOVED, *found.image_size)
+    moved = []
+    for entry in found:
+        if part := entry.within(inside):
+            place, pixels = part
+            top, left = place.top - MOVED, place.left - MOVED
+            moved.append(replace(entry, pixels=pixels, top=top, left=left))
+    moved = [entry for entry in moved if entry.area > 0]
+    return Objects(moved, *image.shape[:2])
 
 
 def _overlaps(truth: Objects, found: Objects) -> Overlaps:
@@ -188,22 +228,22 @@ def _near(place: int, lines: set[int], reach: int) -> bool:
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
     model = {"config_file": args.config_file, "weights": args.weights, "opts": OPTS}
-    found: dict[str, Any] = {"seams": _apart(measure_seams, model), "sizes": []}
+    found: dict[str, Any] = {"seams": {"synthetic": _apart(measure_seams, model, "synthetic")}}
+    if args.dsb2018_run:
+        run = args.dsb2018_run
+        real = {"config_file": run / "config.yaml", "weights": run / "model_final.pth"}
+        found["seams"]["DSB2018"] = _apart(measure_seams, {**real, "opts": OPTS}, "DSB2018")
+    found["sizes"] = []
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
             path = Path(folder, f"{side}.tif")
             _apart(draw, path, side)
-            formats = tuple(WRITERS) if side == SIDES[0] else FORMATS
-            found["sizes"].append(_apart(measure, model, path, formats))
+            more = tuple(set(WRITERS) - set(FORMATS)) if side == SIDES[0] else ()
+            found["sizes"].append(_apart(measure, model, path, more))
             print(found["sizes"][-1], flush=True)
             path.unlink()
-    return {
-        **found,
-        "config_file": str(args.config_file),
-        "opts": OPTS,
-        "machine": machine(),
-        "versions": versions(),
-    }
+    about = {"models": [str(args.config_file), str(args.dsb2018_run or "")], "opts": OPTS}
+    return {**found, **about, "machine": machine(), "versions": versions()}
 
 
 def _apart(function: Callable, *args: Any) -> Any:
@@ -211,3 +251,108 @@ def _apart(function: Callable, *args: Any) -> Any:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
+
+
+def _f1(rows: Sequence[Mapping[str, int]], other: str, matched: str) -> str:
+    """Over the objects of all images."""
+    total = {key: sum(row[key] for row in rows) for key in ("whole", other, matched)}
+    return f"{2 * total[matched] / (total['whole'] + total[other]):.3f}"
+
+
+def seam_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for name, images in found["seams"].items():
+        total = {key: sum(row[key] for row in images) for key in images[0]}
+        rows.append(
+            [
+                name,
+                *map(str, (len(images), total["whole"], total["tiled"])),
+                _f1(images, "tiled", "matched"),
+                _f1(images, "moved", "moved_matched"),
+                *map(str, (total["cut"], total["moved_cut"])),
+            ]
+        )
+    return rows
+
+
+def size_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for row in found["sizes"]:
+        seconds = row["seconds"]
+        total, megapixels = sum(seconds.values()), row["side"] ** 2 / 1e6
+        rows.append(
+            [
+                f"{row['side']}x{row['side']}",
+                *map(str, (row["tiles"], row["objects"])),
+                *(f"{seconds[name]:.1f}" for name in STAGES),
+                f"{(1 - seconds['model'] / total):.0%}",
+                f"{total / megapixels:.3f}",
+                f"{megapixels / total:.2f}",
+                f"{row['objects'] / total:.0f}",
+                str(row["peak_mebibytes"]),
+            ]
+        )
+    return rows
+
+
+def page(found: Mapping[str, Any]) -> str:
+    seams = ["images", "number", "objects, whole", "in tiles", "F1", "F1, moved"]
+    seams += ["cut", "cut, moved"]
+    sizes = ["image", "tiles", "objects", *(f"{name}, s" for name in STAGES)]
+    sizes += ["not model", "s/megapixel", "megapixels/s", "objects/s", "peak, MiB"]
+    by_format = found["sizes"][0]["by_format"].items()
+    lines = [
+        "# Prediction in tiles",
+        "",
+        "Written by `python docs/benchmarks/tiling.py` with the model of `make demo` and, on the",
+        "images of DSB2018, that of configs/quick/maskrcnnpp_R_18_nested_fpn.yaml.",
+        "",
+        "## Seams",
+        "",
+        f"Images of {SEAM_SIDE}x{SEAM_SIDE} pixels, whole and in tiles of {SEAM_TILE} that share",
+        f"{SEAM_OVERLAP}: F1 between the two at IoU {SEAM_IOU}. Beside it the F1 between the",
+        f"image and itself moved by {MOVED} pixels, both whole: what a model differs by without a",
+        "seam. Cut: objects that end at a tile's side while that of the whole image goes on; in the",
+        "moved image nothing is at these places, and what is counted there is chance.",
+        "",
+        _table([seams, *seam_rows(found)]),
+        "",
+        "## Size",
+        "",
+        "From a tiled TIFF to a label image, a table and an overlay; tiles of up to 1024 pixels that",
+        "share 128. Every row is a process of its own, and its peak that of the whole process.",
+        "",
+        _table([sizes, *size_rows(found)]),
+        "",
+        f"Seconds by format at {SIDES[0]}x{SIDES[0]}, reading again what they need: "
+        + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_format)
+        + ".",
+        "",
+        f"Settings: {' '.join(found['opts'])}.",
+        "",
+    ]
+    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    align = ["left"] + ["right"] * (len(rows[0]) - 1)
+    return tabulate(rows[1:], rows[0], tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config-file", type=Path, default=Path("output/demo/run/config.yaml"))
+    parser.add_argument("--weights", type=Path, default=Path("output/demo/run/model_final.pth"))
+    parser.add_argument(
+        "--dsb2018-run", type=Path, metavar="DIR", help="OUTPUT_DIR of a training on DSB2018"
+    )
+    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
+    args = parser.parse_args()
+    if not args.page_only:
+        write_json(RECORD, measure_all(args), indent=1)
+    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()
