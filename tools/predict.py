@@ -21,23 +21,17 @@ from pathlib import Path
 import torch
 from detectron2.engine import launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.image_io import find_images
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
+from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.predictor import Predictor
-from maskrcnnpp.inference.run import (
-    RECORD_FILE,
-    Job,
-    category_info,
-    collect_coco,
-    config_settings,
-    digest,
-    predict_files,
-    start_record,
-)
+from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
+from maskrcnnpp.inference.run import Job, collect_coco, predict_files
 from maskrcnnpp.inference.writers import WRITERS
 
 
@@ -88,6 +82,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="that become black and white, such as 1 99.8; needed unless images are 8-bit",
     )
+    parser.add_argument(
+        "--annotations",
+        metavar="FILE",
+        help="COCO file whose ids of images, by file name, and categories the format coco takes",
+    )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
     return parser.parse_args(argv)
@@ -117,15 +116,14 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def work(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> None:
+def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Naming) -> None:
     """What each process does with its share of the files."""
     share = files[comm.get_rank() :: comm.get_world_size()]
     with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
         predictor = Predictor.load(
             args.config_file, args.weights, opts=overrides(args), **asdict(options(args))
         )
-        names, ids = category_info(build_config(args.config_file, overrides(args)))
-        predict_files(predictor, job, share, names, ids, quiet=not comm.is_main_process())
+        predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = build_config(args.config_file, overrides(args))
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
+    naming = find_naming(cfg, args.annotations)
     settings = {
         "config": config_settings(cfg),
         "weights": digest(args.weights),
         "channels": args.channels,
+        "annotations": args.annotations and digest(args.annotations),
         **asdict(options(args)),
     }
     batch_size = settings.pop("batch_size")  # decides the time and memory only
@@ -154,7 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
     if files:
-        launch(work, args.num_gpus, dist_url="auto", args=(args, job, files))
+        try:
+            launch(work, args.num_gpus, dist_url="auto", args=(args, job, files, naming))
+        except ProcessExitedException:
+            return 2  # the process has said why
     collect_coco(job)
     left_out = [file for file in job.files if not job.is_done(file)]
     print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")

@@ -13,10 +13,11 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.utils.file_io import PathManager
 
+from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
-from maskrcnnpp.evaluation.coco_metrics import load_coco_truth, segmentation_to_rle
+from maskrcnnpp.evaluation.coco_metrics import segmentation_to_rle
 from maskrcnnpp.files import write_text
 from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
 

@@ -1,5 +1,6 @@
 """How good a model is."""
 
+from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import (
     COCOInstanceEvaluator,
     coco_metrics_table,
@@ -7,7 +8,6 @@ from maskrcnnpp.evaluation.coco_evaluation import (
 )
 from maskrcnnpp.evaluation.coco_metrics import (
     coco_average_precision,
-    load_coco_truth,
     segmentation_to_rle,
 )
 

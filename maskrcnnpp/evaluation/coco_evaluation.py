@@ -21,12 +21,12 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
+from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation.coco_metrics import (
     COCO_AREA_BINS,
     METRICS,
     coco_average_precision,
-    load_coco_truth,
 )
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference import RleMasks

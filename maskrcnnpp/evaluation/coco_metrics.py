@@ -7,7 +7,6 @@ crash, and the averages.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,38 +15,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 from faster_coco_eval import COCO, COCOeval_faster
 
+from maskrcnnpp.data.coco_file import ANNOTATION_KEYS, load_coco_truth
 from maskrcnnpp.errors import DataError
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "ARs", "ARm", "ARl")
 #: Areas in pixels between small and medium, and medium and large objects.
 COCO_AREA_BINS = (32**2, 96**2)
-_IMAGE_KEYS = ("id", "height", "width")
-_ANNOTATION_KEYS = ("image_id", "category_id", "bbox", "area")
-
-
-def load_coco_truth(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a COCO annotation file and check what the metric needs of it.
-
-    Returns:
-        The file's dict. ``annotations`` is missing when the file has none (a test set).
-
-    Raises:
-        DataError: the file cannot be read, is not COCO, or an annotation lacks a needed key.
-    """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            truth = json.load(handle)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a COCO annotation file: {error}") from error
-    if not isinstance(truth, dict) or not {"images", "categories"} <= truth.keys():
-        raise DataError(f"{path}: not a COCO annotation file: no 'images' or no 'categories'")
-    for kind, needed in (("images", _IMAGE_KEYS), ("annotations", _ANNOTATION_KEYS)):
-        for number, entry in enumerate(truth.get(kind, [])):
-            missing = [key for key in needed if key not in entry]
-            if missing:
-                name = entry.get("id", f"number {number}")
-                raise DataError(f"{path}: {kind[:-1]} {name} has no {missing[0]!r}")
-    return truth
 
 
 def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -150,7 +123,7 @@ def _truth_annotations(dataset: Mapping[str, Any], iou_type: str) -> list[dict[s
     sizes = image_sizes(dataset)
     copies = []
     for number, annotation in enumerate(dataset.get("annotations", []), start=1):
-        copy = {key: annotation[key] for key in _ANNOTATION_KEYS}
+        copy = {key: annotation[key] for key in ANNOTATION_KEYS}
         copy["iscrowd"] = int(annotation.get("iscrowd", 0))
         copy["id"] = number
         if iou_type == "segm":

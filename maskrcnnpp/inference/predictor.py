@@ -137,7 +137,7 @@ class Predictor:
         crowded = 0
         batches = range(0, len(tiles), options.batch_size)
         quiet = not self.progress or len(tiles) == 1
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet):
+        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
             batch = tiles[start : start + options.batch_size]
             outputs = self._infer([self._tensor(raster, tile, limits) for tile in batch])
             crowded += sum(map(self._is_crowded, outputs))

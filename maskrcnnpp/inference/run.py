@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError
-from maskrcnnpp.files import PARTIAL, write_json, write_json_list, write_text
+from maskrcnnpp.files import PARTIAL, write_json_list, write_text
+from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
+from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 
-RECORD_FILE = "run.json"
 COCO_FILE = "coco_instances_results.json"
 _DONE_FOLDER = ".done"
-# of a config: where and how fast it runs, not what comes out
-_NO_MATTER = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "DATALOADER", "SOLVER", "SEED")
 
 
 @dataclass(frozen=True)
@@ -103,87 +98,11 @@ def _state(file: Path) -> str:
     return f"{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n"
 
 
-def category_info(cfg: CfgNode) -> tuple[list[str], list[int]]:
-    """Names and COCO ids of the model's classes 0, 1, ...: those of the data it was trained on.
-
-    Where that is not registered here, "class 1", "class 2", ... and 1, 2, ...
-
-    Raises:
-        ConfigError: the data has not as many classes as the model.
-    """
-    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
-    names, ids = [f"class {k + 1}" for k in range(count)], list(range(1, count + 1))
-    for name in cfg.DATASETS.TRAIN:
-        if name not in MetadataCatalog.list():
-            continue
-        metadata = MetadataCatalog.get(name)
-        names = list(metadata.get("thing_classes", names))
-        mapping = metadata.get("thing_dataset_id_to_contiguous_id", {})
-        ids = [key for key, _ in sorted(mapping.items(), key=lambda pair: pair[1])] or ids
-    if len(names) != count or len(ids) != count:
-        raise ConfigError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {count}, but the data of DATASETS.TRAIN has "
-            f"{len(names)} classes"
-        )
-    return names, ids
-
-
-def config_settings(cfg: CfgNode) -> str:
-    """A config as text, without what makes no difference to what is predicted."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    for key in _NO_MATTER:
-        *path, last = key.split(".")
-        node = cfg
-        for name in path:
-            node = node[name]
-        del node[last]
-    return cfg.dump()
-
-
-def start_record(output_dir: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write run.json, or add to it where it is of the same settings.
-
-    Args:
-        settings: what decides the outputs.
-        about: of this call: command, machine, versions.
-
-    Raises:
-        ConfigError: the folder is of a run with other settings.
-        DataError: it cannot be written to.
-    """
-    path = output_dir / RECORD_FILE
-    record = {"settings": json.loads(json.dumps(settings)), "calls": []}  # tuples as JSON has them
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            before, record["calls"] = dict(found["settings"]), list(found["calls"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise ConfigError(
-                f"{path} is no record of a run ({error}): choose another --output"
-            ) from error
-        now = record["settings"]
-        differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if differing:
-            raise ConfigError(
-                f"{output_dir} holds a run with other settings ({', '.join(differing)}), which is "
-                "not mixed in: choose another --output"
-            )
-    record["calls"].append(dict(about))
-    write_json(path, record, indent=1)
-
-
-def digest(path: str | Path) -> str:
-    """Of a file's content, to tell checkpoints apart."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-
-
 def predict_files(
     predictor: Predictor,
     job: Job,
     files: Sequence[Path],
-    names: Sequence[str],
-    ids: Sequence[int],
+    naming: Naming,
     *,
     quiet: bool = False,
 ) -> None:
@@ -193,19 +112,19 @@ def predict_files(
     goes on. Outputs appear whole or not at all.
 
     Args:
-        names, ids: of :func:`category_info`.
+        naming: of :func:`maskrcnnpp.inference.naming.find_naming`.
         quiet: show no progress.
 
     Raises:
         UserError: outputs cannot be written, as on a full disk, or something is not installed.
     """
-    predictor.progress = len(files) == 1 and not quiet
+    predictor.progress = not quiet
     for file in tqdm(files, desc="images", unit="image", disable=quiet or len(files) < 2):
         try:
-            state = _state(file)
+            state, image_id = _state(file), naming.image_id(file)
             with open_image(file, job.channels) as raster:
                 objects = predictor(raster)
-                _write(job, file, objects, Info(file.name, raster, names, ids))
+                _write(job, file, objects, Info(image_id, raster, naming))
             job.mark_done(file, state)
         except (DataError, OSError) as error:
             _leave_out(file, str(error))
@@ -246,7 +165,7 @@ def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
 def collect_coco(job: Job) -> None:
     """Write the COCO results of all images that have them to one file; nothing without that format.
 
-    ``image_id`` is the name of the file.
+    In the order of the files.
     """
     if "coco" in job.formats:
         paths = [job.outputs(file)["coco"] for file in job.files]

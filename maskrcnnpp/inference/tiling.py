@@ -165,8 +165,7 @@ class _Seams:
         columns = [s for s in self._columns if s[0] <= entry.left and entry.right <= s[1]]
         others = (Tile(top, left, bottom, right) for top, bottom in rows for left, right in columns)
         return any(
-            not _is_cut(entry, other, height, width)
-            and _depth(entry, other, height, width) > depth
+            not _is_cut(entry, other, height, width) and _depth(entry, other, height, width) > depth
             for other in others
         )
 

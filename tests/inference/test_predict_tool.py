@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import tifffile
 import torch
 from detectron2.modeling import build_model
 from PIL import Image
+from torch.multiprocessing import ProcessExitedException
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.files import PARTIAL
 from maskrcnnpp.inference import run
+from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
 
 spec = importlib.util.spec_from_file_location("predict_tool", "tools/predict.py")
@@ -59,11 +62,11 @@ def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     images = ("a.png", "b.png", "c.jpg")
     expected = {f"{image}{WRITERS[name][1]}" for image in images for name in FORMATS}
     seen = {p.name for p in output.iterdir() if p.is_file()}
-    assert seen == expected | {run.RECORD_FILE, run.COCO_FILE}
+    assert seen == expected | {RECORD_FILE, run.COCO_FILE}
     assert tifffile.imread(output / "a.png.labels.tif").shape == (70, 50)
     results = json.loads((output / run.COCO_FILE).read_text())
     assert {r["image_id"] for r in results} <= {"a.png", "b.png", "c.jpg"} and results
-    record = json.loads((output / run.RECORD_FILE).read_text())
+    record = json.loads((output / RECORD_FILE).read_text())
     assert record["settings"]["tile_size"] == 48 and record["settings"]["percentiles"] is None
     (call,) = record["calls"]
     assert "tools/predict.py" in call["command"] and call["versions"]["torch"]
@@ -80,7 +83,7 @@ def test_what_is_done_is_skipped_and_the_rest_made(model_files, images, tmp_path
     assert "2 of 3 images are done" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in output.glob("*.csv")} == before
     assert (output / "a.png.csv").stat().st_mtime_ns == kept
-    calls = json.loads((output / run.RECORD_FILE).read_text())["calls"]
+    calls = json.loads((output / RECORD_FILE).read_text())["calls"]
     assert len(calls) == 2
 
 
@@ -113,7 +116,7 @@ def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
     torch.save({**torch.load(weights, weights_only=True), "iteration": 1}, weights)
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         predict(model_files, images, output)
-    (output / run.RECORD_FILE).write_text("[]")
+    (output / RECORD_FILE).write_text("[]")
     with pytest.raises(ConfigError, match="no record of a run"):
         predict(model_files, images, output)
 
@@ -245,5 +248,63 @@ def test_settings_reach_the_model(model_files, images, tmp_path):
         rows = [line.split(",") for line in path.read_text().splitlines()]
         areas += [float(row[rows[0].index("area")]) for row in rows[1:]]
     assert areas and min(areas) >= 4 and max(areas) <= 400
-    record = json.loads((tmp_path / "out" / run.RECORD_FILE).read_text())
+    record = json.loads((tmp_path / "out" / RECORD_FILE).read_text())
     assert "DEPTH: 2" in record["settings"]["config"]
+
+
+def test_ids_of_an_annotation_file(model_files, images, tmp_path, capsys):
+    names = sorted(path.name for path in images.iterdir())
+    entries = [
+        {"id": 70 + k, "file_name": f"x/{n}", "height": 9, "width": 9}
+        for k, n in enumerate(names[1:])
+    ]
+    data = {"images": entries, "categories": [{"id": 5, "name": "cell"}]}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    output, words = tmp_path / "out", ["--annotations", str(tmp_path / "a.json")]
+    words += ["--format", "coco", "geojson"]
+    assert predict(model_files, images, output, *words) == 1
+    assert f"{names[0]}: the annotations have no image of this name" in capsys.readouterr().err
+    results = json.loads((output / run.COCO_FILE).read_text())
+    assert {r["image_id"] for r in results} <= {70, 71, 72} and results
+    assert {r["category_id"] for r in results} == {5}
+    assert '"cell"' in (output / f"{names[1]}.geojson").read_text()
+    data["images"].append({**entries[0], "id": 99})
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="two images have the name"):
+        predict(model_files, images, tmp_path / "other", *words)
+    data["categories"].append({"id": 6, "name": "other"})
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match="a.json has 2 classes"):
+        predict(model_files, images, tmp_path / "other", *words)
+
+
+IN_TWO_PROCESSES = """
+import sys
+import torch
+torch.cuda.device_count = lambda: 2
+import predict
+if __name__ == "__main__":
+    with predict.exit_on_user_error():
+        sys.exit(predict.main())
+"""
+
+
+def test_images_are_shared_by_processes(model_files, images, tmp_path):
+    """On the CPU, in the place of two GPUs."""
+    (tmp_path / "driver.py").write_text(IN_TWO_PROCESSES)
+    output = tmp_path / "out"
+    words = [str(images), *model_files, "--output", str(output), "--num-gpus", "2"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["tools", *sys.path])}
+    command = [sys.executable, str(tmp_path / "driver.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 images" in done.stdout
+    assert len(list(output.glob("*.csv"))) == 3
+
+
+def test_what_stops_a_process_is_told_by_it(model_files, images, tmp_path, monkeypatch):
+    def launched(*_, **__):
+        raise ProcessExitedException("process 1 exited", 1, 7, exit_code=2)
+
+    monkeypatch.setattr(predict_tool, "launch", launched)
+    assert predict(model_files, images, tmp_path / "out") == 2

@@ -21,6 +21,7 @@ from roifile import ImagejRoi, roiread
 
 from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.errors import UserError
+from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
@@ -52,7 +53,8 @@ def objects():
 @pytest.fixture
 def info():
     pixels = np.arange(20 * 24 * 2, dtype=np.uint16).reshape(20, 24, 2)
-    return Info("a.tif", ArrayRaster(pixels, micrometres=0.5), ["nucleus", "cell"], [1, 7])
+    naming = Naming(["nucleus", "cell"], [1, 7])
+    return Info("a.tif", ArrayRaster(pixels, micrometres=0.5), naming)
 
 
 @pytest.fixture

@@ -10,5 +10,5 @@ from maskrcnnpp.inference.writers.info import Info
 
 
 def write_coco(objects: Objects, info: Info, path: Path) -> None:
-    """A list of detections with ``image_id`` the name of the file, ``bbox`` and RLE masks."""
-    write_json_list(path, objects.iter_coco(info.name, info.category_ids))
+    """A list of detections with ``image_id``, ``bbox`` and RLE masks."""
+    write_json_list(path, objects.iter_coco(info.image_id, info.naming.category_ids))

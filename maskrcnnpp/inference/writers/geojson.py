@@ -28,7 +28,7 @@ def _feature(entry: Detection, info: Info) -> dict[str, Any]:
         "geometry": outline(entry).__geo_interface__,
         "properties": {
             "objectType": "detection",
-            "classification": {"name": info.category_names[entry.category]},
+            "classification": {"name": info.naming.category_names[entry.category]},
             "measurements": {"score": entry.score, "area px^2": entry.area},
         },
     }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maskrcnnpp.data.image_io import Raster
+from maskrcnnpp.inference.naming import Naming
 
 
 @dataclass(frozen=True, eq=False)
 class Info:
     """The image that the objects were found in."""
 
-    name: str  #: of its file
+    image_id: Any  #: for COCO
     raster: Raster
-    category_names: Sequence[str]  #: of the model's 0, 1, ...
-    category_ids: Sequence[int]  #: of the data set, for COCO
+    naming: Naming

@@ -46,7 +46,7 @@ def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
     for number, (entry, means) in enumerate(zip(objects, intensities), start=1):
         row = {
             "number": number,
-            "class": info.category_names[entry.category],
+            "class": info.naming.category_names[entry.category],
             "score": entry.score,
             **dict(zip(("x0", "y0", "x1", "y1"), entry.box)),
             **measure_shape(entry),
