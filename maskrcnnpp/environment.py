@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -34,8 +35,12 @@ def machine() -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers come from."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what the numbers come from.
+
+    Args:
+        more: packages to name too, if they are installed.
+    """
     found = {
         "maskrcnnpp": f"{maskrcnnpp.__version__} {commit()}".strip(),
         "python": platform.python_version(),
@@ -44,6 +49,9 @@ def versions() -> dict[str, str]:
     }
     for name in ("torchvision", "numpy", "faster-coco-eval", "pycocotools"):
         found[name] = metadata.version(name)
+    for name in more:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 

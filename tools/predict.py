@@ -5,7 +5,8 @@
         --weights OUTPUT_DIR/model_final.pth images/ --output predicted --format labels csv overlay
 
 Large images are predicted in overlapping tiles. Images that are done are skipped: the same command
-goes on where it stopped. Exit status 1: some images were left out, as told; 2: nothing was done.
+goes on where it stopped. Exit status 1: some images were left out; 2: it could not begin or go on.
+Both are told.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
-from maskrcnnpp.inference.run import Job, collect_coco, predict_files
+from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
 from maskrcnnpp.inference.writers import WRITERS
+
+# beside torch and NumPy, what pixels come from
+_READERS = ("pillow", "tifffile", "imagecodecs", "openslide-python", "opencv-python-headless")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,7 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--batch-size", type=int, default=default.batch_size, help="tiles at a time"
     )
     parser.add_argument(
-        "--flips", action="store_true", help="also look at each tile mirrored: 4 times the time"
+        "--flips", action="store_true", help="also look at each tile mirrored: 8 times the time"
     )
     parser.add_argument(
         "--scales",
@@ -147,9 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     batch_size = settings.pop("batch_size")  # decides the time and memory only
     command = shlex.join(["python", "tools/predict.py", *(sys.argv[1:] if argv is None else argv)])
     about = {"command": command, "batch_size": batch_size}
-    about |= {"machine": machine(), "versions": versions()}
-    start_record(args.output, settings, about)
-    job.remove_partial()
+    about |= {"machine": machine(), "versions": versions(*_READERS)}
+    with writing_to(args.output):
+        start_record(args.output, settings, about, is_fresh=job.is_fresh())
+        job.remove_partial()
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")

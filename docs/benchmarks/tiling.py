@@ -38,6 +38,7 @@ from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation.matching import match
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Tile, tile_image
 from maskrcnnpp.inference.writers import WRITERS
@@ -111,9 +112,9 @@ def measure(model: Mapping[str, Any], path: Path, more_formats: Sequence[str]) -
 
         def write(name: str) -> float:
             before = time.perf_counter()
-            info = Info(path.name, raster, ["nucleus"], [1])
+            info = Info(path.name, raster, Naming(["nucleus"], [1]))
             with stages.stage("writing"):
-                WRITERS[name][0](objects, info, Path(folder, f"a{WRITERS[name][1]}"))
+                WRITERS[name].write(objects, info, Path(folder, f"a{WRITERS[name].ending}"))
             return round(time.perf_counter() - before, 2)
 
         by_format = {name: write(name) for name in FORMATS}

@@ -9,6 +9,7 @@ from typing import Any
 from maskrcnnpp.errors import DataError
 
 _IMAGE_KEYS = ("id", "height", "width")
+_CATEGORY_KEYS = ("id", "name")
 #: What the metrics need of an annotation, beside its mask.
 ANNOTATION_KEYS = ("image_id", "category_id", "bbox", "area")
 
@@ -29,10 +30,16 @@ def load_coco_truth(path: str | os.PathLike) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read as a COCO annotation file: {error}") from error
     if not isinstance(truth, dict) or not {"images", "categories"} <= truth.keys():
         raise DataError(f"{path}: not a COCO annotation file: no 'images' or no 'categories'")
-    for kind, needed in (("images", _IMAGE_KEYS), ("annotations", ANNOTATION_KEYS)):
+    needs = (
+        ("images", "image", _IMAGE_KEYS),
+        ("annotations", "annotation", ANNOTATION_KEYS),
+        ("categories", "category", _CATEGORY_KEYS),
+    )
+    for kind, what, keys in needs:
         for number, entry in enumerate(truth.get(kind, [])):
-            missing = [key for key in needed if key not in entry]
-            if missing:
+            if not isinstance(entry, dict):
+                raise DataError(f"{path}: {what} number {number} is no object with keys")
+            if missing := [key for key in keys if key not in entry]:
                 name = entry.get("id", f"number {number}")
-                raise DataError(f"{path}: {kind[:-1]} {name} has no {missing[0]!r}")
+                raise DataError(f"{path}: {what} {name} has no {missing[0]!r}")
     return truth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,18 @@ _SAMPLE = 2**24  # pixels, of an image that has more
 
 @dataclass(frozen=True)
 class Limits:
-    """Values of each channel that become 0 and 255, float32 (channels,)."""
+    """Values of each channel that become 0 and 255, float64 (channels,)."""
 
     low: np.ndarray
     high: np.ndarray
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """float32, 0..255; values beyond the limits become these. A flat channel becomes 0."""
-        span = np.maximum(self.high - self.low, 1e-12)
-        return np.clip((pixels.astype(np.float32) - self.low) / span, 0, 1) * 255
+        span = np.where(self.high > self.low, self.high - self.low, 1)
+        # float32 has no place for all values of 32 bits and more
+        exact = np.result_type(pixels.dtype, np.float32)
+        shifted = (pixels.astype(exact) - self.low.astype(exact)).astype(np.float32)
+        return np.clip(shifted / span.astype(np.float32), 0, 1) * 255
 
 
 def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limits:
@@ -31,14 +35,14 @@ def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limit
     Raises:
         DataError: see :func:`finite`.
     """
-    step = max(1, round((raster.height * raster.width / _SAMPLE) ** 0.5))
+    step = max(1, math.ceil((raster.height * raster.width / _SAMPLE) ** 0.5))
     taken = [[] for _ in range(raster.shape[2])]
     for _, _, pixels in raster.blocks():
         grid = finite(pixels, raster.name)[::step, ::step]
         for channel, values in enumerate(taken):
             values.append(grid[..., channel].ravel())
     low, high = np.array([np.percentile(np.concatenate(v), percentiles) for v in taken]).T
-    return Limits(low.astype(np.float32), high.astype(np.float32))
+    return Limits(low, high)
 
 
 def finite(pixels: np.ndarray, name: str) -> np.ndarray:

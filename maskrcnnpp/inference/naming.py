@@ -71,7 +71,7 @@ def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
     _check_count(cfg, len(categories), str(path))
     image_ids: dict[str, Any] = {}
     for image in found["images"]:
-        name = Path(image.get("file_name", "")).name
+        name = Path(str(image.get("file_name"))).name
         if name in image_ids:
             raise DataError(f"{path}: two images have the name {name!r}, which tells them apart")
         image_ids[name] = image["id"]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from maskrcnnpp.errors import ConfigError
-
-#: By name; None is that of the weights.
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from maskrcnnpp.inference.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +28,17 @@ class Options:
     tile_size: int = 1024
     #: Pixels that tiles share: at least the size of the largest objects.
     overlap: int = 128
-    #: Tiles that the model is given at a time.
+    #: Tiles that the model is given at a time; with flips or scales, versions of a tile.
     batch_size: int = 1
     #: Of the pixel values of each channel of an image, such as (1, 99.8), that become 0 and 255;
     #: None takes 8-bit images as they are.
     percentiles: tuple[float, float] | None = None
-    #: Also mirror each tile in both directions: four times the time.
+    #: Also mirror each tile in both directions: four versions, each looked at twice, for boxes and
+    #: for masks.
     flips: bool = False
     #: Sizes at which each tile is looked at, relative to its own.
     scales: tuple[float, ...] = (1.0,)
-    #: Of the model's arithmetic: a key of :data:`PRECISIONS`.
+    #: Of the model's arithmetic: a key of :data:`maskrcnnpp.inference.precision.PRECISIONS`.
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -62,6 +59,11 @@ class Options:
             raise ConfigError(f"scales are {self.scales}; they are factors above 0, such as 1 2")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; choose of {list(PRECISIONS)}")
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether a tile is looked at otherwise than as it is."""
+        return self.flips or tuple(self.scales) != (1.0,)
 
     def fits(self, area: int) -> bool:
         """Whether an object of that many pixels is kept."""

@@ -18,7 +18,8 @@ from maskrcnnpp.data.image_io import ArrayRaster, Raster
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.inference.intensity import Limits, finite, percentile_limits
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.options import PRECISIONS, Options
+from maskrcnnpp.inference.options import Options
+from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
 from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
@@ -51,8 +52,8 @@ class Predictor:
             detection_limit: objects of a tile at which the model stops
                 (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
             progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options` that concern tiles and objects; flips and scales
-                are the model's (:class:`AugmentedRCNN`).
+            options: the fields of :class:`Options`. Flips and scales need a model that has them
+                (:class:`AugmentedRCNN`), as :meth:`load` makes it.
 
         Raises:
             ConfigError: an option is impossible.
@@ -64,6 +65,10 @@ class Predictor:
         self.detection_limit = detection_limit
         self.progress = progress
         self.options = Options(**options)
+        if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
+            raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
+        if self.options.precision != "float32":
+            pool_in_float32(model)
 
     @classmethod
     def load(
@@ -108,8 +113,14 @@ class Predictor:
                 f"{weights} does not fill the model of {config_file}: {unfilled[0]} and "
                 f"{len(unfilled) - 1} more would be random; give the config.yaml of its training"
             )
-        if settings.flips or tuple(settings.scales) != (1.0,):
-            model = AugmentedRCNN(cfg, model, flips=settings.flips, scales=settings.scales)
+        if settings.is_augmented:
+            model = AugmentedRCNN(
+                cfg,
+                model,
+                flips=settings.flips,
+                scales=settings.scales,
+                batch_size=settings.batch_size,
+            )
         return cls(
             model,
             input_format=cfg.INPUT.FORMAT,

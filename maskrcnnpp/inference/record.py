@@ -31,12 +31,15 @@ def config_settings(cfg: CfgNode) -> str:
     return cfg.dump()
 
 
-def start_record(output_dir: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def start_record(
+    output_dir: Path, settings: Mapping[str, Any], about: Mapping[str, Any], *, is_fresh: bool
+) -> None:
     """Write run.json, or add to it where it is of the same settings.
 
     Args:
         settings: what decides the outputs.
         about: of this call: command, machine, versions.
+        is_fresh: there are no outputs yet, so that other settings may take the place of those.
 
     Raises:
         ConfigError: the folder is of a run with other settings.
@@ -54,7 +57,7 @@ def start_record(output_dir: Path, settings: Mapping[str, Any], about: Mapping[s
             ) from error
         now = record["settings"]
         differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if differing:
+        if differing and not is_fresh:
             raise ConfigError(
                 f"{output_dir} holds a run with other settings ({', '.join(differing)}), which is "
                 "not mixed in: choose another --output"

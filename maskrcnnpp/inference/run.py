@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tqdm import tqdm
 
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError
-from maskrcnnpp.files import PARTIAL, write_json_list, write_text
+from maskrcnnpp.files import PARTIAL, write_json, write_json_list
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
@@ -36,22 +38,47 @@ class Job:
 
     def outputs(self, file: Path) -> dict[str, Path]:
         """The files of an image by format: its whole name and the ending of the format."""
-        return {f: self.output_dir / f"{file.name}{WRITERS[f][1]}" for f in self.formats}
+        return {f: self.output_dir / f"{file.name}{WRITERS[f].ending}" for f in self.formats}
 
     def is_done(self, file: Path) -> bool:
         """Whether this very file, as it is now, has all its outputs."""
+        made, outputs = self._made(file), self.outputs(file)
         try:
-            kept = self._marker(file).read_text(encoding="utf-8")
-        except OSError:
+            state = _state(file)
+        except OSError:  # it is gone
             return False
-        return kept == _state(file) and all(p.is_file() for p in self.outputs(file).values())
+        return all(made.get(name) == state and path.is_file() for name, path in outputs.items())
+
+    def begin(self, file: Path) -> None:
+        """Remove what was made of it, or of what it was before it was changed."""
+        self._keep(file, {k: v for k, v in self._made(file).items() if k not in self.formats})
+        for path in self.outputs(file).values():
+            path.unlink(missing_ok=True)
 
     def mark_done(self, file: Path, state: str) -> None:
         """Call when all outputs are there, with :func:`_state` from before the file was read."""
-        write_text(self._marker(file), state)
+        self._keep(file, {**self._made(file), **dict.fromkeys(self.formats, state)})
+
+    def is_fresh(self) -> bool:
+        """Whether no image is done yet, with whatever settings."""
+        folder = self.output_dir / _DONE_FOLDER
+        return not (folder.is_dir() and any(folder.iterdir()))
 
     def _marker(self, file: Path) -> Path:
-        return self.output_dir / _DONE_FOLDER / file.name
+        return self.output_dir / _DONE_FOLDER / f"{file.name}.json"
+
+    def _made(self, file: Path) -> dict[str, str]:
+        """What it was when each format was made."""
+        try:
+            return dict(json.loads(self._marker(file).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    def _keep(self, file: Path, made: dict[str, str]) -> None:
+        if made:
+            write_json(self._marker(file), made)
+        else:
+            self._marker(file).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Check what can be before a model is loaded.
@@ -66,6 +93,13 @@ class Job:
             raise ConfigError(
                 f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
             )
+        for name in self.formats:
+            lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
+            if lacking:
+                raise ConfigError(
+                    f"--format {name} needs {' and '.join(lacking)}: pip install "
+                    "'maskrcnnpp[outlines]', or leave it out"
+                )
         folders = {file.parent.resolve() for file in self.files}
         if self.output_dir.resolve() in folders:
             raise ConfigError(
@@ -87,9 +121,10 @@ class Job:
                 )
 
     def remove_partial(self) -> None:
-        """Remove what a run that was killed was writing."""
-        for path in self.output_dir.glob(f"{PARTIAL}*"):
-            path.unlink(missing_ok=True)
+        """Remove what a run that was killed was writing. One at a time may use the folder."""
+        for folder in (self.output_dir, self.output_dir / _DONE_FOLDER):
+            for path in folder.glob(f"{PARTIAL}*"):
+                path.unlink(missing_ok=True)
 
 
 def _state(file: Path) -> str:
@@ -121,11 +156,13 @@ def predict_files(
     predictor.progress = not quiet
     for file in tqdm(files, desc="images", unit="image", disable=quiet or len(files) < 2):
         try:
+            with writing_to(job.output_dir):
+                job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
             with open_image(file, job.channels) as raster:
-                objects = predictor(raster)
-                _write(job, file, objects, Info(image_id, raster, naming))
-            job.mark_done(file, state)
+                _write(job, file, predictor(raster), Info(image_id, raster, naming))
+            with writing_to(job.output_dir):
+                job.mark_done(file, state)
         except (DataError, OSError) as error:
             _leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
@@ -151,14 +188,21 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
-    try:
+    with writing_to(job.output_dir):
         for name, path in job.outputs(file).items():
-            WRITERS[name][0](objects, info, path)
+            WRITERS[name].write(objects, info, path)
+
+
+@contextmanager
+def writing_to(output_dir: Path) -> Iterator[None]:
+    """End the run where the folder takes no more, which the next image would meet too."""
+    try:
+        yield
     except (OutputError, OSError) as error:
-        # of a folder that takes no more, which the next image would meet too
+        named = isinstance(error, OutputError)
+        what = error if named else f"{output_dir} cannot be written to: {error.strerror or error}"
         raise UserError(
-            f"{job.output_dir} cannot be written to: {getattr(error, 'strerror', None) or error}; "
-            "mend that and run the same command again: it goes on where it stopped"
+            f"{what}; mend that and run the same command again: it goes on where it stopped"
         ) from error
 
 
@@ -166,13 +210,17 @@ def collect_coco(job: Job) -> None:
     """Write the COCO results of all images that have them to one file; nothing without that format.
 
     In the order of the files.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    if "coco" in job.formats:
-        paths = [job.outputs(file)["coco"] for file in job.files]
-        results = (
-            result
-            for path in paths
-            if path.is_file()
-            for result in json.loads(path.read_text(encoding="utf-8"))
-        )
+    if "coco" not in job.formats:
+        return
+    results = (
+        result
+        for file in job.files
+        if job.is_done(file)
+        for result in json.loads(job.outputs(file)["coco"].read_text(encoding="utf-8"))
+    )
+    with writing_to(job.output_dir):
         write_json_list(job.output_dir / COCO_FILE, results)

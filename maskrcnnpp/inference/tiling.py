@@ -16,8 +16,7 @@ BORDER, BORDER_PART = 2, 0.05
 COVERED = 0.5
 #: Intersection over union, where two tiles looked, from which parts are of one object.
 AGREE = 0.5
-#: Pixels by which another tile has to see an object further inside, to be the one to tell. Two
-#: tiles' accounts of one object whose middles differ by less are never both left to the other.
+#: Pixels by which another tile has to see an object further inside, to be the one to tell.
 DEEPER = 8
 _STEP = 32  # pixels, to which models fill up what they are given
 _CELL = 128  # pixels; of the index that finds objects nearby
@@ -100,7 +99,8 @@ def merge_tiles(
     """Each object of the image once: none doubled, cut or lost where tiles meet.
 
     - What another tile sees as a whole and clearly further from its sides is that tile's to tell:
-      it knows more of the surroundings.
+      it knows more of the surroundings. Where each of two leaves a place to the other, because they
+      see different objects there, both are heard.
     - Objects are taken by falling score, whole ones before those that a tile's side may have cut.
       One that is mostly covered by objects of other tiles that were taken before is the same or,
       where tiles disagree, a worse account of the place. A small object does not cover a large one
@@ -123,12 +123,13 @@ def merge_tiles(
     kept: list[Detection] = []
     whole: list[tuple[int, Detection]] = []
     parts: list[tuple[int, Detection]] = []
+    deferred: list[tuple[int, Detection]] = []
     for index, objects in enumerate(found):
         for entry in objects:
             if not seam.is_shared(entry):
                 kept.append(entry)
             elif seam.is_better_seen(entry, tiles[index], height, width):
-                continue
+                deferred.append((index, entry))
             elif _is_cut(entry, tiles[index], height, width):
                 parts.append((index, entry))
             else:
@@ -137,6 +138,7 @@ def merge_tiles(
     _keep_new(whole, nearby)
     left = [(tile, entry) for tile, entry in parts if not nearby.covers(tile, entry)]
     _keep_new(_joined(left, tiles), nearby)
+    _keep_new(_left_to_each_other(deferred), nearby)
     return sorted([*kept, *nearby.entries], key=_rank)
 
 
@@ -214,18 +216,30 @@ class _Nearby:
 
     def covers(self, tile: int, entry: Detection) -> bool:
         """Whether objects of other tiles cover most of it."""
+        return self.covered(tile, entry) > COVERED * entry.area
+
+    def covered(self, tile: int, entry: Detection) -> int:
+        """Its pixels that objects of other tiles have too."""
         covered = np.zeros_like(entry.pixels)
         for index in self.of_other_tiles(tile, entry):
             other = self.entries[index]
             if other.category == entry.category and (place := _shared_place(entry, other)):
                 _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
-        return np.count_nonzero(covered & entry.pixels) > COVERED * entry.area
+        return int(np.count_nonzero(covered & entry.pixels))
 
 
 def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
     for row in range(entry.top // _CELL, (entry.bottom - 1) // _CELL + 1):
         for column in range(entry.left // _CELL, (entry.right - 1) // _CELL + 1):
             yield row, column
+
+
+def _left_to_each_other(deferred: Sequence[tuple[int, Detection]]) -> list[tuple[int, Detection]]:
+    """Those that share a pixel with one of another tile."""
+    nearby = _Nearby()
+    for tile, entry in deferred:
+        nearby.add(tile, entry)
+    return [(tile, entry) for tile, entry in deferred if nearby.covered(tile, entry) > 0]
 
 
 def _keep_new(entries: Sequence[tuple[int, Detection]], nearby: _Nearby) -> None:

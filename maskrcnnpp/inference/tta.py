@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from detectron2.data.transforms import (
     VFlipTransform,
 )
 from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 
 
 class AugmentedRCNN(GeneralizedRCNNWithTTA):
@@ -27,16 +28,24 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
     """
 
     def __init__(
-        self, cfg: CfgNode, model: GeneralizedRCNN, *, flips: bool, scales: Sequence[float]
+        self,
+        cfg: CfgNode,
+        model: GeneralizedRCNN,
+        *,
+        flips: bool,
+        scales: Sequence[float],
+        batch_size: int = 1,
     ) -> None:
         """
         Args:
             cfg: of the model.
             model: a Mask R-CNN.
             flips: also mirror from left to right, from top to bottom, and both: four versions.
-            scales: factors of both sides. Each takes the time of an image of that size.
+            scales: factors of both sides: as many versions.
+            batch_size: versions that the model is given at a time. Of several, each is looked at
+                twice: for boxes, and for the masks of the merged boxes.
         """
-        super().__init__(cfg, model, tta_mapper=_Versions(flips, scales))
+        super().__init__(cfg, model, tta_mapper=_Versions(flips, scales), batch_size=batch_size)
 
     def inference(
         self, batched_inputs: list[dict], do_postprocess: bool = False
@@ -57,6 +66,8 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
     def _inference_one_image(self, input: dict) -> Instances:
         # Detectron2's ends by pasting each mask into an image of its own
         versions, transforms = self._get_augmented_inputs(input)
+        if len(versions) == 1:
+            return self._only_version(input, versions, transforms)
         with self._turn_off_roi_heads(["mask_on"]):
             boxes, scores, classes = self._get_augmented_boxes(versions, transforms)
         size = tuple(input["image"].shape[1:])
@@ -65,6 +76,29 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
         outputs = self._batch_inference(versions, [entry.to(boxes.device) for entry in given])
         merged.pred_masks = self._reduce_pred_masks(outputs, transforms)
         return merged
+
+    def _only_version(
+        self, input: dict, versions: list[dict], transforms: list[TransformList]
+    ) -> Instances:
+        """There is nothing to merge: only boxes are other ones in the image itself."""
+        (found,) = self._batch_inference(versions)
+        boxes = transforms[0].inverse().apply_box(found.pred_boxes.tensor.cpu().numpy())
+        fields = found.get_fields()
+        fields["pred_boxes"] = Boxes(torch.from_numpy(boxes).to(found.pred_boxes.device))
+        return Instances(tuple(input["image"].shape[1:]), **fields)
+
+    @contextmanager
+    def _turn_off_roi_heads(self, attrs: Sequence[str]) -> Iterator[None]:
+        # Detectron2's leaves them off where something fails meanwhile, such as memory
+        heads = self.model.roi_heads
+        was = {name: getattr(heads, name) for name in attrs}
+        try:
+            for name in attrs:
+                setattr(heads, name, False)
+            yield
+        finally:
+            for name, value in was.items():
+                setattr(heads, name, value)
 
     def _reduce_pred_masks(
         self, outputs: list[Instances], tfms: list[TransformList]

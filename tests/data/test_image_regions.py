@@ -127,10 +127,11 @@ def test_a_pyramid(tmp_path, monkeypatch, name):
     with open_image(tmp_path / name) as raster:
         assert (raster.region(0, 0, HEIGHT, WIDTH) == COLOUR).all()
         assert (raster.thumbnail(60) == 9).all()
-        assert raster.thumbnail(60).shape == (40, 60, 3)
+        assert raster.thumbnail(60).shape == (25, 38, 3)
         assert (raster.thumbnail(100) != 9).any()  # for which the small level is too small
         raster.choose([1])
-        assert raster.thumbnail(60).shape == (40, 60, 1)
+        assert raster.thumbnail(60).shape == (25, 38, 1)
+        assert (raster.region(0, 0, HEIGHT, WIDTH)[..., 0] == COLOUR[..., 1]).all()
 
 
 def slide(path):
@@ -146,10 +147,39 @@ def test_a_slide(tmp_path):
     with open_image(tmp_path / "a.svs") as raster:
         assert raster.shape == COLOUR.shape and raster.micrometres is None
         assert (raster.region(10, 20, 90, 140) == COLOUR[10:90, 20:140]).all()
-        assert raster.thumbnail(60).shape == (40, 60, 3)
+        assert raster.thumbnail(60).shape == (34, 50, 3)
     with open_image(tmp_path / "a.svs", [2]) as raster:
         assert (raster.region(0, 0, 100, 150) == COLOUR[..., 2:]).all()
-        assert raster.thumbnail(60).shape == (40, 60, 1)
+        assert raster.thumbnail(60).shape == (34, 50, 1)
+
+
+class Scanned:
+    """In the place of OpenSlide's: a slide of which a part was scanned, with a smaller level."""
+
+    level_downsamples = (1.0, 2.0)
+    dimensions = (WIDTH, HEIGHT)
+    properties = {
+        f"openslide.bounds-{k}": v
+        for k, v in zip(("x", "y", "width", "height"), ("20", "10", "100", "80"))
+    } | {"openslide.mpp-x": "much"}
+
+    def __init__(self, path):
+        self.levels = [COLOUR, COLOUR[::2, ::2]]
+
+    def get_best_level_for_downsample(self, factor):
+        return int(factor >= 2)
+
+    def read_region(self, place, level, size):
+        x, y = (round(p / self.level_downsamples[level]) for p in place)
+        return Image.fromarray(self.levels[level][y : y + size[1], x : x + size[0]]).convert("RGBA")
+
+
+def test_the_part_of_a_slide_that_was_scanned(tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("openslide"), "OpenSlide", Scanned)
+    raster = open_image(tmp_path / "a.mrxs")
+    assert raster.shape == (80, 100, 3) and raster.micrometres is None
+    assert (raster.region(5, 7, 80, 100) == COLOUR[15:90, 27:120]).all()
+    assert (raster.thumbnail(50) == COLOUR[10:90:2, 20:120:2]).all()
 
 
 def test_a_slide_that_cannot_be_read(tmp_path, monkeypatch):
@@ -214,3 +244,64 @@ def test_grey_with_alpha(tmp_path):
     with open_image(tmp_path / "a.png") as raster:
         assert (raster.region(0, 0, 9, 9) == COLOUR[:9, :9, :1]).all()
     assert cv2.imread(str(tmp_path / "a.png")) is not None
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "channels"),
+    [
+        (COLOUR.repeat(2, axis=2)[..., :4], {"photometric": "separated"}, 4),
+        (COLOUR.repeat(2, axis=2)[..., :4], {"photometric": "minisblack"}, 4),
+        (COLOUR, {"photometric": "cielab"}, 3),
+    ],
+)
+def test_samples_that_are_no_red_green_and_blue(tmp_path, pixels, options, channels):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, planarconfig="contig", **options)
+    with pytest.raises(DataError, match=f"a.tif has {channels} channels; choose"):
+        open_image(tmp_path / "a.tif")
+    with open_image(tmp_path / "a.tif", [2]) as raster:
+        assert (raster.region(0, 0, HEIGHT, WIDTH) == pixels[..., 2:3]).all()
+
+
+def test_channels_with_a_colour_map(tmp_path):
+    options = {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}
+    pixels = CHANNELS.astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": "CYX"}, **options)
+    with open_image(tmp_path / "a.ome.tif", [4]) as raster:
+        assert (raster.region(0, 0, HEIGHT, WIDTH)[..., 0] == pixels[4]).all()
+
+
+def test_one_of_several_images_in_a_file(tmp_path, caplog):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(np.zeros((8, 9), np.uint8))
+        writer.write(PLANE)
+    assert open_image(tmp_path / "a.tif").shape == (HEIGHT, WIDTH, 1)
+    assert "holds 2 images; number 2, of 100x150 pixels, is taken" in caplog.text
+
+
+def test_files_that_are_one_image_together(tmp_path):
+    names = ("a.ome.tif", "b.ome.tif")
+    uuids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{k}" for k in (1, 2)]
+    parts = "".join(
+        f'<TiffData FirstC="{k}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID>'
+        "</TiffData>"
+        for k, (name, uuid) in enumerate(zip(names, uuids))
+    )
+    for name, uuid in zip(names, uuids):
+        description = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{uuid}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+            f'Type="uint16" SizeX="{WIDTH}" SizeY="{HEIGHT}" SizeC="2" SizeZ="1" SizeT="1">'
+            f"{parts}</Pixels></Image></OME>"
+        )
+        tifffile.imwrite(tmp_path / name, PLANE, description=description, metadata=None)
+    with pytest.raises(DataError, match="one of several files of an image"):
+        open_image(tmp_path / "a.ome.tif")
+
+
+def test_odd_metadata_is_no_reason_to_refuse_an_image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", PLANE, imagej=True, resolution=(4, 4))
+    content = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        place = file.pages[0].tags["XResolution"].valueoffset
+    (tmp_path / "a.tif").write_bytes(content[:place] + bytes(8) + content[place + 8 :])
+    assert open_image(tmp_path / "a.tif").micrometres is None

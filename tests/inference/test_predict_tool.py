@@ -60,7 +60,7 @@ def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     output = tmp_path / "out"
     assert predict(model_files, images, output, "--tile-size", "48", "--overlap", "16") == 0
     images = ("a.png", "b.png", "c.jpg")
-    expected = {f"{image}{WRITERS[name][1]}" for image in images for name in FORMATS}
+    expected = {f"{image}{WRITERS[name].ending}" for image in images for name in FORMATS}
     seen = {p.name for p in output.iterdir() if p.is_file()}
     assert seen == expected | {RECORD_FILE, run.COCO_FILE}
     assert tifffile.imread(output / "a.png.labels.tif").shape == (70, 50)
@@ -105,6 +105,37 @@ def test_a_folder_of_something_else_is_left_alone(model_files, images, tmp_path)
     (tmp_path / "out" / "a.png.csv").write_text("of another tool")
     with pytest.raises(ConfigError, match="not of a run"):
         predict(model_files, images, tmp_path / "out")
+
+
+def test_other_formats_of_an_image_that_changed(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    predict(model_files, images, output, "--format", "labels")
+    Image.fromarray(np.zeros((33, 44, 3), np.uint8)).save(images / "a.png")
+    predict(model_files, images, output, "--format", "csv")
+    predict(model_files, images, output, "--format", "labels")
+    assert tifffile.imread(output / "a.png.labels.tif").shape == (33, 44)
+    # of one that cannot be read any more nothing is left
+    predict(model_files, images, output, "--format", "coco")
+    (images / "b.png").write_text("no image")
+    assert predict(model_files, images, output, "--format", "coco") == 1
+    results = json.loads((output / run.COCO_FILE).read_text())
+    assert {r["image_id"] for r in results} <= {"a.png", "c.jpg"}
+    assert not (output / "b.png.coco.json").exists()
+
+
+def test_settings_that_led_to_nothing_are_replaced(model_files, images, tmp_path):
+    for path in images.iterdir():
+        path.unlink()
+    tifffile.imwrite(images / "deep.tif", np.zeros((40, 40), dtype=np.uint16))
+    output = tmp_path / "out"
+    assert predict(model_files, images, output) == 1
+    assert predict(model_files, images, output, "--percentiles", "1", "99.8") == 0
+
+
+def test_packages_that_a_format_needs(model_files, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"--format geojson needs shapely: pip install"):
+        predict(model_files, images, tmp_path / "out", "--format", "csv", "geojson")
 
 
 def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
@@ -156,7 +187,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
 
 def test_a_folder_that_cannot_be_written_to(model_files, images, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         predict(model_files, images, tmp_path / "file" / "out")
 
 
@@ -283,6 +314,13 @@ import sys
 import torch
 torch.cuda.device_count = lambda: 2
 import predict
+inner = predict.predict_files
+
+def told(predictor, job, files, *args, **kwargs):
+    print("share", *(path.name for path in files), flush=True)
+    inner(predictor, job, files, *args, **kwargs)
+
+predict.predict_files = told
 if __name__ == "__main__":
     with predict.exit_on_user_error():
         sys.exit(predict.main())
@@ -299,6 +337,8 @@ def test_images_are_shared_by_processes(model_files, images, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 images" in done.stdout
+    shares = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("share")]
+    assert sorted(map(sorted, shares)) == [["a.png", "c.jpg"], ["b.png"]]
     assert len(list(output.glob("*.csv"))) == 3
 
 

@@ -154,6 +154,7 @@ def test_arrays_that_are_no_such_image(image, percentiles, words):
         ({"scales": ()}, "scales"),
         ({"scales": (0.0,)}, "scales"),
         ({"precision": "int4"}, "precision"),
+        ({"flips": True}, "AugmentedRCNN"),
     ],
 )
 def test_options_that_cannot_work(options, word):
@@ -199,15 +200,22 @@ def test_what_cannot_be_loaded(weights, opts, word):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_reaches_the_model(tiny_cfg, make_input, precision):
-    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+def test_lower_precision_pools_at_the_same_places(tiny_cfg, precision):
+    """Box coordinates of a large image have more digits than bfloat16."""
     model = build_model(tiny_cfg)
-    image = make_input(3)["image"].byte().permute(1, 2, 0).numpy()
+    features = {
+        f"p{level}": torch.rand(1, 32, 2, 1024 // 2 ** (level - 0)) for level in (2, 3, 4, 5)
+    }
+    boxes = [Boxes(torch.tensor([[701.3, 0.2, 713.1, 7.7], [2.0, 1.0, 9.0, 7.0]]))]
     seen = []
     model.backbone.register_forward_hook(lambda *args: seen.append(args[-1]["p2"].dtype))
-    less = Predictor(model, score_threshold=0.0, precision=precision)(image)
+    Predictor(model, precision=precision)(np.zeros((64, 64), np.uint8))
     assert seen == [getattr(torch, precision)]
-    assert len(less) > 0 and all(np.isfinite(less.scores)) and less.boxes.dtype == np.float32
+    names = tiny_cfg.MODEL.ROI_HEADS.IN_FEATURES
+    exact = model.roi_heads.box_pooler([features[name] for name in names], boxes)
+    low = [features[name].to(getattr(torch, precision)) for name in names]
+    found = model.roi_heads.box_pooler(low, boxes)
+    torch.testing.assert_close(found.float(), exact, atol=0.01, rtol=0)
 
 
 def test_tiles_with_as_many_objects_as_the_model_can_give_are_told(caplog):
@@ -258,3 +266,13 @@ def test_flips_and_scales_are_loaded(tmp_path):
     assert isinstance(predictor.model, AugmentedRCNN) and not predictor.model.model.training
     assert predictor.detection_limit == 500
     predictor(np.zeros((64, 50, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "step"), [(np.uint32, 1.7e9, 1), (np.float64, 1e12, 1), (np.float32, 0, 1e-14)]
+)
+def test_values_whose_differences_are_small(dtype, low, step):
+    image = (low + step * np.arange(100).reshape(10, 10, 1)).astype(dtype)
+    limits = intensity.percentile_limits(ArrayRaster(image), (0, 100))
+    expected = np.linspace(0, 255, 100).reshape(10, 10, 1)
+    np.testing.assert_allclose(limits.apply(image), expected, atol=0.01)

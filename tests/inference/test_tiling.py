@@ -207,6 +207,17 @@ def test_what_is_seen_better_by_another_tile_is_that_tiles_to_tell():
     assert merge_tiles(tiles, [[large], []], 64, 448) == [large]
 
 
+def test_what_two_tiles_leave_to_each_other_is_heard():
+    """They split what they see differently: each lies further inside of the other's tile."""
+    tiles = tile_image(64, 448, 256, 64)
+    blob = Detection((209, 20, 249, 30), 0.8, 0, np.ones((10, 40), dtype=bool), 20, 209)
+    left, right = square(20, 208, 20, 0.9), square(20, 228, 20, 0.7)
+    merged = merge_tiles(tiles, [[blob], [left, right]], 64, 448)
+    assert left in merged and right in merged
+    ours, theirs = square(20, 215, 28, 0.8), square(20, 200, 20, 0.9)
+    assert merge_tiles(tiles, [[ours], [theirs]], 64, 448) == [theirs, ours]
+
+
 def test_one_for_two_is_a_disagreement_of_which_the_higher_score_stays():
     halves = [square(20, 50, 6, 0.8), square(20, 56, 6, 0.7)]
     both = Detection((50, 20, 62, 26), 0.9, 0, np.ones((6, 12), dtype=bool), 20, 50)

@@ -77,7 +77,19 @@ def test_smaller_scales_average(model_and_cfg):
     half, one = model.tta_mapper({"image": checks})
     assert half["image"].shape == (3, 32, 32) and (half["image"] == 100).all()
     assert one["image"].shape == (3, 1, 1)
-    infer(model, checks)  # also where nothing is found
+
+
+def test_heads_are_on_again_after_a_failure(model_and_cfg, make_input):
+    model = augmented(model_and_cfg, True, (1.0,))
+
+    def out_of_memory(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    handle = model.model.backbone.register_forward_pre_hook(out_of_memory)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        infer(model, image_of(make_input))
+    handle.remove()
+    assert infer(model, image_of(make_input)).has("pred_masks")
 
 
 def test_nothing_found(model_and_cfg, make_input):

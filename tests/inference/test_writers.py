@@ -60,7 +60,7 @@ def info():
 @pytest.fixture
 def written(objects, info, tmp_path):
     def write(name):
-        writer, ending = WRITERS[name]
+        writer, ending, _ = WRITERS[name]
         path = tmp_path / f"a{ending}"
         writer(objects, info, path)
         assert list(tmp_path.iterdir()) == [path]
@@ -91,11 +91,17 @@ def test_labels(written, objects):
     assert np.bincount(labels.ravel()).tolist() == [480 - 23, 10, 7, 5, 1]
 
 
-def test_large_labels_are_tiled(info, tmp_path):
-    WRITERS["labels"][0](Objects([], 4096, 600), info, tmp_path / "a.tif")
-    with tifffile.TiffFile(tmp_path / "a.tif") as file:
-        assert file.pages[0].is_tiled and file.pages[0].shape == (4096, 600)
-    assert (tmp_path / "a.tif").stat().st_size < 100_000
+def test_large_labels_are_tiled(info, tmp_path, monkeypatch):
+    found = [detection(RING, 510, 510, 0.9), detection(np.ones((4, 5), dtype=bool), 4092, 595, 0.8)]
+    objects = Objects(found, 4096, 600)
+    for big in (False, True):
+        if big:
+            monkeypatch.setattr("maskrcnnpp.inference.writers.label_image._BIG", 0)
+        WRITERS["labels"].write(objects, info, tmp_path / "a.tif")
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            assert file.pages[0].is_tiled and file.is_bigtiff == big
+            assert (file.asarray() == objects.labels()).all()
+        assert (tmp_path / "a.tif").stat().st_size < 100_000
 
 
 def test_many_labels_have_32_bits():
@@ -160,7 +166,7 @@ def test_overlay(written):
 
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_nothing_found_is_a_file_too(name, info, tmp_path):
-    writer, ending = WRITERS[name]
+    writer, ending, _ = WRITERS[name]
     path = tmp_path / f"a{ending}"
     writer(Objects([], 20, 24), info, path)
     data = path.read_bytes()
@@ -178,5 +184,24 @@ def test_nothing_found_is_a_file_too(name, info, tmp_path):
 def test_what_is_not_installed_is_named(name, module, objects, info, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=f"{module}: pip install"):
-        WRITERS[name][0](objects, info, tmp_path / "a")
+        WRITERS[name].write(objects, info, tmp_path / "a")
     assert not list(tmp_path.iterdir())
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 45), st.data())
+def test_labels_in_tiles_are_the_labels(height, width, side, data):
+    found = []
+    for _ in range(data.draw(st.integers(0, 5))):
+        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+        rows, columns = (
+            data.draw(st.integers(1, height - top)),
+            data.draw(st.integers(1, width - left)),
+        )
+        found.append(detection(np.ones((rows, columns), dtype=bool), top, left, 0.5))
+    objects = Objects(found, height, width)
+    tiles = list(objects.label_tiles(side))
+    across = -(-width // side)
+    rows = [np.hstack(tiles[k : k + across]) for k in range(0, len(tiles), across)]
+    whole = np.vstack(rows)
+    assert (whole[:height, :width] == objects.labels()).all()
+    assert not whole[height:].any() and not whole[:, width:].any()

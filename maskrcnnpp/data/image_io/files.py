@@ -16,6 +16,8 @@ from maskrcnnpp.errors import DataError
 #: Endings of files that are taken from a folder.
 SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES)
 
+_LONGEST_NAME = 255
+
 
 def find_images(inputs: Sequence[str]) -> list[Path]:
     """Image files of files, folders and patterns such as ``"slides/*.tif"``, sorted, each once.
@@ -29,6 +31,8 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for word in inputs:
         path = Path(word)
+        if len(path.name) > _LONGEST_NAME:
+            raise DataError(f"{word}: is longer than the name of a file can be")
         if path.is_dir():
             files = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
             what = f"the folder {word} has no image: none of its files ends in {list(SUFFIXES)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ from PIL import Image
 from maskrcnnpp.data.image_io.raster import Raster
 from maskrcnnpp.errors import DataError
 
-#: Aperio, Hamamatsu, Mirax, Leica, Philips (as .tiff: see tiff.py), Sakura, Ventana.
+#: Aperio, Hamamatsu, Mirax, Leica, Sakura, Ventana.
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".vms", ".vmu", ".mrxs", ".scn", ".svslide", ".bif")
 
 
 class SlideRaster(Raster):
-    """The largest level of a slide, 8-bit RGB. Where nothing was scanned it is white."""
+    """The largest level of a slide, 8-bit RGB. Where nothing was scanned it is white.
+
+    Of a slide that says which part was scanned (``openslide.bounds-x``, ...) that part, as QuPath
+    shows it: its first pixel is (0, 0).
+    """
 
     def __init__(self, path: Path) -> None:
         """
@@ -29,28 +34,54 @@ class SlideRaster(Raster):
                 f"{path} is a slide, which needs OpenSlide: pip install 'maskrcnnpp[slides]'"
             ) from error
         self._slide = OpenSlide(path)
-        width, height = self._slide.dimensions
-        size = self._slide.properties.get("openslide.mpp-x")
+        properties = self._slide.properties
+        self._left, self._top, width, height = _bounds(properties, self._slide.dimensions)
+        self._level, self._factor = 0, 1.0
         super().__init__(
             str(path),
             (height, width, 3),
             np.uint8,
             is_colour=True,
-            micrometres=float(size) if size else None,
+            micrometres=_number(properties.get("openslide.mpp-x")),
         )
 
     def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        # places are those of the largest level, sizes those of the level that is read
+        place = (round(self._left + left * self._factor), round(self._top + top * self._factor))
         size = right - left, bottom - top
-        pixels = np.asarray(_on_white(self._slide.read_region((left, top), 0, size)))
+        pixels = np.asarray(_on_white(self._slide.read_region(place, self._level, size)))
         return pixels if list(self.channels) == [0, 1, 2] else pixels[..., list(self.channels)]
 
     def _shrunk(self, largest: int) -> np.ndarray:
-        """See :meth:`Raster.thumbnail`; of a smaller level where the slide has one."""
-        small = np.asarray(self._slide.get_thumbnail((largest, largest)).convert("RGB"))
-        return small[..., list(self.channels)]
+        factor = max(self.height, self.width) / largest
+        level = self._slide.get_best_level_for_downsample(max(factor, 1.0))
+        smaller = copy.copy(self)
+        smaller._level, smaller._factor = level, self._slide.level_downsamples[level]
+        smaller.height = max(1, int(self.height / smaller._factor))
+        smaller.width = max(1, int(self.width / smaller._factor))
+        return Raster._shrunk(smaller, largest)
 
     def close(self) -> None:
         self._slide.close()
+
+
+def _bounds(properties: dict[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the part that was scanned."""
+    found = [
+        _number(properties.get(f"openslide.bounds-{k}")) for k in ("x", "y", "width", "height")
+    ]
+    if None in found:
+        return 0, 0, *size
+    left, top, width, height = map(int, found)
+    fits = 0 <= left < left + width <= size[0] and 0 <= top < top + height <= size[1]
+    return (left, top, width, height) if fits else (0, 0, *size)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
 
 
 def _on_white(image: Image.Image) -> Image.Image:

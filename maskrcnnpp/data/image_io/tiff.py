@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tifffile
 
-from maskrcnnpp.data.image_io.raster import ArrayRaster, Raster, shrunk
+from maskrcnnpp.data.image_io.raster import ArrayRaster, Raster
 from maskrcnnpp.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
@@ -21,7 +26,7 @@ _SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
 def open_tiff(path: Path) -> Raster:
-    """The first image of a TIFF, of a pyramid its largest level: bits, integers or floats.
+    """The largest image of a TIFF, of a pyramid its largest level: bits, integers or floats.
 
     Raises:
         DataError: it is a stack, is cut short, or needs a package that is not installed. tifffile
@@ -55,61 +60,67 @@ class TiffRaster(Raster):
             raise
 
     def _open(self, path: Path) -> None:
-        page, self._levels = self._file.pages[0], self._file.series[0].levels
-        series = self._levels[0]
-        _check_length(path, self._file)
+        self._levels = _largest_series(path, self._file).levels
+        series, page = self._levels[0], self._levels[0].keyframe
+        _check_files(path, self._file, series)
         _check_codecs(path, page)
         self._channel_axis = _channel_axis(path, series)
         self._is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-        has_palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        has_palette = (
+            page.photometric == tifffile.PHOTOMETRIC.PALETTE and self._channel_axis is None
+        )
         self._palette = page.colormap if has_palette else None
         sizes = dict(zip(series.axes, series.shape))
-        channels = 3 if self._palette is not None else sizes.get(self._channel_axis, 1)
         super().__init__(
             str(path),
-            (sizes["Y"], sizes["X"], channels),
+            (sizes["Y"], sizes["X"], 3 if has_palette else sizes.get(self._channel_axis, 1)),
             np.uint8 if series.dtype == bool or has_palette else series.dtype,
-            is_colour=self._channel_axis != "C",
+            is_colour=self._channel_axis is None
+            or (self._channel_axis == "S" and _is_colour(page)),
             micrometres=_pixel_size(self._file),
         )
         self.bytes = series.size * series.dtype.itemsize
-        self._pixels = _pixels(path, page, series)
+        self._use(0)
+
+    def _use(self, level: int) -> None:
+        """Read this level from now on."""
+        self._series = self._levels[level]
+        sizes = dict(zip(self._series.axes, self._series.shape))
+        self.height, self.width = sizes["Y"], sizes["X"]
+        self._pixels = _pixels(Path(self.name), self._series)
         self._band: tuple[tuple, np.ndarray] | None = None
 
     def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-        series = self._levels[0]
-        if not isinstance(self._pixels, _Decoded) or not self._pixels.has_strips:
-            return self._seen(series, self._pixels, (top, bottom), (left, right))
-        # a strip is decoded as a whole: once for all tiles of a row
-        key = top, bottom, tuple(self.channels)
+        rows = getattr(self._pixels, "rows_at_once", 0)
+        if not rows:
+            return self._seen((top, bottom), (left, right))
+        # a strip is decoded as a whole: once for all tiles of a row or, of one strip, for all
+        first, last = (top, bottom) if rows < self.height else (0, self.height)
+        key = first, last, tuple(self.channels)
         if self._band is None or self._band[0] != key:
             self._band = None  # not two at a time
-            rows = self._seen(series, self._pixels, (top, bottom), (0, self.width))
-            self._band = key, rows
-        return self._band[1][:, left:right]
+            self._band = key, self._seen((first, last), (0, self.width))
+        return self._band[1][top - first : bottom - first, left:right]
 
     def _shrunk(self, largest: int) -> np.ndarray:
         """See :meth:`Raster.thumbnail`; of a smaller level where the file has one."""
-        fitting = [level for level in self._levels[1:] if max(_plane(level)) >= largest]
-        if not fitting:
+        sides = [max(_plane(level)) for level in self._levels]
+        level = max((k for k, side in enumerate(sides) if side >= largest), default=0)
+        if level == 0:
             return super()._shrunk(largest)
-        height, width = _plane(fitting[-1])
-        small = self._seen(fitting[-1], fitting[-1].asarray(), (0, height), (0, width))
-        scale = largest / max(height, width)
-        return shrunk(small, max(1, round(height * scale)), max(1, round(width * scale)))
+        smaller = copy.copy(self)
+        smaller._use(level)
+        return Raster._shrunk(smaller, largest)
 
-    def _seen(
-        self,
-        series: tifffile.TiffPageSeries,
-        pixels: _Pixels,
-        rows: tuple[int, int],
-        columns: tuple[int, int],
-    ) -> np.ndarray:
+    def _seen(self, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
         """A region as people see it, (height, width, channels)."""
-        index: dict[str, Any] = {"Y": slice(*rows), "X": slice(*columns), "S": slice(None)}
+        axes = self._series.axes
+        index: dict[str, Any] = {"Y": slice(*rows), "X": slice(*columns)}
+        if self._channel_axis == "S":
+            index["S"] = slice(None)
 
         def take(**more: int) -> np.ndarray:
-            return pixels[tuple({**index, **more}.get(axis, 0) for axis in series.axes)]
+            return self._pixels[tuple({**index, **more}.get(axis, 0) for axis in axes)]
 
         if self._channel_axis == "C":  # which may be many, in planes of their own
             seen = np.stack([take(C=channel) for channel in self.channels], axis=-1)
@@ -119,7 +130,7 @@ class TiffRaster(Raster):
                 # entries have 16 bits
                 seen = np.moveaxis(self._palette[:, seen] >> 8, 0, -1).astype(np.uint8)
             elif self._channel_axis == "S":
-                seen = np.moveaxis(seen, 0, -1) if series.axes.index("S") < 2 else seen
+                seen = np.moveaxis(seen, 0, -1) if axes.index("S") < 2 else seen
             else:
                 seen = seen[..., None]
             seen = seen[..., list(self.channels)]
@@ -164,21 +175,42 @@ class _Decoded:
                 "'maskrcnnpp[slides]'"
             ) from error
         self._array = zarr.open(series.aszarr(level=0), mode="r")
-        across = self._array.chunks[series.axes.index("X")]
-        self.has_strips = across >= series.shape[series.axes.index("X")]
+        sizes = dict(zip(series.axes, self._array.chunks))
+        width = series.shape[series.axes.index("X")]
+        #: Height of a strip; 0 for tiles.
+        self.rows_at_once = sizes["Y"] if sizes["X"] >= width else 0
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         return np.asarray(self._array[index])
 
 
-def _pixels(path: Path, page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> _Pixels:
+def _pixels(path: Path, series: tifffile.TiffPageSeries) -> _Pixels:
     if series.size * series.dtype.itemsize <= _AT_ONCE:
         return series.asarray()
-    if series.dataoffset is not None:
-        return _Mapped(path, series)
-    strip_or_tile = int(np.prod(page.chunks)) * series.dtype.itemsize
-    # of one strip that is large there is no part to decode
-    return _Decoded(path, series) if strip_or_tile <= _AT_ONCE else series.asarray()
+    return _Decoded(path, series) if series.dataoffset is None else _Mapped(path, series)
+
+
+def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The image of a file; the first of several that are as large."""
+    images = [series for series in file.series if {"Y", "X"} <= set(series.axes)]
+    if not images:
+        raise DataError(f"{path} holds no image")
+    largest = max(images, key=lambda series: math.prod(_plane(series)))
+    if len(images) > 1:
+        logger.warning(
+            "%s holds %d images; number %d, of %dx%d pixels, is taken",
+            *(path, len(images), images.index(largest) + 1, *_plane(largest)),
+        )
+    return largest
+
+
+def _is_colour(page: tifffile.TiffPage) -> bool:
+    """Whether samples are red, green, blue, or grey, and perhaps alpha."""
+    kind = tifffile.PHOTOMETRIC
+    if page.photometric == kind.YCBCR:  # which decoders of JPEG turn into RGB
+        return page.compression in (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
+    is_grey = page.photometric in (kind.MINISBLACK, kind.MINISWHITE)
+    return page.photometric == kind.RGB or (is_grey and page.samplesperpixel == 2)
 
 
 def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
@@ -195,14 +227,17 @@ def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
     return others[0] if others else None
 
 
-def _check_length(path: Path, file: tifffile.TiffFile) -> None:
-    """Of what is cut short a decoder may make black pixels."""
-    there = file.filehandle.size
-    for page in file.series[0].pages:
+def _check_files(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """That the pixels are all there: of what is cut short a decoder may make black ones."""
+    for page in series.pages:
         if page is None:
             continue
+        if page.parent is not file:
+            raise DataError(
+                f"{path} is one of several files of an image (OME); save that as one file"
+            )
         for start, count in zip(page.dataoffsets, page.databytecounts):
-            if start + count > there:
+            if start + count > file.filehandle.size:
                 raise DataError(f"{path} is cut short: it ends before its pixels do")
 
 
@@ -226,7 +261,7 @@ def _pixel_size(file: tifffile.TiffFile) -> float | None:
     """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
     try:
         return _ome_pixel_size(file) if file.is_ome else _imagej_pixel_size(file)
-    except (AttributeError, KeyError, LookupError, TypeError, ValueError):
+    except Exception:  # no metadata is worth an image
         return None
 
 

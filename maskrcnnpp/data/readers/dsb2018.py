@@ -9,14 +9,8 @@ The layout may lie below one more folder, such as ``stage1_train/``.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import re
-import signal
-import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -25,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle, Sample
@@ -78,22 +73,17 @@ class _Entry:
         return None if reason is None else Problem("image", self.name, item, reason)
 
 
-class Dsb2018Reader:
+class Dsb2018Reader(Reader):
     """The images and objects of a folder or zip archive in the DSB2018 layout.
 
-    Args:
-        source: zip archive (read in place) or folder.
-        problems: takes up whatever is wrong with single files. The caller decides what follows,
-            with :meth:`ProblemLog.raise_unless_skipped` after reading.
-
-    Raises:
-        DataError: the source does not exist, is not a whole archive, or holds nothing of this
-            layout.
+    A folder without exactly one image or without masks is left out whole, and so is one with an
+    image or mask that cannot be decoded, is no PNG file, lies too deep, or has another size than
+    the image, since its truth would not be complete; an empty mask is left out alone. Each adds a
+    problem to the log.
     """
 
     def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
-        self.source = os.fspath(source)
-        self._problems = problems
+        super().__init__(source, problems)
         self._entries: dict[str, _Entry] = {}
         too_deep: list[str] = []
         files = FileSource(source)
@@ -117,7 +107,7 @@ class Dsb2018Reader:
         """Note what a file is for; False when it lies too deep to be of the layout."""
         if escapes(file):
             reason = "the path leads out of the archive; do not trust this archive"
-            self._problems.add(Problem("file", "", file, reason))
+            self.problems.add(Problem("file", "", file, reason))
             return True
         path = PurePosixPath(file)
         is_png = path.suffix.lower() == ".png"
@@ -142,33 +132,12 @@ class Dsb2018Reader:
         """Every id of the source, sorted; bad ones too."""
         return sorted(self._entries)
 
-    def read(
-        self, names: Iterable[str] | None = None, *, workers: int | None = None
-    ) -> Iterator[Sample]:
-        """Yield the samples of ``names`` (default: all) in sorted order, without the bad ones.
+    def entry(self, name: str) -> _Entry | Problem:
+        return self._entries[name].problem() or self._entries[name]
 
-        A folder without exactly one image or without masks is left out whole, and so is one with
-        an image or mask that cannot be decoded, is no PNG file, lies too deep, or has another size
-        than the image, since its truth would not be complete; an empty mask is left out alone.
-        Each adds a problem to the log.
-
-        Args:
-            names: ids to read, each one of :attr:`names`.
-            workers: processes that decode; default one a CPU core, 0 for none beside this one.
-        """
-        entries = []
-        for name in sorted(self.names if names is None else names):
-            problem = self._entries[name].problem()
-            if problem is None:
-                entries.append(self._entries[name])
-            else:
-                self._problems.add(problem)
-        workers = max(2, os.cpu_count() or 2) if workers is None else workers
-        results = _decode_all(self.source, entries, min(workers, len(entries)))
-        for sample, problems in results:
-            self._problems.add(*problems)
-            if sample is not None:
-                yield sample
+    @property
+    def decoder(self) -> Decoder:
+        return _decode_entry
 
 
 def _kind_folder(path: PurePosixPath) -> PurePosixPath | None:
@@ -180,50 +149,7 @@ def _kind_folder(path: PurePosixPath) -> PurePosixPath | None:
     return None
 
 
-_Result = tuple[Sample | None, list[Problem]]
-
-
-def _decode_all(source: str, entries: list[_Entry], workers: int) -> Iterator[_Result]:
-    """Decode every entry in order, a bounded number ahead of the consumer."""
-    if workers < 2:
-        files = FileSource(source)
-        try:
-            yield from (_decode_entry(files, entry) for entry in entries)
-        finally:
-            files.close()
-        return
-    # Forked workers start at once; spawned ones would import PyTorch first. They run only
-    # Pillow and NumPy, which are safe there. macOS and Windows cannot fork safely.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source,))
-    try:
-        pending: deque[Future[_Result]] = deque()
-        for entry in entries:
-            pending.append(pool.submit(_decode_in_worker, entry))
-            if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_worker_files: FileSource | None = None
-
-
-def _start_worker(source: str) -> None:
-    global _worker_files
-    # Ctrl-C reaches the whole process group; the parent alone reacts, and stops the workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker_files = FileSource(source)  # the archive's index is read once a process
-
-
-def _decode_in_worker(entry: _Entry) -> _Result:
-    assert _worker_files is not None
-    return _decode_entry(_worker_files, entry)
-
-
-def _decode_entry(files: FileSource, entry: _Entry) -> _Result:
+def _decode_entry(files: FileSource, entry: _Entry) -> Result:
     file = entry.images[0]
     try:
         data = files.read(file)

@@ -4,21 +4,36 @@ A writer is called with the objects, the picture they were found in, what the im
 the path to write to.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.coco import write_coco
 from maskrcnnpp.inference.writers.geojson import write_geojson
+from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.label_image import write_labels
 from maskrcnnpp.inference.writers.overlay import write_overlay
 from maskrcnnpp.inference.writers.rois import write_rois
 from maskrcnnpp.inference.writers.table import write_csv
 
-#: Name of a format -> its writer and the ending of its files.
+
+class Writer(NamedTuple):
+    """Of a format."""
+
+    write: Callable[[Objects, Info, Path], None]
+    ending: str  #: of its files
+    packages: tuple[str, ...] = ()  #: that it needs beside those of this project
+
+
+#: By name of the format.
 WRITERS = {
-    "coco": (write_coco, ".coco.json"),
-    "labels": (write_labels, ".labels.tif"),
-    "geojson": (write_geojson, ".geojson"),
-    "rois": (write_rois, ".rois.zip"),
-    "csv": (write_csv, ".csv"),
-    "overlay": (write_overlay, ".overlay.png"),
+    "coco": Writer(write_coco, ".coco.json"),
+    "labels": Writer(write_labels, ".labels.tif"),
+    "geojson": Writer(write_geojson, ".geojson", ("shapely",)),
+    "rois": Writer(write_rois, ".rois.zip", ("roifile", "shapely")),
+    "csv": Writer(write_csv, ".csv"),
+    "overlay": Writer(write_overlay, ".overlay.png"),
 }
 
-__all__ = ["WRITERS"]
+__all__ = ["WRITERS", "Writer"]

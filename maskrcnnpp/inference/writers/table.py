@@ -15,6 +15,7 @@ from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.shape import measure_shape
 
+_PLACES = ("x0", "y0", "x1", "y1", "x", "y")
 _BLOCK = 2048  # pixels a side of what is read at a time
 
 
@@ -23,7 +24,7 @@ def write_csv(objects: Objects, info: Info, path: Path) -> None:
 
     Columns: number (as in the label image), class, score, box, area, centroid (of pixel centres,
     from 0), major and minor axis and eccentricity of the ellipse of the same second moments,
-    solidity, perimeter, and the mean intensity of each channel.
+    solidity, perimeter, and the mean intensity of each channel, by its number in the file.
     """
     rows = _rows(objects, info)
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -35,7 +36,7 @@ def write_csv(objects: Objects, info: Info, path: Path) -> None:
 def _columns(info: Info) -> list[str]:
     names = ["number", "class", "score", "x0", "y0", "x1", "y1", "area", "x", "y"]
     names += ["major_axis", "minor_axis", "eccentricity", "solidity", "perimeter"]
-    names += [f"mean_{channel}" for channel in range(info.raster.shape[2])]
+    names += [f"mean_{channel}" for channel in info.raster.channels]
     if info.raster.micrometres:
         names += ["area_um2", "major_axis_um", "minor_axis_um", "perimeter_um"]
     return names
@@ -50,13 +51,13 @@ def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
             "score": entry.score,
             **dict(zip(("x0", "y0", "x1", "y1"), entry.box)),
             **measure_shape(entry),
-            **{f"mean_{channel}": float(mean) for channel, mean in enumerate(means)},
+            **{f"mean_{channel}": float(m) for channel, m in zip(info.raster.channels, means)},
         }
         if side := info.raster.micrometres:
             row["area_um2"] = row["area"] * side**2
             for name in ("major_axis", "minor_axis", "perimeter"):
                 row[f"{name}_um"] = row[name] * side
-        yield {name: _rounded(value) for name, value in row.items()}
+        yield {name: _rounded(name, value) for name, value in row.items()}
 
 
 def _mean_intensities(objects: Objects, raster: Raster) -> np.ndarray:
@@ -75,5 +76,8 @@ def _mean_intensities(objects: Objects, raster: Raster) -> np.ndarray:
     return sums / areas
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _rounded(name: str, value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    # on a slide places have more digits than are worth telling of the rest
+    return round(value, 3) if name in _PLACES else float(f"{value:.6g}")

@@ -1,0 +1,130 @@
+"""What all readers have in common."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.sample import Sample
+
+#: A sample, or None where it is left out, and what is wrong with it.
+Result = tuple[Sample | None, list[Problem]]
+#: From the opened source and a reader's entry of an image. It goes to other processes: a function
+#: of a module, or a ``functools.partial`` of one.
+Decoder = Callable[[FileSource, Any], Result]
+
+
+class Reader(ABC):
+    """The images and objects of a source in one layout.
+
+    A reader finds the images in its constructor, from names of files and small tables, and decodes
+    them in :meth:`read`. Whatever is wrong with single files goes into ``problems``; the caller
+    decides what follows, with :meth:`ProblemLog.raise_unless_skipped` after reading.
+    """
+
+    #: The ``categories`` list of the COCO files.
+    categories: Sequence[Mapping[str, Any]] = NUCLEUS_CATEGORIES
+
+    def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
+        """
+        Args:
+            source: zip archive (read in place) or folder.
+            problems: takes up what is wrong.
+
+        Raises:
+            DataError: the source does not exist, or holds nothing of this layout.
+        """
+        self.source = os.fspath(source)
+        self.problems = problems
+
+    @property
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Every image of the source, sorted; bad ones too."""
+
+    @abstractmethod
+    def entry(self, name: str) -> Any | Problem:
+        """What the decoder needs to know of an image, or why it cannot be read. Can be pickled."""
+
+    @property
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """Makes a sample of an entry."""
+
+    def read(
+        self, names: Iterable[str] | None = None, *, workers: int | None = None
+    ) -> Iterator[Sample]:
+        """Yield the samples of ``names`` (default: all) in sorted order, without the bad ones.
+
+        Args:
+            names: some of :attr:`names`.
+            workers: processes that decode; default one a CPU core, 0 for none beside this one.
+        """
+        entries = []
+        for name in sorted(self.names if names is None else names):
+            entry = self.entry(name)
+            if isinstance(entry, Problem):
+                self.problems.add(entry)
+            else:
+                entries.append(entry)
+        workers = max(2, os.cpu_count() or 2) if workers is None else workers
+        results = decode_all(self.source, self.decoder, entries, min(workers, len(entries)))
+        for sample, problems in results:
+            self.problems.add(*problems)
+            if sample is not None:
+                yield sample
+
+
+def decode_all(
+    source: str, decoder: Decoder, entries: Sequence[Any], workers: int
+) -> Iterator[Result]:
+    """Decode every entry in order, a bounded number ahead of the consumer."""
+    if workers < 2:
+        files = FileSource(source)
+        try:
+            yield from (decoder(files, entry) for entry in entries)
+        finally:
+            files.close()
+        return
+    # Forked workers start at once; spawned ones would import PyTorch first. They run only
+    # Pillow and NumPy, which are safe there. macOS and Windows cannot fork safely.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    pool = ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(source, decoder)
+    )
+    try:
+        pending: deque[Future[Result]] = deque()
+        for entry in entries:
+            pending.append(pool.submit(_decode_in_worker, entry))
+            if len(pending) >= 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[FileSource, Decoder] | None = None
+
+
+def _start_worker(source: str, decoder: Decoder) -> None:
+    global _worker
+    # Ctrl-C reaches the whole process group; the parent alone reacts, and stops the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = FileSource(source), decoder  # the archive's index is read once a process
+
+
+def _decode_in_worker(entry: Any) -> Result:
+    assert _worker is not None
+    files, decoder = _worker
+    return decoder(files, entry)
