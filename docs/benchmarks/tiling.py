@@ -229,22 +229,28 @@ def _near(place: int, lines: set[int], reach: int) -> bool:
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
     model = {"config_file": args.config_file, "weights": args.weights, "opts": OPTS}
-    found: dict[str, Any] = {"seams": {"synthetic": _apart(measure_seams, model, "synthetic")}}
-    if args.dsb2018_run:
-        run = args.dsb2018_run
-        real = {"config_file": run / "config.yaml", "weights": run / "model_final.pth"}
-        found["seams"]["DSB2018"] = _apart(measure_seams, {**real, "opts": OPTS}, "DSB2018")
-    found["sizes"] = []
+    found: dict[str, Any] = {}
+    if args.part != "seams":
+        found["sizes"] = measure_sizes(model)
+    if args.part != "sizes":
+        found["seams"] = {"synthetic": _apart(measure_seams, model, "synthetic")}
+        if run := args.dsb2018_run:
+            real = {"config_file": run / "config.yaml", "weights": run / "model_final.pth"}
+            found["seams"]["DSB2018"] = _apart(measure_seams, {**real, "opts": OPTS}, "DSB2018")
+    return {**found, "opts": OPTS, "machine": machine(), "versions": versions("tifffile", "zarr")}
+
+
+def measure_sizes(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
             path = Path(folder, f"{side}.tif")
             _apart(draw, path, side)
-            more = tuple(set(WRITERS) - set(FORMATS)) if side == SIDES[0] else ()
-            found["sizes"].append(_apart(measure, model, path, more))
-            print(found["sizes"][-1], flush=True)
+            more = tuple(name for name in WRITERS if name not in FORMATS) if not rows else ()
+            rows.append(_apart(measure, model, path, more))
+            print(rows[-1], flush=True)
             path.unlink()
-    about = {"models": [str(args.config_file), str(args.dsb2018_run or "")], "opts": OPTS}
-    return {**found, **about, "machine": machine(), "versions": versions()}
+    return rows
 
 
 def _apart(function: Callable, *args: Any) -> Any:
@@ -348,10 +354,12 @@ def main() -> None:
     parser.add_argument(
         "--dsb2018-run", type=Path, metavar="DIR", help="OUTPUT_DIR of a training on DSB2018"
     )
+    parser.add_argument("--part", choices=["seams", "sizes"], help="keep the other as it is")
     parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
     args = parser.parse_args()
     if not args.page_only:
-        write_json(RECORD, measure_all(args), indent=1)
+        before = json.loads(RECORD.read_text(encoding="utf-8")) if args.part else {}
+        write_json(RECORD, {**before, **measure_all(args)}, indent=1)
     write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
 
 
