@@ -62,16 +62,8 @@ def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -
             channels, has not these channels, or needs a package that is not installed. The message
             names the file.
     """
-    path = Path(path)
+    raster = open_all_channels(path)
     try:
-        raster = _opener(path)(path)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # of decoders, which raise what they like
-        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
-    try:
-        if 0 in raster.shape:
-            raise DataError(f"{path} is empty: {'x'.join(map(str, raster.shape))} pixels")
         raster.choose(channels)
     except DataError:
         raster.close()
@@ -79,7 +71,30 @@ def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -
     return raster
 
 
-def _opener(path: Path) -> Callable[[Path], Raster]:
+def open_all_channels(path: str | os.PathLike, content: bytes | None = None) -> Raster:
+    """:func:`open_image` with whatever channels there are.
+
+    Args:
+        path: the file, or only its name.
+        content: of the file, where it lies in an archive. Not for slides.
+
+    Raises:
+        DataError: see :func:`open_image`.
+    """
+    path = Path(path)
+    try:
+        raster = _opener(path)(path, content)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # of decoders, which raise what they like
+        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
+    if 0 in raster.shape:
+        raster.close()
+        raise DataError(f"{path} is empty: {'x'.join(map(str, raster.shape))} pixels")
+    return raster
+
+
+def _opener(path: Path) -> Callable[[Path, bytes | None], Raster]:
     suffix = path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return open_tiff

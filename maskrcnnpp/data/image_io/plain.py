@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,24 +19,26 @@ PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _LARGEST = 2**32  # pixels
 
 
-def open_plain(path: Path) -> Raster:
+def open_plain(path: Path, content: bytes | None = None) -> Raster:
     """Grey or colour, 8 or 16 bits. A JPEG is turned as its EXIF says.
 
     Raises:
         DataError: no image is found in it. Decoders raise other errors too.
     """
-    return ArrayRaster(_pixels(path), name=str(path))
+    return ArrayRaster(
+        _pixels(path, path.read_bytes() if content is None else content), name=str(path)
+    )
 
 
-def _pixels(path: Path) -> np.ndarray:
-    with _any_size(), Image.open(path) as image:
+def _pixels(path: Path, content: bytes) -> np.ndarray:
+    with _any_size(), Image.open(io.BytesIO(content)) as image:
         image.load()  # raises where OpenCV would fill up a file that is cut short
         if path.suffix.lower() != ".png":
             image = ImageOps.exif_transpose(image)  # as Detectron2 does for training
             pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
             return pixels.reshape(*pixels.shape[:2], -1)
     # not through Pillow: it has no 16-bit colour
-    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise DataError(f"{path} cannot be read as an image")
     pixels = pixels.reshape(*pixels.shape[:2], -1)

@@ -22,11 +22,14 @@ class SlideRaster(Raster):
     shows it: its first pixel is (0, 0).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         """
         Raises:
-            DataError: OpenSlide is not installed. OpenSlide raises its own errors.
+            DataError: it lies in an archive, or OpenSlide is not installed. OpenSlide raises its
+                own errors.
         """
+        if content is not None:
+            raise DataError(f"{path} is a slide in an archive: unpack it first")
         try:
             from openslide import OpenSlide
         except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import math
 from pathlib import Path
@@ -25,14 +26,14 @@ _MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-
 _SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
-def open_tiff(path: Path) -> Raster:
+def open_tiff(path: Path, content: bytes | None = None) -> Raster:
     """The largest image of a TIFF, of a pyramid its largest level: bits, integers or floats.
 
     Raises:
         DataError: it is a stack, is cut short, or needs a package that is not installed. tifffile
             raises other errors too.
     """
-    raster = TiffRaster(path)
+    raster = TiffRaster(path, content)
     if raster.bytes > _AT_ONCE:
         return raster
     with raster:
@@ -47,12 +48,13 @@ def open_tiff(path: Path) -> Raster:
 class TiffRaster(Raster):
     """A TIFF, of which only what is asked for is read and decoded."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         """
         Raises:
             DataError: see :func:`open_tiff`.
         """
-        self._file = tifffile.TiffFile(path)
+        self._file = tifffile.TiffFile(path if content is None else io.BytesIO(content))
+        self._is_file = content is None
         try:
             self._open(path)
         except BaseException:
@@ -87,7 +89,7 @@ class TiffRaster(Raster):
         self._series = self._levels[level]
         sizes = dict(zip(self._series.axes, self._series.shape))
         self.height, self.width = sizes["Y"], sizes["X"]
-        self._pixels = _pixels(Path(self.name), self._series)
+        self._pixels = _pixels(Path(self.name), self._series, can_be_mapped=self._is_file)
         self._band: tuple[tuple, np.ndarray] | None = None
 
     def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
@@ -184,10 +186,11 @@ class _Decoded:
         return np.asarray(self._array[index])
 
 
-def _pixels(path: Path, series: tifffile.TiffPageSeries) -> _Pixels:
+def _pixels(path: Path, series: tifffile.TiffPageSeries, *, can_be_mapped: bool) -> _Pixels:
     if series.size * series.dtype.itemsize <= _AT_ONCE:
         return series.asarray()
-    return _Decoded(path, series) if series.dataoffset is None else _Mapped(path, series)
+    is_mapped = can_be_mapped and series.dataoffset is not None
+    return _Mapped(path, series) if is_mapped else _Decoded(path, series)
 
 
 def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSeries:

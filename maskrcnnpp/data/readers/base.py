@@ -47,6 +47,15 @@ class Reader(ABC):
         self.source = os.fspath(source)
         self.problems = problems
 
+    @classmethod
+    @abstractmethod
+    def fits(cls, names: list[str]) -> bool:
+        """Whether a source looks like this layout.
+
+        Args:
+            names: of its files, relative, with "/"; of a single file its name alone.
+        """
+
     @property
     @abstractmethod
     def names(self) -> list[str]:

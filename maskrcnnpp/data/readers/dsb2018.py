@@ -132,6 +132,13 @@ class Dsb2018Reader(Reader):
         """Every id of the source, sorted; bad ones too."""
         return sorted(self._entries)
 
+    @classmethod
+    def fits(cls, names: list[str]) -> bool:
+        kinds = {place.name for name in names if (place := _kind_folder(PurePosixPath(name)))}
+        depths = {len(PurePosixPath(name).parts) for name in names if "/masks/" in f"/{name}"}
+        # labels, too, may lie in masks/: here every image has a folder
+        return kinds == set(_KINDS) and bool(depths) and min(depths) >= 3
+
     def entry(self, name: str) -> _Entry | Problem:
         return self._entries[name].problem() or self._entries[name]
 

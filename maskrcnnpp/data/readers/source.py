@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from maskrcnnpp.errors import DataError
 
+_LARGEST_MEMBER = 2**32  # bytes: what is larger in an archive may be there to fill the memory
+
 
 class FileSource:
     """The files below a folder, or in a zip archive.
@@ -60,6 +62,9 @@ class FileSource:
         """
         try:
             if self._zip is not None:
+                size = self._zip.getinfo(name).file_size
+                if size > _LARGEST_MEMBER:
+                    raise DataError(f"would unpack to {size / 2**30:.0f} GiB; unpack it yourself")
                 return self._zip.read(name)
             return (self.path / name).read_bytes()
         # NotImplementedError and RuntimeError: unknown compression, encrypted archives

@@ -1,0 +1,60 @@
+"""Polygons to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from maskrcnnpp.data.rle import encode_crop
+from maskrcnnpp.data.sample import Rle
+
+#: Points x, y in pixels, (N, 2): pixel (0, 0) is the square from (0, 0) to (1, 1).
+Ring = Sequence[Sequence[float]] | np.ndarray
+
+
+def polygon_mask(
+    outer: Sequence[Ring], holes: Sequence[Ring], height: int, width: int
+) -> Rle | None:
+    """What lies in any outer ring and in no hole, as COCO rasterises polygons.
+
+    Done inside the box of the rings only. What reaches outside the image is cut off.
+
+    Args:
+        outer: rings of an object, each of three points or more.
+        holes: rings.
+        height, width: of the image, pixels.
+
+    Returns:
+        the mask; None where no pixel is left.
+
+    Raises:
+        ValueError: a ring has fewer than three points, or a coordinate that is not finite.
+    """
+    rings = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in (*outer, *holes)]
+    for ring in rings:
+        if len(ring) < 3:
+            raise ValueError(f"a ring of {len(ring)} points encloses nothing")
+        if not np.isfinite(ring).all():
+            raise ValueError("a coordinate is not finite")
+    corners = np.concatenate(rings[: len(outer)])
+    low = np.clip(np.floor(corners.min(axis=0)) - 1, 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, (width, height)).astype(int)
+    if (high <= low).any():
+        return None
+    size = high - low
+    filled = _filled([ring - low for ring in rings[: len(outer)]], *size[::-1])
+    if holes:
+        filled &= ~_filled([ring - low for ring in rings[len(outer) :]], *size[::-1])
+    if not filled.any():
+        return None
+    rows, columns = (np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0))
+    crop = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return encode_crop(crop, int(low[1] + rows[0]), int(low[0] + columns[0]), height, width)
+
+
+def _filled(rings: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Bool (height, width)."""
+    rles = coco_mask.frPyObjects([ring.ravel().tolist() for ring in rings], height, width)
+    return coco_mask.decode(coco_mask.merge(rles)).astype(bool)

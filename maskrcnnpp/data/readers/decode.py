@@ -1,0 +1,116 @@
+"""Files of a source as arrays. Errors hold the reason only; the caller knows the name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from maskrcnnpp.data.image_io import open_all_channels
+from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.splits import classify_stain
+from maskrcnnpp.errors import DataError
+
+#: Endings of what :func:`decode_image` reads: what Detectron2 and this project train on.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+#: Endings of what :func:`decode_labels` reads.
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy")
+
+_LARGEST = 2**29  # pixels of an image that is read as a whole
+
+
+def decode_image(files: FileSource, name: str) -> tuple[bytes, np.ndarray]:
+    """An image file and its pixels.
+
+    Returns:
+        the bytes of the file, and (height, width, channels): grey, colour without alpha, or all
+        channels that there are.
+
+    Raises:
+        DataError: it cannot be read, or is too large.
+    """
+    content = files.read(name)
+    return content, _pixels(content, name)
+
+
+def decode_labels(files: FileSource, name: str) -> np.ndarray:
+    """A label image: integers (height, width), 0 is background.
+
+    Raises:
+        DataError: it cannot be read, is no label image, has negative labels, or such as are no
+            integers.
+    """
+    content = files.read(name)
+    if PurePosixPath(name).suffix.lower() == ".npy":
+        labels = _array(content)
+    else:
+        labels = _pixels(content, name)
+    labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
+    if labels.ndim != 2:
+        shape = "x".join(map(str, labels.shape))
+        raise DataError(f"is no label image: {shape}, where one number a pixel is needed")
+    if labels.dtype == bool:
+        labels = labels.astype(np.uint8)
+    if labels.dtype.kind == "f":
+        if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+            raise DataError("has labels that are no integers: is it a probability map?")
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"has labels of type {labels.dtype}; integers are needed")
+    if labels.size and labels.min() < 0:
+        raise DataError(f"has negative labels, such as {labels.min()}; 0 is background")
+    return labels
+
+
+def stain_of(image: np.ndarray) -> str:
+    """:func:`classify_stain` of 8-bit grey and colour; "" for others, of which it knows nothing."""
+    is_known = image.dtype == np.uint8 and image.shape[2] in (1, 3)
+    return classify_stain(image) if is_known else ""
+
+
+def check_size(size: tuple[int, int], image: np.ndarray) -> None:
+    """That an annotation of ``size``, height and width, is of this image.
+
+    Raises:
+        DataError: it is not.
+    """
+    if tuple(size) != image.shape[:2]:
+        height, width = image.shape[:2]
+        raise DataError(f"of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
+
+
+def _pixels(content: bytes, name: str) -> np.ndarray:
+    path = PurePosixPath(name)
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
+        _check_header(content)
+    try:
+        with open_all_channels(path, content) as raster:
+            if raster.is_colour:
+                raster.choose(None)
+            if raster.height * raster.width > _LARGEST:
+                raise DataError(f"is too large: {raster.width}x{raster.height} pixels")
+            return raster.region(0, 0, raster.height, raster.width)
+    except DataError as error:
+        raise DataError(str(error).replace(f"{path} ", "").replace(f"{path}: ", "")) from error
+
+
+def _check_header(content: bytes) -> None:
+    """That an image does not unpack to more than a memory holds, before it is unpacked."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise DataError("is too large: it would fill the memory") from error
+    except Exception:  # the decoder will say what is wrong
+        return
+    if width * height > _LARGEST:
+        raise DataError(f"is too large: {width}x{height} pixels")
+
+
+def _array(content: bytes) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:
+        raise DataError(f"is no array of NumPy ({error})") from error

@@ -1,0 +1,208 @@
+"""Reader of label images: 0 is background, every other number is an object.
+
+    images/a.tif and labels/a.tif            two folders, one of which has a name for labels
+    a.tif and a_masks.tif                    side by side, told apart by a suffix
+    a list (CSV): image,labels               any names
+
+TIFF, PNG, BMP or NPY, of 8, 16 or 32 bits. Labels may skip numbers. A label image without objects
+is an image without objects.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from maskrcnnpp.data.categories import NUCLEUS_ID
+from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.decode import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    check_size,
+    decode_image,
+    decode_labels,
+    stain_of,
+)
+from maskrcnnpp.data.readers.names import image_name
+from maskrcnnpp.data.readers.source import FileSource, is_hidden
+from maskrcnnpp.data.sample import Sample
+from maskrcnnpp.errors import DataError
+
+LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth")
+#: Endings of a label image's name, before its suffix.
+LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_seg", "_cp_masks", "_gt")
+
+
+class Pair(NamedTuple):
+    """An image and its labels: names in the source."""
+
+    name: str
+    image: str
+    labels: str
+
+
+class LabelsReader(Reader):
+    """Images with label images."""
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        problems: ProblemLog,
+        *,
+        label_ending: str | None = None,
+        pairs: str | os.PathLike | None = None,
+    ) -> None:
+        """
+        Args:
+            source, problems: see :class:`Reader`.
+            label_ending: such as "_masks": what a label image is called beside its image. None
+                looks for those of :data:`LABEL_ENDINGS` and for folders of
+                :data:`LABEL_FOLDERS`.
+            pairs: CSV with the columns ``image`` and ``labels``, names in the source.
+
+        Raises:
+            DataError: see :class:`Reader`; or the list cannot be read.
+        """
+        super().__init__(source, problems)
+        files = FileSource(source)
+        try:
+            there = sorted(name for name in files.files() if not is_hidden(name))
+            if pairs is not None:
+                found = read_pairs(pairs, there)
+            else:
+                found = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
+        finally:
+            files.close()
+        self._pairs, bad = named_pairs(found)
+        problems.add(*bad)
+        if not self._pairs:
+            problems.raise_unless_skipped(source)
+            raise DataError(
+                f"{source}: holds no image with a label image; put them into images/ and labels/ "
+                "under the same name, or name the ending, such as --label-ending _masks, or list "
+                "them with --pairs"
+            )
+
+    @classmethod
+    def fits(cls, names: list[str]) -> bool:
+        """Whether the files of a source look like this layout."""
+        return bool(find_pairs(names, LABEL_ENDINGS))
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._pairs)
+
+    def entry(self, name: str) -> Pair | Problem:
+        return self._pairs[name]
+
+    @property
+    def decoder(self) -> Decoder:
+        return _decode
+
+
+def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, str]]:
+    """Images and their label images, by name: beside one another, or in folders side by side.
+
+    Args:
+        names: of files, relative, with "/".
+        endings: of label images beside their image.
+    """
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES):
+            by_stem[str(path.with_suffix(""))].append(name)
+    found = []
+    for stem, files in by_stem.items():
+        for other in _label_stems(stem, endings):
+            labels = [n for n in by_stem.get(other, ()) if _has(n, LABEL_SUFFIXES)]
+            images = [n for n in files if _has(n, IMAGE_SUFFIXES)]
+            if labels and images:
+                found.append((images[0], labels[0]))
+                break
+    taken = {labels for _, labels in found}
+    return [pair for pair in found if pair[0] not in taken]
+
+
+def _label_stems(stem: str, endings: Iterable[str]) -> list[str]:
+    """What the labels of an image may be called, without suffix."""
+    path = PurePosixPath(stem)
+    beside = [stem + ending for ending in endings]
+    if len(path.parts) < 2 or path.parent.name in LABEL_FOLDERS:
+        return beside
+    above = path.parent.parent
+    folders = [str(above / folder / path.name) for folder in LABEL_FOLDERS]
+    return beside + folders + [folder + ending for folder in folders for ending in endings]
+
+
+def _has(name: str, suffixes: Iterable[str]) -> bool:
+    return PurePosixPath(name).suffix.lower() in suffixes
+
+
+def read_pairs(path: str | os.PathLike, there: Iterable[str]) -> list[tuple[str, str]]:
+    """A list of images and label images.
+
+    Raises:
+        DataError: it cannot be read, has not the columns, or names a file that is not there.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(io.StringIO(file.read())))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: the list cannot be read ({error})") from error
+    if not rows or not {"image", "labels"} <= rows[0].keys():
+        raise DataError(f'{path}: needs the columns "image" and "labels", and a row an image')
+    there = set(there)
+    for number, row in enumerate(rows, start=2):
+        for name in (row["image"], row["labels"]):
+            if name not in there:
+                raise DataError(f"{path}, line {number}: {name!r} is not in the source")
+    return [(row["image"], row["labels"]) for row in rows]
+
+
+def named_pairs(found: Iterable[tuple[str, str]]) -> tuple[dict[str, Pair], list[Problem]]:
+    """Each pair by a name for its image, and those that have none of their own."""
+    pairs: dict[str, Pair] = {}
+    problems = []
+    for image, labels in found:
+        try:
+            name = image_name(image)
+        except DataError as error:
+            problems.append(Problem("image", image, image, str(error)))
+            continue
+        if name in pairs:
+            reason = f"two images would be called {name}: this and {pairs[name].image}; rename one"
+            problems.append(Problem("image", name, image, reason))
+            continue
+        pairs[name] = Pair(name, image, labels)
+    return pairs, problems
+
+
+def _decode(files: FileSource, pair: Pair) -> Result:
+    file = pair.image
+    try:
+        content, pixels = decode_image(files, pair.image)
+        file = pair.labels
+        labels = decode_labels(files, pair.labels)
+        check_size(labels.shape, pixels)
+    except DataError as error:
+        return None, [Problem("image", pair.name, file, str(error))]
+    _, masks = label_masks(labels)
+    sample = Sample(
+        name=pair.name,
+        image=content,
+        suffix=PurePosixPath(pair.image).suffix.lower(),
+        height=labels.shape[0],
+        width=labels.shape[1],
+        masks=tuple(masks),
+        category_ids=(NUCLEUS_ID,) * len(masks),
+        stain=stain_of(pixels),
+    )
+    return sample, []
