@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.tiling import Tile, tile_image
+from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 
@@ -180,7 +179,7 @@ def _moved(predictor: Predictor, image: np.ndarray) -> Objects:
         if part := entry.within(inside):
             place, pixels = part
             top, left = place.top - MOVED, place.left - MOVED
-            moved.append(replace(entry, pixels=pixels, top=top, left=left))
+            moved.append(Detection(entry.box, entry.score, entry.category, pixels, top, left))
     moved = [entry for entry in moved if entry.area > 0]
     return Objects(moved, *image.shape[:2])
 

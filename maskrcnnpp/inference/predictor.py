@@ -204,7 +204,7 @@ class Predictor:
                     box=(x0 + tile.left, y0 + tile.top, x1 + tile.left, y1 + tile.top),
                     score=score,
                     category=category,
-                    pixels=tight.copy(),  # not a view, which would keep its window
+                    pixels=tight,
                     top=tile.top + mask.top + int(ys[0]),
                     left=tile.left + mask.left + int(xs[0]),
                 )

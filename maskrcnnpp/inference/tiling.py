@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,28 +32,48 @@ class Tile:
     right: int
 
 
-@dataclass(frozen=True, eq=False)
 class Detection:
-    """An object of an image. Places are pixels of the whole image."""
+    """An object of an image. Places are pixels of the whole image. Not to be changed."""
 
-    box: tuple[float, float, float, float]  #: x0, y0, x1, y1
-    score: float
-    category: int  #: the model's, 0..n-1
-    pixels: np.ndarray  #: bool (h, w), with an object pixel in its first and last row and column
-    top: int  #: of ``pixels``
-    left: int
+    # a slide has 100,000 of them: eight pixels a byte, and nothing that grows
+    __slots__ = ("_bits", "_shape", "area", "box", "category", "left", "score", "top")
+
+    def __init__(
+        self,
+        box: tuple[float, float, float, float],
+        score: float,
+        category: int,
+        pixels: np.ndarray,
+        top: int,
+        left: int,
+    ) -> None:
+        """
+        Args:
+            box: x0, y0, x1, y1.
+            score: 0..1.
+            category: the model's, 0..n-1.
+            pixels: bool (h, w), with an object pixel in its first and last row and column.
+            top, left: of ``pixels``.
+        """
+        self.box, self.score, self.category = box, score, category
+        self.top, self.left = top, left
+        self.area = int(np.count_nonzero(pixels))  #: pixels
+        self._bits, self._shape = np.packbits(pixels).tobytes(), pixels.shape
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Bool (h, w), made anew by every call."""
+        height, width = self._shape
+        bits = np.unpackbits(np.frombuffer(self._bits, np.uint8), count=height * width)
+        return bits.view(bool).reshape(height, width)
 
     @property
     def bottom(self) -> int:
-        return self.top + self.pixels.shape[0]
+        return self.top + self._shape[0]
 
     @property
     def right(self) -> int:
-        return self.left + self.pixels.shape[1]
-
-    @property
-    def area(self) -> int:
-        return int(np.count_nonzero(self.pixels))
+        return self.left + self._shape[1]
 
     def within(self, tile: Tile) -> tuple[Tile, np.ndarray] | None:
         """The place of its window inside ``tile``, in the image, and its pixels there, if any."""
@@ -220,12 +240,13 @@ class _Nearby:
 
     def covered(self, tile: int, entry: Detection) -> int:
         """Its pixels that objects of other tiles have too."""
-        covered = np.zeros_like(entry.pixels)
+        pixels = entry.pixels
+        covered = np.zeros_like(pixels)
         for index in self.of_other_tiles(tile, entry):
             other = self.entries[index]
             if other.category == entry.category and (place := _shared_place(entry, other)):
                 _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
-        return int(np.count_nonzero(covered & entry.pixels))
+        return int(np.count_nonzero(covered & pixels))
 
 
 def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
@@ -326,16 +347,10 @@ def _union(first: Detection, second: Detection) -> Detection:
     bottom, right = max(first.bottom, second.bottom), max(first.right, second.right)
     pixels = np.zeros((bottom - top, right - left), dtype=bool)
     for entry in (first, second):
+        part = entry.pixels
         rows, columns = slice(entry.top - top, None), slice(entry.left - left, None)
-        height, width = entry.pixels.shape
-        pixels[rows, columns][:height, :width] |= entry.pixels
+        pixels[rows, columns][: part.shape[0], : part.shape[1]] |= part
     low = np.minimum(first.box, second.box)[:2]
     high = np.maximum(first.box, second.box)[2:]
-    return replace(
-        first,
-        box=tuple(float(value) for value in (*low, *high)),
-        score=max(first.score, second.score),
-        pixels=pixels,
-        top=top,
-        left=left,
-    )
+    box = tuple(float(value) for value in (*low, *high))
+    return Detection(box, max(first.score, second.score), first.category, pixels, top, left)
