@@ -17,6 +17,7 @@ from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
 from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
 from maskrcnnpp.benchmark.widest import write_widest
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.evaluation import load_coco_truth
@@ -60,7 +61,7 @@ class External:
             raise ConfigError(f"--external {self.name}: an arm has that name; choose another")
         for file in self.files:
             for name in datasets:
-                path = file.replace("{dataset}", name)
+                path = file.replace("{dataset}", folder_name(name))
                 if not os.path.isfile(path):
                     raise DataError(f"--external {self.name}: there is no file {path}")
 
@@ -175,7 +176,7 @@ def score_file(
         threshold, names = {"score_threshold": -math.inf}, names[-1:]
     scored: dict[str, Scored] = {}
     for name in names:
-        path = file.replace("{dataset}", name)
+        path = file.replace("{dataset}", folder_name(name))
         try:
             with open(path, encoding="utf-8") as handle:
                 predictions = json.load(handle)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.scoring import score_predictions
 from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine, versions
@@ -55,7 +56,7 @@ def measure_depths(
     rows = []
     for depth, folder in tqdm(folders.items(), desc="depths", unit="depth"):
         arms.append(evaluate_cut(f"L{depth}", folder, [dataset]))
-        file = folder / "inference" / dataset / PREDICTIONS_FILE
+        file = folder / "inference" / folder_name(dataset) / PREDICTIONS_FILE
         scored = score_predictions(
             truth,
             json.loads(file.read_text(encoding="utf-8")),

@@ -14,6 +14,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.utils.file_io import PathManager
 
 from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
@@ -68,7 +69,7 @@ def build_report(
         raise UserError("images must be at least 1 and score_threshold between 0 and 1")
     run_dir, output_dir = Path(run_dir), Path(output_dir)
     config = _read_config(run_dir)
-    inference = run_dir / "inference" / dataset_name
+    inference = run_dir / "inference" / folder_name(dataset_name)
     summary = _read_json(inference / METRICS_FILE, _evaluate_command(run_dir))
     results = _read_json(inference / RESULTS_FILE, _evaluate_command(run_dir))
     if not isinstance(summary, dict) or not {"dataset", "images", "max_dets"} <= summary.keys():

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
+from maskrcnnpp.data.own_files import register_file
 from maskrcnnpp.errors import ConfigError
 
 
@@ -72,9 +73,13 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         key_names["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
     for key, names in key_names.items():
         for name in names:
-            if name not in DatasetCatalog:
-                raise ConfigError(f"{key} names {name!r}, and no data set of that name is known")
+            if not register_file(name) and name not in DatasetCatalog:
+                raise ConfigError(
+                    f"{key} names {name!r}, and no data set of that name is known; your own is "
+                    "named by its files: annotations.json:folder_of_images"
+                )
             check_dataset_is_prepared(name)
+            _check_classes(cfg, name, key)
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty: name a data set to evaluate on")
     if not eval_only and not cfg.DATASETS.TRAIN:
@@ -85,6 +90,16 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
                 f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}; the masks of {name} are "
                 'run-length encoded: set it to "bitmask"'
             )
+
+
+def _check_classes(cfg: CfgNode, name: str, key: str) -> None:
+    """Detectron2 would end in an index error, or evaluate classes that are not there."""
+    classes, there = MetadataCatalog.get(name).get("thing_classes"), cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    if classes and len(classes) != there:
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.NUM_CLASSES is {there}, but {name} of {key} has {len(classes)} "
+            f"classes: {', '.join(map(str, classes[:10]))}"
+        )
 
 
 def _check_output(cfg: CfgNode) -> None:

@@ -15,6 +15,7 @@ from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.inference import with_rle_masks
@@ -51,7 +52,7 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         return COCOInstanceEvaluator(
             dataset_name=dataset_name,
-            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name),
+            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", folder_name(dataset_name)),
             max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
             area_bins=cfg.TEST.AREA_BINS,
         )

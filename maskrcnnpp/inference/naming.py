@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.own_files import register_file
 from maskrcnnpp.errors import ConfigError, DataError
 
 
@@ -53,6 +55,8 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     names, ids = [f"class {k + 1}" for k in range(count)], list(range(1, count + 1))
     for name in cfg.DATASETS.TRAIN:
+        with contextlib.suppress(DataError):  # it need not be on this machine
+            register_file(name)
         if name not in MetadataCatalog.list():
             continue
         metadata = MetadataCatalog.get(name)
