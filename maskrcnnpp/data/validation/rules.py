@@ -1,0 +1,103 @@
+"""What the members of a COCO entry may be: each rule tells the fault, or that there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from reprlib import repr as short
+from typing import Any, Literal
+
+from maskrcnnpp.data.validation.masks import LARGEST_IMAGE, Measured
+
+_ROUNDING = 0.01  # pixels that a box may reach outside
+_BOX_TOLERANCE = 1.0  # pixels
+_AREA_TOLERANCE = 0.01
+
+Fault = tuple[Literal["error", "warning"], str]
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer of JSON, which ``true`` is not, of 64 bits."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number as float; None where it is anything else."""
+    if type(value) not in (int, float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def size_fault(height: Any, width: Any) -> str:
+    """Why an image cannot have this size; empty where it can."""
+    for side, value in (("height", height), ("width", width)):
+        if value is None:
+            return f"no {side}"
+        if not is_integer(value) or value <= 0:
+            return f"{side} {short(value)}; an integer above 0 is needed"
+    if height * width > LARGEST_IMAGE:
+        return f"{width}x{height} pixels, more than masks of COCO can have; cut it into tiles"
+    return ""
+
+
+def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault | None:
+    """What is wrong with a ``bbox``; ``mask`` is None, and sizes 0, where they are not known."""
+    if box is None:
+        return "error", "no 'bbox'"
+    numbers = [as_number(edge) for edge in box] if isinstance(box, list) else []
+    if len(numbers) != 4 or None in numbers:
+        return "error", f"{short(box)}; four finite numbers are needed: x, y, width, height"
+    x, y, wide, high = numbers
+    if wide <= 0 or high <= 0:
+        return "error", f"{box} is empty: {wide:g} pixels wide and {high:g} high"
+    if height and not (
+        min(x, y) >= -_ROUNDING and x + wide <= width + _ROUNDING and y + high <= height + _ROUNDING
+    ):
+        return "error", f"{box} reaches outside the image of {width}x{height} pixels"
+    if mask and not mask.problem:
+        left, top, mask_wide, mask_high = mask.box
+        off = (x - left, y - top, x + wide - left - mask_wide, y + high - top - mask_high)
+        if max(map(abs, off)) > _BOX_TOLERANCE:
+            return "warning", f"{box} is not that of the mask, {list(mask.box)}"
+    return None
+
+
+def area_fault(area: Any, mask: Measured | None) -> Fault | None:
+    """What is wrong with an ``area``; ``mask`` is None where it is not known."""
+    if area is None:
+        return "error", "no 'area'"
+    number = as_number(area)
+    if number is None or number <= 0:
+        return "error", f"{short(area)}; a number above 0 is needed"
+    if mask and not mask.problem and abs(number - mask.area) > _AREA_TOLERANCE * mask.area:
+        return "warning", f"{number:g} is not that of the mask, {mask.area} pixels"
+    return None
+
+
+def mask_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
+    """What is wrong with a ``segmentation``; ``mask`` is None where the image has no size."""
+    if mask is None:
+        known = entry.get("segmentation")
+        return ("error", "missing: no 'segmentation'") if known is None else None
+    if mask.problem:
+        return "error", mask.problem
+    return ("warning", mask.warning) if mask.warning else None
+
+
+def crowd_fault(entry: Mapping) -> Fault | None:
+    """What is wrong with an ``iscrowd``."""
+    if "iscrowd" not in entry:
+        return "warning", "missing; this project takes it for 0, pycocotools does not"
+    value = entry["iscrowd"]
+    fine = type(value) is int and value in (0, 1)
+    return None if fine else ("error", f"{short(value)}; 0 or 1 is needed")
+
+
+def id_fault(entry: Mapping) -> str:
+    """Why an ``id`` is none, of an entry of which it is."""
+    value = entry.get("id")
+    return "no id" if value is None else f"id {short(value)}; an integer is needed"
