@@ -51,7 +51,7 @@ setup(
     ],
     extras_require={
         "detectron2-needs": DETECTRON2_NEEDS,
-        # the formats geojson and rois of tools/predict.py
+        # the formats geojson and rois of tools/predict.py, and reading ImageJ's ROIs
         "outlines": OUTLINES,
         # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate
         "slides": SLIDES,

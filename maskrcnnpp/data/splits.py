@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -88,6 +88,87 @@ def draw_splits(
         behind = max(open_splits, key=lambda s: fractions[s] * position - len(splits[s]))
         splits[behind].append(name)
     return {split: sorted(names) for split, names in splits.items()}
+
+
+def draw_splits_of_groups(
+    strata: Mapping[str, Hashable],
+    groups: Mapping[str, str],
+    *,
+    fractions: Mapping[str, float] = SPLIT_FRACTIONS,
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """:func:`draw_splits` where names of one group, such as a patient or plate, stay together.
+
+    Groups are put in line by the stratum that most of their names have, in an order that depends on
+    the seed within each, the large ones first; each goes to the split that is furthest behind its
+    fraction of the names. Fractions are met as well as the groups' sizes allow.
+
+    Args:
+        strata, fractions, seed: see :func:`draw_splits`.
+        groups: the group of each name.
+
+    Returns:
+        the sorted names of each split.
+
+    Raises:
+        DataError: there are too few groups for every split to get one.
+    """
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(strata):
+        members[groups[name]].append(name)
+    if len(members) < len(fractions):
+        raise DataError(
+            f"{len(members)} groups are too few to be split into {', '.join(fractions)}; groups "
+            "are never divided"
+        )
+
+    def place(group: str) -> tuple[str, int, bytes]:
+        kinds = Counter(repr(strata[name]) for name in members[group])
+        most = min(kinds, key=lambda kind: (-kinds[kind], kind))
+        return most, -len(members[group]), hashlib.sha256(f"{seed}/{group}".encode()).digest()
+
+    splits: dict[str, list[str]] = {split: [] for split in fractions}
+    line = sorted(members, key=place)
+    done = 0
+    for position, group in enumerate(line):
+        done += len(members[group])
+        empty = [split for split, names in splits.items() if not names]
+        # the last groups go where there is none yet
+        choice = empty if len(empty) >= len(line) - position else list(splits)
+        behind = max(choice, key=lambda s: fractions[s] * done - len(splits[s]))
+        splits[behind] += members[group]
+    return {split: sorted(names) for split, names in splits.items()}
+
+
+def draw_folds(
+    strata: Mapping[str, Hashable],
+    count: int,
+    *,
+    groups: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """Cross-validation: ``fold0_train``, ``fold0_val``, ``fold1_train``, ...
+
+    Every name is in the validation split of one fold and in the training split of all others.
+
+    Args:
+        strata, seed: see :func:`draw_splits`.
+        count: of folds, 2 or more.
+        groups: see :func:`draw_splits_of_groups`.
+
+    Raises:
+        DataError: there are too few names or groups.
+    """
+    fractions = {str(fold): 1 / count for fold in range(count)}
+    if groups is None:
+        parts = draw_splits(strata, fractions=fractions, seed=seed)
+    else:
+        parts = draw_splits_of_groups(strata, groups, fractions=fractions, seed=seed)
+    folds = {}
+    for fold, names in parts.items():
+        folds[f"fold{fold}_train"] = sorted(set(strata) - set(names))
+        folds[f"fold{fold}_val"] = names
+    return folds
 
 
 def _largest_remainder(total: int, fractions: Mapping[str, float]) -> dict[str, int]:

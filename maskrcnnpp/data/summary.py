@@ -34,7 +34,7 @@ def summary_table(
     The three numbers of diameter and area are the 5, 50 and 95 % quantiles over objects; the
     diameter is that of the disk of the same area. Pixels.
     """
-    everything = [name for names in splits.values() for name in names]
+    everything = dict.fromkeys(name for names in splits.values() for name in names)  # folds overlap
     rows = [
         _row(split, [records[name] for name in names])
         for split, names in {**splits, "all": everything}.items()

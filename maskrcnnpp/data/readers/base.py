@@ -14,7 +14,7 @@ from typing import Any
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.sample import Sample
 
 #: A sample, or None where it is left out, and what is wrong with it.
@@ -92,6 +92,22 @@ class Reader(ABC):
             self.problems.add(*problems)
             if sample is not None:
                 yield sample
+
+
+def list_files(source: str | os.PathLike, problems: ProblemLog) -> list[str]:
+    """Names of the files of a source, sorted, without hidden ones.
+
+    A name that leads out of the source is a problem and left out.
+    """
+    files = FileSource(source)
+    try:
+        names = sorted(files.files())
+    finally:
+        files.close()
+    out = [name for name in names if escapes(name)]
+    reason = "the path leads out of the source; do not trust this archive"
+    problems.add(*(Problem("file", "", name, reason) for name in out))
+    return [name for name in names if not escapes(name) and not is_hidden(name)]
 
 
 def decode_all(

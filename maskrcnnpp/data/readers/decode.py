@@ -6,6 +6,7 @@ import io
 from pathlib import PurePosixPath
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from maskrcnnpp.data.image_io import open_all_channels
@@ -32,7 +33,7 @@ def decode_image(files: FileSource, name: str) -> tuple[bytes, np.ndarray]:
         DataError: it cannot be read, or is too large.
     """
     content = files.read(name)
-    return content, _pixels(content, name)
+    return content, decode_pixels(content, name)
 
 
 def decode_labels(files: FileSource, name: str) -> np.ndarray:
@@ -46,7 +47,9 @@ def decode_labels(files: FileSource, name: str) -> np.ndarray:
     if PurePosixPath(name).suffix.lower() == ".npy":
         labels = _array(content)
     else:
-        labels = _pixels(content, name)
+        labels = decode_pixels(content, name)
+        if PurePosixPath(name).suffix.lower() in (".tif", ".tiff"):
+            labels = as_stored(content, labels)
     labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
     if labels.ndim != 2:
         shape = "x".join(map(str, labels.shape))
@@ -81,7 +84,18 @@ def check_size(size: tuple[int, int], image: np.ndarray) -> None:
         raise DataError(f"of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
 
 
-def _pixels(content: bytes, name: str) -> np.ndarray:
+def as_stored(content: bytes, mask: np.ndarray) -> np.ndarray:
+    """The numbers of a TIFF's pixels, also where 0 is white, which readers of images turn round.
+
+    tifffile writes boolean arrays so, and ImageJ masks: there, too, what is not 0 is object.
+    """
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        is_white_zero = file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    return np.iinfo(mask.dtype).max - mask if is_white_zero and mask.dtype.kind == "u" else mask
+
+
+def decode_pixels(content: bytes, name: str) -> np.ndarray:
+    """:func:`decode_image` of the bytes of a file; ``name`` tells what it is."""
     path = PurePosixPath(name)
     if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
         _check_header(content)

@@ -134,8 +134,9 @@ class Dsb2018Reader(Reader):
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:
-        kinds = {place.name for name in names if (place := _kind_folder(PurePosixPath(name)))}
-        depths = {len(PurePosixPath(name).parts) for name in names if "/masks/" in f"/{name}"}
+        pngs = [PurePosixPath(name) for name in names if name.lower().endswith(".png")]
+        kinds = {place.name for path in pngs if (place := _kind_folder(path))}
+        depths = {len(path.parts) for path in pngs if "masks" in path.parts[:-1]}
         # labels, too, may lie in masks/: here every image has a folder
         return kinds == set(_KINDS) and bool(depths) and min(depths) >= 3
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.decode import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -31,7 +31,7 @@ from maskrcnnpp.data.readers.decode import (
     stain_of,
 )
 from maskrcnnpp.data.readers.names import image_name
-from maskrcnnpp.data.readers.source import FileSource, is_hidden
+from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
@@ -71,15 +71,11 @@ class LabelsReader(Reader):
             DataError: see :class:`Reader`; or the list cannot be read.
         """
         super().__init__(source, problems)
-        files = FileSource(source)
-        try:
-            there = sorted(name for name in files.files() if not is_hidden(name))
-            if pairs is not None:
-                found = read_pairs(pairs, there)
-            else:
-                found = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
-        finally:
-            files.close()
+        there = list_files(source, problems)
+        if pairs is not None:
+            found = read_pairs(pairs, there)
+        else:
+            found = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
         self._pairs, bad = named_pairs(found)
         problems.add(*bad)
         if not self._pairs:

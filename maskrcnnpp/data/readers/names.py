@@ -11,7 +11,7 @@ from maskrcnnpp.errors import DataError
 # what may be a file name on any operating system
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 _SHORT = 200  # characters, so that endings have a place
-_FOLDERS_OF_NO_MEANING = ("images", "image", "imgs", "img", "raw")
+_FOLDERS_OF_NO_MEANING = ("images", "image", "imgs", "img", "raw", "tissue images")
 
 
 def image_name(file: str) -> str:

@@ -1,0 +1,259 @@
+"""Annotation files beside images: what the readers of outlines have in common."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, stain_of
+from maskrcnnpp.data.readers.names import image_name
+from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.sample import Rle, Sample
+from maskrcnnpp.errors import DataError
+
+T = TypeVar("T")
+
+
+class NotAnObject(DataError):
+    """One item of an annotation file is no object; those beside it are as good as before."""
+
+
+class Pair(NamedTuple):
+    """An image and its annotation file: names in the source."""
+
+    name: str
+    image: str
+    annotation: str
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    """Files that are not by-products of a system. Such as lead out of the source are kept: told."""
+    return [name for name in names if escapes(name) or not is_hidden(name)]
+
+
+def stem(name: str) -> str:
+    """The path without its last ending."""
+    return name[: len(name) - len(PurePosixPath(name).suffix)]
+
+
+def images_beside(
+    names: Iterable[str], keys_of: Callable[[str], Sequence[str]]
+) -> dict[str, list[str]]:
+    """Annotation files, and the images that each may belong to.
+
+    Args:
+        names: of files, relative, with "/".
+        keys_of: of a file's name, what its image may be called, with or without suffix, the
+            likeliest first; nothing for what is no annotation file.
+    """
+    names = sorted(set(names))
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if is_image(name):
+            by_key[name].append(name)
+            by_key[stem(name)].append(name)
+    found = {}
+    for name in names:
+        if keys := keys_of(name):
+            found[name] = next((by_key[key] for key in keys if key in by_key), [])
+    return found
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image, by its name."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_entries(
+    names: Sequence[str], images: Mapping[str, Sequence[str]], wanted: str
+) -> tuple[dict[str, Pair | Problem], list[Problem]]:
+    """What there is to read: each pair, or what is wrong with an image, by the image's name.
+
+    Args:
+        names: of all files; twice where an archive holds one twice.
+        images: of :func:`images_beside`.
+        wanted: what an annotation file is called, for messages.
+
+    Returns:
+        the entries, and problems of what has no name of its own.
+    """
+    times = Counter(names)
+    of_image: dict[str, list[str]] = defaultdict(list)
+    wrong: list[tuple[str, str, str]] = []  # what names it, the file, the reason
+    for annotation, candidates in images.items():
+        if not candidates:
+            reason = "no image of this name lies beside it; put it there, or remove this file"
+            wrong.append((stem(annotation), annotation, reason))
+        elif len(candidates) > 1:
+            reason = f"fits {' and '.join(candidates)}; keep one of them"
+            wrong.append((candidates[0], annotation, reason))
+        for image in candidates:
+            of_image[image].append(annotation)
+    good = []
+    for image, theirs in of_image.items():
+        twice = [file for file in (image, *theirs) if times[file] > 1]
+        if twice:
+            reason = "the archive holds this file twice; pack it again"
+            wrong.append((image, twice[0], reason))
+        elif len(theirs) > 1:
+            reason = f"has {len(theirs)} annotation files, {' and '.join(theirs)}; "
+            wrong.append((image, image, reason + "keep one"))
+        elif len(images[theirs[0]]) == 1:
+            good.append((image, theirs[0]))
+    for image in sorted(filter(is_image, times)):
+        if image not in of_image and not is_output(image, times):
+            reason = f"has no annotation file beside it, such as {wanted}; add it, or remove this"
+            wrong.append((image, image, reason))
+    return _named(good, wrong)
+
+
+def is_output(image: str, names: Container[str]) -> bool:
+    """Whether this project wrote it beside an image, as ``x.png.overlay.png``."""
+    written_for = stem(stem(image))
+    return is_image(written_for) and written_for in names
+
+
+def check_any(
+    source: str, problems: ProblemLog, entries: Mapping[str, Pair | Problem], layout: str
+) -> None:
+    """That there is a pair to read.
+
+    Args:
+        source: for messages.
+        problems: of the run; where there is no pair, what is wrong with each entry is told.
+        entries: of :func:`find_entries`; none where the source has no annotation file.
+        layout: what would be one, for messages.
+
+    Raises:
+        DataError: there is none.
+    """
+    if any(isinstance(entry, Pair) for entry in entries.values()):
+        return
+    problems.add(*(entry for entry in entries.values() if isinstance(entry, Problem)))
+    problems.raise_unless_skipped(source)
+    raise DataError(f"{source}: holds no image with {layout}")
+
+
+def _named(
+    good: Iterable[tuple[str, str]], wrong: Iterable[tuple[str, str, str]]
+) -> tuple[dict[str, Pair | Problem], list[Problem]]:
+    entries: dict[str, Pair | Problem] = {}
+    problems = []
+    for image, annotation in good:
+        try:
+            name = image_name(image)
+        except DataError as error:
+            problems.append(Problem("image", image, image, str(error)))
+            continue
+        if name in entries:
+            reason = f"two images would be called {name}: this and {entries[name][1]}; rename one"
+            problems.append(Problem("image", image, image, reason))
+        else:
+            entries[name] = Pair(name, image, annotation)
+    for named, file, reason in wrong:
+        try:
+            name = image_name(named)
+        except DataError as error:
+            problems.append(Problem("image", named, file, str(error)))
+            continue
+        problem = Problem("image", name, file, reason)
+        if name in entries:
+            problems.append(problem._replace(image=named))
+        else:
+            entries[name] = problem
+    return entries, problems
+
+
+def make_categories(
+    class_names: Sequence[str] | None, found: Iterable[str]
+) -> Sequence[Mapping[str, Any]]:
+    """The ``categories`` list: the names given, in their order, or else those found, sorted.
+
+    Raises:
+        DataError: no name is given, or one twice.
+    """
+    names = sorted(set(found)) if class_names is None else list(class_names)
+    if class_names is not None and (not names or len(set(names)) < len(names)):
+        raise DataError(f"class names {names}: at least one is needed, and each once")
+    if not names:
+        return NUCLEUS_CATEGORIES
+    return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+
+
+def category_id(ids: Mapping[str, int], name: str) -> int:
+    """Of a class.
+
+    Raises:
+        NotAnObject: it is not wanted.
+    """
+    if name not in ids:
+        raise NotAnObject(f"is of the class {name!r}, which is not among those wanted")
+    return ids[name]
+
+
+def read_json(files: FileSource, name: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    content = files.read(name)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is no JSON, or damaged ({error})") from error
+
+
+def collect(
+    pair: Pair, items: Iterable[tuple[str, T]], make: Callable[[T], tuple[Rle | None, int]]
+) -> tuple[list[Rle], list[int], list[Problem]]:
+    """Masks and categories of the items of an annotation file, and those that are no objects.
+
+    Args:
+        pair: of the file.
+        items: with what each is called in messages.
+        make: mask, None where it is empty, and category of an item.
+
+    Raises:
+        DataError: an item cannot be read, so that an object would be missing.
+    """
+    masks, ids, problems = [], [], []
+    for called, item in items:
+        try:
+            mask, category = make(item)
+            if mask is None:
+                raise NotAnObject("is empty: it has no pixel inside the image")
+        except NotAnObject as error:
+            problems.append(Problem("object", pair.name, pair.annotation, f"{called} {error}"))
+        except DataError as error:
+            raise DataError(f"{called} {error}") from error
+        else:
+            masks.append(mask)
+            ids.append(category)
+    return masks, ids, problems
+
+
+def make_sample(
+    pair: Pair,
+    image: tuple[bytes, np.ndarray],
+    objects: tuple[Sequence[Rle], Sequence[int]],
+) -> Sample:
+    """Of the bytes and the pixels (height, width, channels) of an image, masks and categories."""
+    content, pixels = image
+    return Sample(
+        name=pair.name,
+        image=content,
+        suffix=PurePosixPath(pair.image).suffix.lower(),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        masks=tuple(objects[0]),
+        category_ids=tuple(objects[1]),
+        stain=stain_of(pixels),
+    )

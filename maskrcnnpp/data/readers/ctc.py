@@ -1,0 +1,155 @@
+"""Reader of the Cell Tracking Challenge, two-dimensional sets.
+
+    01/t000.tif                    images of a sequence, numbered with 3 or 4 digits
+    01_GT/SEG/man_seg000.tif       gold truth of some of them: 0 is background
+    01_ST/SEG/man_seg000.tif       silver truth: made by computers from several results
+
+Gold truth is sparse: only images that have it are read, the others are no problem and not in
+``names``. Of real sets it may hold only some of the cells of an image, which the files do not tell:
+the others would be trained on as background. Silver truth, and the truth of simulated sets (SIM+),
+is meant to hold all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
+
+from maskrcnnpp.data.categories import NUCLEUS_ID
+from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.decode import check_size, decode_image, decode_labels, stain_of
+from maskrcnnpp.data.readers.labels import Pair, named_pairs
+from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.sample import Sample
+from maskrcnnpp.errors import DataError
+
+_TRUTHS = ("GT", "ST")
+_SEGMENTATION = re.compile(r"(?P<sequence>(?:.*/)?\d\d)_(?P<truth>GT|ST)/SEG/(?P<file>[^/]+)")
+_FRAME = re.compile(r"man_seg(\d{3,4})\.tif")
+_SLICE = re.compile(r"man_seg_\d{3,4}_\d{3,4}\.tif")
+
+
+class _Found(NamedTuple):
+    pairs: list[tuple[str, str]]
+    """Image and segmentation of each."""
+    problems: list[Problem]
+
+
+class CtcReader(Reader):
+    """Frames with a segmentation, of a folder or zip archive with one or more sequences."""
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        problems: ProblemLog,
+        *,
+        truth: Literal["GT", "ST"] = "GT",
+    ) -> None:
+        """
+        Args:
+            source, problems: see :class:`Reader`.
+            truth: "GT", gold, or "ST", silver.
+
+        Raises:
+            DataError: see :class:`Reader`; or there is no such truth.
+        """
+        super().__init__(source, problems)
+        if truth not in _TRUTHS:
+            raise DataError(f"truth {truth!r}: is GT (gold) or ST (silver)")
+        files = FileSource(source)
+        try:
+            # of paths that lead out the naming will tell
+            there = sorted(n for n in files.files() if escapes(n) or not is_hidden(n))
+        finally:
+            files.close()
+        found = _find(there, truth)
+        self._pairs, unnamed = named_pairs(found.pairs)
+        problems.add(*found.problems, *unnamed)
+        if not self._pairs:
+            problems.raise_unless_skipped(source)
+            raise DataError(f"{source}: {_why_nothing(there, truth)}")
+
+    @classmethod
+    def fits(cls, names: list[str]) -> bool:
+        # of three dimensions, too: it is told then that they are not read
+        matches = [match for name in names if (match := _SEGMENTATION.fullmatch(name))]
+        return any(_FRAME.fullmatch(m["file"]) or _SLICE.fullmatch(m["file"]) for m in matches)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._pairs)
+
+    def entry(self, name: str) -> Pair | Problem:
+        return self._pairs[name]
+
+    @property
+    def decoder(self) -> Decoder:
+        return _decode
+
+
+def _find(names: Iterable[str], truth: str) -> _Found:
+    """Frames and their segmentations, by name."""
+    there = set(names)
+    found = _Found([], [])
+    slices: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        match = _SEGMENTATION.fullmatch(name)
+        if match is None or match["truth"] != truth:
+            continue
+        frame = _FRAME.fullmatch(match["file"])
+        if frame is not None:
+            image = f"{match['sequence']}/t{frame[1]}.tif"
+            if image in there:
+                found.pairs.append((image, name))
+            else:
+                reason = f"has no image {image}; add it"
+                found.problems.append(Problem("image", image, name, reason))
+        elif _SLICE.fullmatch(match["file"]):
+            slices[match["sequence"]].append(name)
+        elif PurePosixPath(name).suffix.lower() in (".tif", ".tiff"):
+            reason = "is not called man_seg and the 3 or 4 digits of an image, .tif; rename it"
+            found.problems.append(Problem("file", "", name, reason))
+    for files in slices.values():
+        others = f" (and {len(files) - 1} more of this sequence)" if len(files) > 1 else ""
+        reason = f"is of a slice of a three-dimensional image, which is not read{others}"
+        found.problems.append(Problem("file", "", files[0], reason))
+    return found
+
+
+def _why_nothing(names: Iterable[str], truth: str) -> str:
+    others = {match["truth"] for name in names if (match := _SEGMENTATION.fullmatch(name))}
+    if others - {truth}:
+        return f"holds no 01_{truth}/SEG/man_seg000.tif; choose the other truth, {others.pop()}"
+    return (
+        f"holds no 01/t000.tif with 01_{truth}/SEG/man_seg000.tif; name the folder that a training "
+        "set of the Cell Tracking Challenge was unpacked into"
+    )
+
+
+def _decode(files: FileSource, pair: Pair) -> Result:
+    file = pair.image
+    try:
+        content, pixels = decode_image(files, pair.image)
+        file = pair.labels
+        labels = decode_labels(files, pair.labels)
+        check_size(labels.shape, pixels)
+    except DataError as error:
+        return None, [Problem("image", pair.name, file, str(error))]
+    _, masks = label_masks(labels)
+    sample = Sample(
+        name=pair.name,
+        image=content,
+        suffix=".tif",
+        height=labels.shape[0],
+        width=labels.shape[1],
+        masks=tuple(masks),
+        category_ids=(NUCLEUS_ID,) * len(masks),
+        stain=stain_of(pixels),
+    )
+    return sample, []

@@ -1,0 +1,239 @@
+"""Reader of outlines drawn in Aperio ImageScope, such as those of MoNuSeg and Kumar.
+
+    Tissue Images/a.tif and Annotations/a.xml    two folders side by side, or one in the other's
+    a.tif and a.xml                              side by side
+
+Every ``Region`` of every layer is a nucleus, filled as a polygon, self-crossing ones too. A region
+that is to be cut out of others (``NegativeROA="1"``) is left out, with a problem: the file does not
+say out of which.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+import numpy as np
+
+from maskrcnnpp.data.categories import NUCLEUS_ID
+from maskrcnnpp.data.polygons import polygon_mask
+from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, stain_of
+from maskrcnnpp.data.readers.labels import Pair, named_pairs
+from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.sample import Rle, Sample
+from maskrcnnpp.errors import DataError
+
+# told apart from folders of other pictures of the same names, such as Overlay/
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
+
+
+class _Region(NamedTuple):
+    id: str
+    is_negative: bool
+    points: list[tuple[str | None, str | None]]
+    """X and Y of every vertex, as they are written."""
+
+
+class MonusegReader(Reader):
+    """Images with outlines of ImageScope, of a folder or zip archive."""
+
+    def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
+        super().__init__(source, problems)
+        self._pairs, bad = pairs_by_stem(source, ".xml")
+        problems.add(*bad)
+        if not self._pairs:
+            problems.raise_unless_skipped(source)
+            raise DataError(
+                f"{source}: holds no image with an .xml of the same name; put them side by side, "
+                "or into the folders Images and Annotations"
+            )
+
+    @classmethod
+    def fits(cls, names: list[str]) -> bool:
+        return bool(find_by_stem(names, ".xml")[0])
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._pairs)
+
+    def entry(self, name: str) -> Pair | Problem:
+        return self._pairs[name]
+
+    @property
+    def decoder(self) -> Decoder:
+        return _decode
+
+
+def pairs_by_stem(source: str | os.PathLike, suffix: str) -> tuple[dict[str, Pair], list[Problem]]:
+    """The images of a source and their annotations, by a name for each, and what is wrong.
+
+    Args:
+        source: folder or zip archive.
+        suffix: of annotations, in lower case, with the dot.
+
+    Raises:
+        DataError: the source does not exist or cannot be listed.
+    """
+    files = FileSource(source)
+    try:
+        there = [name for name in files.files() if escapes(name) or not is_hidden(name)]
+    finally:
+        files.close()
+    reason = "the path leads out of the source; do not trust it"
+    problems = [Problem("file", "", name, reason) for name in there if escapes(name)]
+    found, bad = find_by_stem([name for name in there if not escapes(name)], suffix)
+    pairs, unnamed = named_pairs(found)
+    return pairs, [*problems, *bad, *unnamed]
+
+
+def find_by_stem(names: Iterable[str], suffix: str) -> tuple[list[tuple[str, str]], list[Problem]]:
+    """Images and annotations of the same name, of one folder, or of folders beside or inside.
+
+    Args:
+        names: of files, relative, with "/".
+        suffix: of annotations, in lower case, with the dot.
+
+    Returns:
+        image and annotation of each pair; annotations without one image, and images without an
+        annotation in folders where others have one.
+    """
+    annotations = []
+    images: dict[str, dict[PurePosixPath, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name in sorted(names):
+        path = PurePosixPath(name)
+        if path.suffix.lower() == suffix:
+            annotations.append(name)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            images[path.stem][path.parent].append(name)
+    owner: dict[str, str] = {}
+    problems = []
+    for name in annotations:
+        path = PurePosixPath(name)
+        found = _images_of(path, images.get(path.stem, {}))
+        if not found:
+            reason = f"has no image; put {path.stem}.tif or .png beside it or into Images/"
+        elif len(found) > 1:
+            reason = f"has several images, {' and '.join(found)}; keep one"
+        elif found[0] in owner:
+            reason = f"is of the same image as {owner[found[0]]}; keep one"
+        else:
+            owner[found[0]] = name
+            continue
+        problems.append(Problem("image", path.stem, name, reason))
+    annotated = {PurePosixPath(name).stem for name in annotations}
+    folders = {PurePosixPath(image).parent for image in owner}
+    for stem in images.keys() - annotated:
+        for image in (name for folder in folders for name in images[stem].get(folder, ())):
+            reason = f"has no annotation {stem}{suffix}; add it, or move the image away"
+            problems.append(Problem("file", "", image, reason))
+    return list(owner.items()), problems
+
+
+def _images_of(annotation: PurePosixPath, there: dict[PurePosixPath, list[str]]) -> list[str]:
+    """Of the images of its name, by folder, those that belong to an annotation."""
+    if annotation.parent in there:
+        return there[annotation.parent]
+    above = annotation.parent.parent
+    beside = [
+        folder
+        for folder in there
+        if above in (folder, folder.parent) or folder.parent == annotation.parent
+    ]
+    images = [folder for folder in beside if folder.name.lower() in _IMAGE_FOLDERS]
+    return [name for folder in images or beside for name in there[folder]]
+
+
+def _decode(files: FileSource, pair: Pair) -> Result:
+    file = pair.image
+    try:
+        content, pixels = decode_image(files, pair.image)
+        file = pair.labels
+        regions = list(_regions(files.read(pair.labels)))
+    except DataError as error:
+        return None, [Problem("image", pair.name, file, str(error))]
+    height, width = pixels.shape[:2]
+    masks, problems = [], []
+    for region in regions:
+        try:
+            masks.append(_mask(region, height, width))
+        except ValueError as error:
+            reason = f"region {region.id}: {error}"
+            problems.append(Problem("object", pair.name, pair.labels, reason))
+    sample = Sample(
+        name=pair.name,
+        image=content,
+        suffix=PurePosixPath(pair.image).suffix.lower(),
+        height=height,
+        width=width,
+        masks=tuple(masks),
+        category_ids=(NUCLEUS_ID,) * len(masks),
+        stain=stain_of(pixels),
+    )
+    return sample, problems
+
+
+def _regions(content: bytes) -> Iterator[_Region]:
+    """The regions of all layers.
+
+    Raises:
+        DataError: it is no file of ImageScope.
+    """
+    try:
+        _refuse_doctype(content)
+        root = ElementTree.fromstring(content)
+    # ValueError, LookupError: of encodings that there are not
+    except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
+        raise DataError(f"is no XML, or cut short ({error}); fetch or export it again") from error
+    if root.tag != "Annotations":
+        raise DataError(f"is not of ImageScope: begins with <{root.tag}>, not <Annotations>")
+    for number, region in enumerate(root.iter("Region"), start=1):
+        yield _Region(
+            id=region.get("Id") or f"number {number}",
+            is_negative=region.get("NegativeROA", "0").strip() == "1",
+            points=[(vertex.get("X"), vertex.get("Y")) for vertex in region.iter("Vertex")],
+        )
+
+
+def _refuse_doctype(content: bytes) -> None:
+    """Before entities can be declared, which could name other files or fill the memory."""
+
+    def refuse(*_: object) -> None:
+        raise DataError("has a DOCTYPE, which ImageScope does not write; remove it")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(content, True)
+
+
+def _mask(region: _Region, height: int, width: int) -> Rle:
+    """
+    Raises:
+        ValueError: it has none. The message says why.
+    """
+    if region.is_negative:
+        raise ValueError("is negative: is to be cut out of others, which is not read; left out")
+    if len(region.points) < 3:
+        raise ValueError(f"has {len(region.points)} vertices and encloses nothing; remove it")
+    try:
+        ring = np.array(region.points, dtype=np.float64)
+    except ValueError:
+        ring = np.array([np.nan])
+    if not np.isfinite(ring).all():  # None, of what is not there, becomes nan
+        raise ValueError("has a vertex whose X and Y are not both finite numbers; mend it")
+    low, high, size = ring.min(axis=0), ring.max(axis=0), np.array([width, height])
+    if (high <= 0).any() or (low >= size).any():
+        raise ValueError(f"lies outside the image of {width}x{height} pixels; remove it")
+    # a rasteriser goes along all of the outline
+    if (low < -size).any() or (high > 2 * size).any():
+        raise ValueError(f"reaches far outside the image of {width}x{height} pixels; mend it")
+    mask = polygon_mask([ring], [], height, width)
+    if mask is None:
+        raise ValueError("holds no pixel; remove it")
+    return mask

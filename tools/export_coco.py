@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Write a COCO data set in a layout of other programs: label images, a PNG an object, or a table.
+
+    python tools/export_coco.py --annotations datasets/dsb2018/annotations/instances_test.json \\
+        --images datasets/dsb2018/images --output exported --format labels
+
+The folder --output is new or empty. It appears whole or not at all. Exit status 2: it could not be
+written, and why is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.export import EXPORTS
+from maskrcnnpp.errors import exit_on_user_error
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--annotations", required=True, type=Path, metavar="FILE", help="COCO file, with masks"
+    )
+    parser.add_argument(
+        "--images", required=True, type=Path, metavar="DIR", help="folder of its images"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder, new or empty"
+    )
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=list(EXPORTS),
+        help="labels: TIFF label images, where the smaller of two objects has the pixels of both; "
+        "pngs: a mask a file, as in DSB2018; csv: Kaggle's run lengths",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    with exit_on_user_error():
+        truth = load_coco_truth(args.annotations)
+        counts = EXPORTS[args.format](truth, args.images, args.output)
+        print(f"{counts.lines()}\nwritten to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
