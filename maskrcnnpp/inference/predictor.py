@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.image_io import ArrayRaster, Raster
+from maskrcnnpp.data.intensity import Limits, finite, percentile_limits
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.inference.intensity import Limits, finite, percentile_limits
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32

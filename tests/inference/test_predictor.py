@@ -8,10 +8,11 @@ from scipy import ndimage
 
 import maskrcnnpp
 from maskrcnnpp import Predictor
+from maskrcnnpp.data import intensity
 from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.inference import RleRCNN, intensity
+from maskrcnnpp.inference import RleRCNN
 from maskrcnnpp.inference.tta import AugmentedRCNN
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
