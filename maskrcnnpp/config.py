@@ -56,3 +56,36 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Areas in pixels up to which an object is small, and medium, in APs, APm, APl, ARs, ... COCO's
     # are 32x32 and 96x96; thirds of the objects of one's own data say more.
     cfg.TEST.AREA_BINS = [1024, 9216]
+
+    # Numbers of the channels of an image file that are read, from 0, in the order in which the
+    # model takes them. MODEL.PIXEL_MEAN and PIXEL_STD need as many entries: by these Detectron2
+    # knows how many channels the model takes. []: by INPUT.FORMAT, as Detectron2 does.
+    cfg.INPUT.CHANNELS = []
+    # Two percentiles, such as [1.0, 99.8], of each image and channel that become 0 and 255; what
+    # lies beyond becomes these. Needed for what is not 8-bit. []: values as they are.
+    cfg.INPUT.PERCENTILES = []
+    # Random changes of training images, after Detectron2's crop, resizing and horizontal flip
+    # (INPUT.RANDOM_FLIP), in this order. All are off by default.
+    augment = cfg.INPUT.AUGMENT = CfgNode()
+    # Every other image upside down.
+    augment.VERTICAL_FLIP = False
+    # Quarter turns: 0, 1, 2 or 3 of them.
+    augment.ROT90 = False
+    # Largest turn in degrees, either way, such as 15.0. The size of the image stays: its corners
+    # are lost, and what takes their place has the median of the image.
+    augment.ROTATION = 0.0
+    # Largest displacement of a pixel, in pixels, such as 4.0, by a smooth random field. Needs
+    # INPUT.MASK_FORMAT bitmask.
+    augment.ELASTIC = 0.0
+    # Strength from 0 up to 1, such as 0.2: haematoxylin, eosin and DAB of a stained section are
+    # each multiplied by a factor of 1 - strength to 1 + strength. Images without colour stay.
+    augment.STAIN = 0.0
+    # Probability of the negative, 255 - value: bright objects on dark and dark ones on bright.
+    augment.INVERT = 0.0
+    # [lowest, highest] exponent of values as parts of 255, such as [0.7, 1.4].
+    augment.GAMMA = []
+    # [lowest, highest] sigma of a Gaussian in pixels, such as [0.0, 1.5].
+    augment.BLUR = []
+    # [lowest, highest] standard deviation of Gaussian noise in grey values of 255, such as
+    # [0.0, 10.0].
+    augment.NOISE = []

@@ -78,13 +78,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "twice the magnification of the training",
     )
     parser.add_argument("--precision", choices=list(PRECISIONS), default=default.precision)
-    parser.add_argument("--channels", type=int, nargs="+", help="which to take, from 0: 1 or 3")
+    parser.add_argument(
+        "--channels", type=int, nargs="+", help="which to take, from 0; INPUT.CHANNELS"
+    )
     parser.add_argument(
         "--percentiles",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="that become black and white, such as 1 99.8; needed unless images are 8-bit",
+        help="that become black and white, such as 1 99.8; needed unless images are 8-bit; "
+        "INPUT.PERCENTILES",
     )
     parser.add_argument(
         "--annotations",
@@ -135,9 +138,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     there = torch.cuda.device_count()
     if args.num_gpus > max(there, 1):
         raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
-    job = Job(find_images(args.inputs), args.output, args.format, args.channels)
-    job.check()
+    files = find_images(args.inputs)
     cfg = build_config(args.config_file, overrides(args))
+    # as in training, unless told otherwise
+    args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
+    args.percentiles = args.percentiles or list(cfg.INPUT.PERCENTILES) or None
+    job = Job(files, args.output, args.format, args.channels)
+    job.check()
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
     naming = find_naming(cfg, args.annotations)

@@ -7,10 +7,11 @@ import json
 import os
 from pathlib import Path
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 import maskrcnnpp
+from maskrcnnpp.config import add_maskrcnnpp_config
 
 # Rooms whose code decides what a model predicts. Metrics and reports are made anew from the
 # predictions: changing them must not throw a training away.
@@ -53,7 +54,25 @@ def config_fingerprint(cfg: CfgNode) -> str:
     cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
     if os.path.isfile(cfg.MODEL.WEIGHTS):  # what is in it, not where it lies
         cfg.MODEL.WEIGHTS = _digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
+    _leave_out_defaults(cfg)
     return _digest(cfg.dump().encode())
+
+
+def _leave_out_defaults(cfg: CfgNode) -> None:
+    """Leave out keys of reading and augmentation at their defaults.
+
+    So that a config of before they came has the digest that it had.
+    """
+    default = get_cfg()
+    add_maskrcnnpp_config(default)
+    for key, value in default.INPUT.AUGMENT.items():
+        if cfg.INPUT.AUGMENT[key] == value:
+            del cfg.INPUT.AUGMENT[key]
+    for key in ("CHANNELS", "PERCENTILES"):
+        if cfg.INPUT[key] == default.INPUT[key]:
+            del cfg.INPUT[key]
+    if not cfg.INPUT.AUGMENT:
+        del cfg.INPUT["AUGMENT"]
 
 
 def data_fingerprint(cfg: CfgNode) -> str:

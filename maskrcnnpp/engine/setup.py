@@ -14,6 +14,7 @@ from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
+from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.own_files import register_file
 from maskrcnnpp.errors import ConfigError
 
@@ -32,6 +33,7 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
     cfg = build_config(args.config_file, args.opts)
     check_device(cfg)
     check_area_bins(cfg)
+    check_input(cfg)
     check_datasets(cfg, eval_only=args.eval_only)
     _check_output(cfg)
     _check_weights(cfg, args)

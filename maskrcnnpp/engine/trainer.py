@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_train_loader
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 
+from maskrcnnpp.data.mapper import find_mapper
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
@@ -46,7 +47,12 @@ class Trainer(DefaultTrainer):
         generator, whose state depends on how many weights the model has drawn before.
         """
         seed = None if cfg.SEED < 0 else cfg.SEED + comm.get_rank()
-        return build_detection_train_loader(cfg, seed=seed)
+        return build_detection_train_loader(cfg, mapper=find_mapper(cfg, True), seed=seed)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        """Detectron2's loader, with the mapper that the config asks for."""
+        return build_detection_test_loader(cfg, dataset_name, mapper=find_mapper(cfg, False))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

@@ -9,14 +9,22 @@ from functools import partial
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.image_io import ArrayRaster, Raster
+from maskrcnnpp.data.intensity import (
+    Limits,
+    as_model_takes,
+    check_channels,
+    check_values,
+    finite,
+    percentile_limits,
+)
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.inference.intensity import Limits, finite, percentile_limits
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
@@ -26,6 +34,8 @@ from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
 
 logger = logging.getLogger(__name__)
+
+_PERCENTILES_HELP = "give percentiles, such as 1 and 99.8, that become black and white"
 
 
 class Predictor:
@@ -41,6 +51,7 @@ class Predictor:
         model: GeneralizedRCNN | AugmentedRCNN,
         *,
         input_format: str = "RGB",
+        channels_of_model: int = 3,
         detection_limit: int | None = None,
         progress: bool = True,
         **options,
@@ -48,7 +59,8 @@ class Predictor:
         """
         Args:
             model: with a mask head; set to evaluation mode.
-            input_format: channel order that it was trained with, "RGB" or "BGR".
+            input_format: order of three channels that it was trained with, "RGB" or "BGR".
+            channels_of_model: that it takes (entries of MODEL.PIXEL_MEAN).
             detection_limit: objects of a tile at which the model stops
                 (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
             progress: show a bar for an image of several tiles.
@@ -62,6 +74,7 @@ class Predictor:
             raise ConfigError(f"INPUT.FORMAT is {input_format!r}; it can be RGB or BGR")
         self.model = model.eval()
         self.input_format = input_format
+        self.channels_of_model = channels_of_model
         self.detection_limit = detection_limit
         self.progress = progress
         self.options = Options(**options)
@@ -87,15 +100,19 @@ class Predictor:
             weights: a checkpoint, such as ``model_final.pth``.
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
             progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options`.
+            options: the fields of :class:`Options`. Percentiles are those of the training
+                (INPUT.PERCENTILES) unless they are given.
 
         Raises:
             ConfigError: a file is missing or does not fit, or a key or option is impossible here.
         """
         if not str(weights):
             raise ConfigError("weights are empty: name the checkpoint of a training")
-        settings = Options(**options)
+        Options(**options)
         cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
+        if cfg.INPUT.PERCENTILES:
+            options.setdefault("percentiles", tuple(cfg.INPUT.PERCENTILES))
+        settings = Options(**options)
         check_device(cfg)
         check_weights(cfg)
         if not cfg.MODEL.MASK_ON:
@@ -123,7 +140,8 @@ class Predictor:
             )
         return cls(
             model,
-            input_format=cfg.INPUT.FORMAT,
+            input_format=_order(cfg),
+            channels_of_model=len(cfg.MODEL.PIXEL_MEAN),
             detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
             progress=progress,
             **options,
@@ -132,16 +150,19 @@ class Predictor:
     def __call__(self, image: np.ndarray | Raster) -> Objects:
         """
         Args:
-            image: (H, W), (H, W, 1), (H, W, 3) in RGB, or (H, W, 4), whose alpha is not looked at;
-                8-bit, or any number type with ``percentiles``. Or what
+            image: (H, W, channels) with as many channels as the model takes, in the order of
+                INPUT.CHANNELS of its training where that is set. For a model of three also
+                (H, W) and (H, W, 1), or (H, W, 4), whose alpha is not looked at; for one of one
+                also (H, W). 8-bit, or any number type with ``percentiles``. Or what
                 :func:`maskrcnnpp.data.image_io.open_image` gives, which is read tile by tile.
 
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
         options = self.options
-        raster = image if isinstance(image, Raster) else _as_raster(image)
-        _check_values(raster, options)
+        raster = image if isinstance(image, Raster) else _as_raster(image, self.channels_of_model)
+        check_values(raster, options.percentiles, _PERCENTILES_HELP)
+        check_channels(raster, self.channels_of_model, "choose with --channels")
         limits = percentile_limits(raster, options.percentiles) if options.percentiles else None
         tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
         found: list[list[Detection]] = []
@@ -176,14 +197,11 @@ class Predictor:
         return float(found.scores.min()) >= self.options.score_threshold
 
     def _tensor(self, raster: Raster, tile: Tile, limits: Limits | None) -> torch.Tensor:
-        """A tile as the model takes it: float32 (3, h, w), 0..255."""
+        """A tile as the model takes it: float32 (channels, h, w), 0..255."""
         pixels = raster.region(tile.top, tile.left, tile.bottom, tile.right)
         if limits is not None:
             pixels = limits.apply(finite(pixels, raster.name))
-        if pixels.shape[2] == 1:
-            pixels = np.repeat(pixels, 3, axis=2)
-        if self.input_format == "BGR":
-            pixels = pixels[..., ::-1]
+        pixels = as_model_takes(pixels, self.channels_of_model, self.input_format)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
 
     def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
@@ -212,28 +230,22 @@ class Predictor:
         return detections
 
 
-def _as_raster(image: np.ndarray) -> Raster:
+def _order(cfg: CfgNode) -> str:
+    """Of three channels. Those of INPUT.CHANNELS come in the order that the model takes."""
+    is_order_known = cfg.INPUT.CHANNELS or len(cfg.MODEL.PIXEL_MEAN) != 3
+    return "RGB" if is_order_known else cfg.INPUT.FORMAT
+
+
+def _as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
     shape = "x".join(map(str, image.shape))
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+    if image.ndim not in (2, 3):
         raise DataError(
-            f"an array of {shape} is no image: it has to be height x width, or with 1, 3 or 4 "
-            "channels last; take planes and channels out of a stack one by one"
+            f"an array of {shape} is no image: it has to be height x width, or with channels last; "
+            "take planes and channels out of a stack one by one"
         )
     if 0 in image.shape:
         raise DataError(f"the image is empty: {shape} pixels")
-    raster = ArrayRaster(image.reshape(*image.shape[:2], -1))
-    raster.choose(None)
+    raster = ArrayRaster(image.reshape(*image.shape[:2], -1), name=f"the image of {shape}")
+    has_alpha = raster.shape[2] == 4 and channels_of_model == 3
+    raster.choose(range(3 if has_alpha else raster.shape[2]))
     return raster
-
-
-def _check_values(raster: Raster, options: Options) -> None:
-    name, dtype = raster.name, raster.dtype
-    if not np.issubdtype(dtype, np.number):
-        raise DataError(f"{name} is {dtype}, which is no number")
-    if np.issubdtype(dtype, np.complexfloating):
-        raise DataError(f"{name} is of complex numbers: take their magnitude or phase")
-    if options.percentiles is None and dtype != np.uint8:
-        raise DataError(
-            f"{name} is {dtype}, not 8-bit: give percentiles, such as 1 and 99.8, that become "
-            "black and white"
-        )

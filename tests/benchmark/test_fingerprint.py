@@ -41,6 +41,22 @@ def test_a_config_is_told_apart_but_not_by_where_it_goes_or_how_it_is_judged(cfg
     assert fingerprint.config_fingerprint(cfg) != first
 
 
+def test_keys_that_came_later_count_where_they_are_set(cfg):
+    first = fingerprint.config_fingerprint(cfg)
+    before = cfg.clone()
+    before.OUTPUT_DIR = ""
+    before.TEST.AREA_BINS = before.TEST.EXPECTED_RESULTS = []
+    for key in ("CHANNELS", "PERCENTILES", "AUGMENT"):
+        assert f"\n  {key}:" in before.dump()
+        del before.INPUT[key]
+    assert fingerprint._digest(before.dump().encode()) == first
+    found = {first}
+    for key, value in (("CHANNELS", [0]), ("PERCENTILES", [1, 99]), ("AUGMENT.ROT90", True)):
+        cfg.merge_from_list([f"INPUT.{key}", value])
+        found.add(fingerprint.config_fingerprint(cfg))
+    assert len(found) == 4
+
+
 def test_images_are_told_apart_by_their_size(cfg, tmp_path):
     coco = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": []}
     (tmp_path / "a.json").write_text(json.dumps(coco))

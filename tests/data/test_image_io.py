@@ -91,7 +91,9 @@ def test_channels_are_chosen(tmp_path):
         open_image(tmp_path / "a.tif")
     found = pixels_of(tmp_path / "a.tif", [4, 0, 2])
     assert (found == pixels[[4, 0, 2]].transpose(1, 2, 0)).all()
-    for channels, words in (([5], "channels 0..4, not all"), ([0, 1], "one is grey, three are")):
+    found = pixels_of(tmp_path / "a.tif", [4, 3, 2, 1, 0])
+    assert (found == pixels[::-1].transpose(1, 2, 0)).all()
+    for channels, words in (([5], "channels 0..4, not all"), ([], "no channel is chosen")):
         with pytest.raises(DataError, match=words):
             open_image(tmp_path / "a.tif", channels)
 

@@ -8,10 +8,11 @@ from scipy import ndimage
 
 import maskrcnnpp
 from maskrcnnpp import Predictor
+from maskrcnnpp.data import intensity
 from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.inference import RleRCNN, intensity
+from maskrcnnpp.inference import RleRCNN
 from maskrcnnpp.inference.tta import AugmentedRCNN
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
@@ -112,6 +113,21 @@ def test_channels_come_in_the_order_that_the_model_knows():
     assert model.seen[0][:, 0, 0].tolist() == [10, 10, 10]
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_a_model_of_another_number_of_channels(count):
+    image = np.arange(64 * count, dtype=np.uint8).reshape(8, 8, count)
+    model = BrightSquares()
+    predictor = Predictor(model, channels_of_model=count, input_format="BGR")
+    predictor(image)
+    assert (model.seen[0].numpy() == image.transpose(2, 0, 1)).all()
+    words = f"has 3 channels, and the model takes {count} channels?: choose with --channels"
+    with pytest.raises(DataError, match=words):
+        predictor(np.zeros((8, 8, 3), np.uint8))
+    if count == 1:
+        predictor(image[..., 0])
+        assert torch.equal(model.seen[0], model.seen[1])
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_other_ranges_of_values(dtype):
     image = (squares().astype(np.float64) * 20 + 5).astype(dtype)
@@ -130,7 +146,7 @@ def test_other_ranges_of_values(dtype):
         (np.zeros((4, 4), bool), (1, 99), "no number"),
         (np.zeros((4, 4), complex), (1, 99), "complex"),
         (np.zeros((0, 4), np.uint8), None, "empty: 0x4"),
-        (np.zeros((4, 4, 2), np.uint8), None, "4x4x2 is no image"),
+        (np.zeros((4, 4, 2), np.uint8), None, "4x4x2 has 2 channels, .* takes 3 channels"),
         (np.zeros((2, 3, 4, 4, 3), np.uint8), None, "2x3x4x4x3 is no image"),
         (np.zeros(4, np.uint8), None, "no image"),
         (np.full((4, 4), np.nan, np.float32), (1, 99), "NaN or infinite"),

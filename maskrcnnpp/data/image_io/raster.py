@@ -55,8 +55,8 @@ class Raster(ABC):
         """Read these channels from now on.
 
         Args:
-            channels: from 0; one is grey, three are red, green and blue. None takes grey and
-                colour as they are, without alpha.
+            channels: from 0, in the order in which they are wanted. None takes grey and colour
+                as they are, without alpha.
 
         Raises:
             DataError: it has not these channels, or they have to be named.
@@ -68,11 +68,11 @@ class Raster(ABC):
             channels = [0]
         if channels is None:
             raise DataError(
-                f"{self.name} has {there} channels; choose one or three of 0..{there - 1} with "
-                "--channels"
+                f"{self.name} has {there} channels; choose some of 0..{there - 1} with --channels "
+                "or, to train, INPUT.CHANNELS"
             )
-        if len(channels) not in (1, 3):
-            raise DataError(f"--channels {list(channels)}: one is grey, three are red, green, blue")
+        if len(channels) == 0:
+            raise DataError(f"{self.name}: no channel is chosen")
         if not all(0 <= channel < there for channel in channels):
             raise DataError(f"{self.name} has channels 0..{there - 1}, not all of {list(channels)}")
         self.channels = channels

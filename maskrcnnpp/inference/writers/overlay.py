@@ -39,11 +39,12 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
 
 
 def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """Red, green and blue as they are; other numbers of channels as the grey of their mean."""
+    """The first three channels as red, green and blue; one or two as the grey of their mean."""
     pixels = pixels[..., :3]
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True).astype(pixels.dtype), 3, axis=2)
     if pixels.dtype == np.uint8:
         return np.array(pixels, order="C")  # a copy: it is drawn on
     low, high = np.percentile(pixels, (1, 99.8))
-    return (np.clip((pixels - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
+    stretched = np.clip((pixels - low) / max(high - low, 1e-12), 0, 1) * 255
+    return stretched.astype(np.uint8, order="C")  # planes of a TIFF have another layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +55,46 @@ def finite(pixels: np.ndarray, name: str) -> np.ndarray:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DataError(f"{name} has values that are NaN or infinite: replace them first")
     return pixels
+
+
+def check_values(raster: Raster, percentiles: Sequence[float] | None, remedy: str) -> None:
+    """Check that the values of an image can become 0..255.
+
+    Args:
+        percentiles: that will become 0 and 255; None or empty takes 8-bit values as they are.
+        remedy: what to do for other values.
+
+    Raises:
+        DataError: they are no real numbers, or need percentiles.
+    """
+    name, dtype = raster.name, raster.dtype
+    if not np.issubdtype(dtype, np.number):
+        raise DataError(f"{name} is {dtype}, which is no number")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise DataError(f"{name} is of complex numbers: take their magnitude or phase")
+    if not percentiles and dtype != np.uint8:
+        raise DataError(f"{name} is {dtype}, not 8-bit: {remedy}")
+
+
+def check_channels(raster: Raster, count: int, remedy: str) -> None:
+    """Check that a model of ``count`` channels can take the image; of three it takes grey too.
+
+    Raises:
+        DataError: it cannot. The message has both numbers and the ``remedy``.
+    """
+    there = raster.shape[2]
+    if there != count and (there, count) != (1, 3):
+        has = f"{there} channel{'s' * (there != 1)}"
+        takes = f"{count} channel{'s' * (count != 1)}"
+        raise DataError(f"{raster.name} has {has}, and the model takes {takes}: {remedy}")
+
+
+def as_model_takes(pixels: np.ndarray, count: int, order: str) -> np.ndarray:
+    """Pixels (H, W, channels) that passed :func:`check_channels`, as (H, W, count).
+
+    Args:
+        order: "BGR" reverses three channels.
+    """
+    if pixels.shape[2] == 1 and count == 3:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return pixels[..., ::-1] if order == "BGR" and count == 3 else pixels

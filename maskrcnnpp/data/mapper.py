@@ -1,0 +1,159 @@
+"""Detectron2's mapper for what microscopes write: any channels, any number of bits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetMapper, detection_utils
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import SizeMismatchError
+
+from maskrcnnpp.data.augmentations import build_augmentations, moves_pixels
+from maskrcnnpp.data.image_io import open_image
+from maskrcnnpp.data.image_io.raster import reason
+from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_otherwise
+from maskrcnnpp.data.intensity import (
+    as_model_takes,
+    check_channels,
+    check_values,
+    finite,
+    percentile_limits,
+)
+from maskrcnnpp.errors import DataError
+
+_BY_PILLOW = (1, 3)  # channels of 8-bit images that Detectron2's resizing takes as they are
+
+
+def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
+    """The mapper that a config asks for; None where that is Detectron2's own.
+
+    Raises:
+        ConfigError: see :func:`maskrcnnpp.data.input_keys.check_input`.
+    """
+    check_input(cfg)
+    is_needed = reads_otherwise(cfg) or (is_train and is_augmented(cfg))
+    return MicroscopyMapper(cfg, is_train) if is_needed else None
+
+
+class MicroscopyMapper(DatasetMapper):
+    """Detectron2's, that reads files as the rest of this project does, and augments further.
+
+    Images are uint8, or float32 from 0 to 255 where percentiles are taken. Of the annotations
+    all becomes what Detectron2's mapper makes of it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        channels: Sequence[int] = (),
+        percentiles: Sequence[float] = (),
+        channels_of_model: int = 3,
+        **others: Any,
+    ) -> None:
+        """
+        Args:
+            is_train: whether annotations are wanted.
+            channels: INPUT.CHANNELS.
+            percentiles: INPUT.PERCENTILES.
+            channels_of_model: entries of MODEL.PIXEL_MEAN.
+            others: of Detectron2's ``DatasetMapper``.
+        """
+        super().__init__(is_train, **others)
+        self.channels = list(channels)
+        self.percentiles = tuple(percentiles)
+        self.channels_of_model = channels_of_model
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        check_input(cfg)
+        found = super().from_config(cfg, is_train)
+        if is_train:
+            # after the crop: the less there is, the sooner it is turned
+            found["augmentations"] = [*found["augmentations"], *build_augmentations(cfg)]
+            found["recompute_boxes"] |= cfg.MODEL.MASK_ON and moves_pixels(cfg)
+        return {
+            **found,
+            "channels": cfg.INPUT.CHANNELS,
+            "percentiles": cfg.INPUT.PERCENTILES,
+            "channels_of_model": len(cfg.MODEL.PIXEL_MEAN),
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """
+        Args:
+            dataset_dict: of one image, in Detectron2's form.
+
+        Returns:
+            what Detectron2's mapper does, with ``image`` (channels, H, W), uint8 or float32.
+
+        Raises:
+            DataError: the image or its annotations cannot be used. The message names the file.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        name = dataset_dict["file_name"]
+        image = self.read(name)
+        try:
+            detection_utils.check_image_size(dataset_dict, image)
+            inputs = T.AugInput(image, sem_seg=_semantic(dataset_dict))
+            transforms = self.augmentations(inputs)
+            self._finish(dataset_dict, inputs, transforms)
+        except (AssertionError, IndexError, KeyError, SizeMismatchError, ValueError) as error:
+            raise DataError(f"{name} or its annotations cannot be used: {reason(error)}") from error
+        return dataset_dict
+
+    def read(self, name: str) -> np.ndarray:
+        """An image file as the model takes it, (H, W, channels), uint8 or float32.
+
+        Raises:
+            DataError: it cannot be read, or is not as the config says. The message names it.
+        """
+        if not self.channels and not self.percentiles:
+            try:
+                return detection_utils.read_image(name, format=self.image_format)
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
+        with open_image(name, self.channels or None) as raster:
+            remedy = "give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255"
+            check_values(raster, self.percentiles, remedy)
+            check_channels(raster, self.channels_of_model, "choose with INPUT.CHANNELS")
+            pixels = raster.region(0, 0, raster.height, raster.width)
+            if self.percentiles:
+                limits = percentile_limits(raster, self.percentiles)
+                pixels = limits.apply(finite(pixels, raster.name))
+        order = "RGB" if self.channels else self.image_format
+        pixels = as_model_takes(pixels, self.channels_of_model, order)
+        if pixels.dtype == np.uint8 and pixels.shape[2] not in _BY_PILLOW:
+            return pixels.astype(np.float32)
+        return np.ascontiguousarray(pixels)
+
+    def _finish(
+        self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
+    ) -> None:
+        """What Detectron2's mapper does after augmentation, in place."""
+        shape = inputs.image.shape[:2]
+        dataset_dict["image"] = torch.as_tensor(
+            np.ascontiguousarray(inputs.image.transpose(2, 0, 1))
+        )
+        if inputs.sem_seg is not None:
+            dataset_dict["sem_seg"] = torch.as_tensor(inputs.sem_seg.astype("long"))
+        if self.proposal_topk is not None:
+            detection_utils.transform_proposals(
+                dataset_dict, shape, transforms, proposal_topk=self.proposal_topk
+            )
+        if not self.is_train:
+            dataset_dict.pop("annotations", None)
+        elif "annotations" in dataset_dict:
+            self._transform_annotations(dataset_dict, transforms, shape)
+
+
+def _semantic(dataset_dict: dict[str, Any]) -> np.ndarray | None:
+    if "sem_seg_file_name" not in dataset_dict:
+        return None
+    return detection_utils.read_image(dataset_dict.pop("sem_seg_file_name"), "L").squeeze(2)
