@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maskrcnnpp.data.image_io.raster import ArrayRaster, Raster
 from maskrcnnpp.errors import DataError
@@ -25,9 +25,13 @@ def open_plain(path: Path, content: bytes | None = None) -> Raster:
     Raises:
         DataError: no image is found in it. Decoders raise other errors too.
     """
-    return ArrayRaster(
-        _pixels(path, path.read_bytes() if content is None else content), name=str(path)
-    )
+    content = path.read_bytes() if content is None else content
+    try:
+        pixels = _pixels(path, content)
+    except UnidentifiedImageError as error:  # whose message has an address of the memory
+        what = "it is no image of a kind that is known" if content else "it is empty"
+        raise DataError(f"{path} cannot be read as an image: {what}") from error
+    return ArrayRaster(pixels, name=str(path))
 
 
 def _pixels(path: Path, content: bytes) -> np.ndarray:
