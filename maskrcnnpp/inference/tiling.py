@@ -119,8 +119,8 @@ def merge_tiles(
     """Each object of the image once: none doubled, cut or lost where tiles meet.
 
     - What another tile sees as a whole and clearly further from its sides is that tile's to tell:
-      it knows more of the surroundings. Where each of two leaves a place to the other, because they
-      see different objects there, both are heard.
+      it knows more of the surroundings. Where each of two leaves an object to the other, because
+      their middles of it differ, both are heard.
     - Objects are taken by falling score, whole ones before those that a tile's side may have cut.
       One that is mostly covered by objects of other tiles that were taken before is the same or,
       where tiles disagree, a worse account of the place. A small object does not cover a large one
@@ -236,17 +236,13 @@ class _Nearby:
 
     def covers(self, tile: int, entry: Detection) -> bool:
         """Whether objects of other tiles cover most of it."""
-        return self.covered(tile, entry) > COVERED * entry.area
-
-    def covered(self, tile: int, entry: Detection) -> int:
-        """Its pixels that objects of other tiles have too."""
         pixels = entry.pixels
         covered = np.zeros_like(pixels)
         for index in self.of_other_tiles(tile, entry):
             other = self.entries[index]
             if other.category == entry.category and (place := _shared_place(entry, other)):
                 _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
-        return int(np.count_nonzero(covered & pixels))
+        return np.count_nonzero(covered & pixels) > COVERED * entry.area
 
 
 def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
@@ -256,11 +252,11 @@ def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
 
 
 def _left_to_each_other(deferred: Sequence[tuple[int, Detection]]) -> list[tuple[int, Detection]]:
-    """Those that share a pixel with one of another tile."""
+    """Those that another tile sees too, but leaves to this one: they are mostly covered by such."""
     nearby = _Nearby()
     for tile, entry in deferred:
         nearby.add(tile, entry)
-    return [(tile, entry) for tile, entry in deferred if nearby.covered(tile, entry) > 0]
+    return [(tile, entry) for tile, entry in deferred if nearby.covers(tile, entry)]
 
 
 def _keep_new(entries: Sequence[tuple[int, Detection]], nearby: _Nearby) -> None:

@@ -310,6 +310,8 @@ def test_ids_of_an_annotation_file(model_files, images, tmp_path, capsys):
 
 
 IN_TWO_PROCESSES = """
+import os
+import pathlib
 import sys
 import torch
 torch.cuda.device_count = lambda: 2
@@ -317,7 +319,8 @@ import predict
 inner = predict.predict_files
 
 def told(predictor, job, files, *args, **kwargs):
-    print("share", *(path.name for path in files), flush=True)
+    names = " ".join(path.name for path in files)
+    pathlib.Path(os.environ["SHARES"], str(os.getpid())).write_text(names)
     inner(predictor, job, files, *args, **kwargs)
 
 predict.predict_files = told
@@ -332,12 +335,14 @@ def test_images_are_shared_by_processes(model_files, images, tmp_path):
     (tmp_path / "driver.py").write_text(IN_TWO_PROCESSES)
     output = tmp_path / "out"
     words = [str(images), *model_files, "--output", str(output), "--num-gpus", "2"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["tools", *sys.path])}
+    (tmp_path / "shares").mkdir()
+    environment = {**os.environ, "SHARES": str(tmp_path / "shares")}
+    environment |= {"PYTHONPATH": os.pathsep.join(["tools", *sys.path])}
     command = [sys.executable, str(tmp_path / "driver.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 images" in done.stdout
-    shares = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("share")]
+    shares = [path.read_text().split() for path in (tmp_path / "shares").iterdir()]
     assert sorted(map(sorted, shares)) == [["a.png", "c.jpg"], ["b.png"]]
     assert len(list(output.glob("*.csv"))) == 3
 
