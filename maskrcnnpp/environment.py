@@ -75,3 +75,14 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+" if changed else "")
+
+
+def bound_convolution_cache() -> None:
+    """Let oneDNN, which convolves on CPUs, keep few of the convolutions that it has compiled.
+
+    It keeps 1024. Heads see another number of RoIs in each image, for each of which it compiles
+    anew: a MB each, so that memory grows by 1 GB over the first few hundred images. Has an effect
+    before the first convolution of a process only. A value of ONEDNN_PRIMITIVE_CACHE_CAPACITY that
+    is set stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")

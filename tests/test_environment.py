@@ -1,3 +1,4 @@
+import os
 import subprocess
 
 from maskrcnnpp import environment
@@ -27,3 +28,13 @@ def test_the_commit_says_when_files_differ_from_it(tmp_path, monkeypatch):
 def test_machine_and_versions_are_named():
     assert all(environment.machine().values())
     assert environment.versions()["torch"].startswith(__import__("torch").__version__)
+
+
+def test_the_bound_of_the_convolution_cache_can_be_set(monkeypatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    for before, after in ((None, "32"), ("7", "7")):
+        monkeypatch.delenv(name, raising=False)
+        if before:
+            monkeypatch.setenv(name, before)
+        environment.bound_convolution_cache()
+        assert os.environ[name] == after

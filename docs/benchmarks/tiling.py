@@ -301,18 +301,10 @@ def size_rows(found: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def page(found: Mapping[str, Any]) -> str:
-    seams = ["images", "number", "objects, whole", "in tiles", "F1", "F1, moved"]
-    seams += ["cut", "cut, moved"]
-    sizes = ["image", "tiles", "objects", *(f"{name}, s" for name in STAGES)]
-    sizes += ["not model", "s/megapixel", "megapixels/s", "objects/s", "peak, MiB"]
-    by_format = found["sizes"][0]["by_format"].items()
-    lines = [
-        "# Prediction in tiles",
-        "",
-        "Written by `python docs/benchmarks/tiling.py` with the model of `make demo` and, on the",
-        "images of DSB2018, that of configs/quick/maskrcnnpp_R_18_nested_fpn.yaml.",
-        "",
+def _seams(found: Mapping[str, Any]) -> list[str]:
+    headers = ["images", "number", "objects, whole", "in tiles", "F1", "F1, moved"]
+    headers += ["cut", "cut, moved"]
+    return [
         "## Seams",
         "",
         f"Images of {SEAM_SIDE}x{SEAM_SIDE} pixels, whole and in tiles of {SEAM_TILE} that share",
@@ -321,19 +313,39 @@ def page(found: Mapping[str, Any]) -> str:
         "a seam. Cut: objects that end at a tile's side while that of the whole image goes on;",
         "in the moved image nothing is at these places, and what is counted there is chance.",
         "",
-        _table([seams, *seam_rows(found)]),
+        _table([headers, *seam_rows(found)]),
         "",
+    ]
+
+
+def _sizes(found: Mapping[str, Any]) -> list[str]:
+    headers = ["image", "tiles", "objects", *(f"{name}, s" for name in STAGES)]
+    headers += ["not model", "s/megapixel", "megapixels/s", "objects/s", "peak, MiB"]
+    by_format = found["sizes"][0]["by_format"].items()
+    return [
         "## Size",
         "",
         "From a tiled TIFF to a label image, a table and an overlay; tiles of up to 1024 pixels",
         "that share 128. Every row is a process of its own, and its peak that of the process.",
         "",
-        _table([sizes, *size_rows(found)]),
+        _table([headers, *size_rows(found)]),
         "",
         f"Seconds by format at {SIDES[0]}x{SIDES[0]}, reading again what they need: "
         + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_format)
         + ".",
         "",
+    ]
+
+
+def page(found: Mapping[str, Any]) -> str:
+    lines = [
+        "# Prediction in tiles",
+        "",
+        "Written by `python docs/benchmarks/tiling.py` with the model of `make demo` and, on the",
+        "images of DSB2018, that of configs/quick/maskrcnnpp_R_18_nested_fpn.yaml.",
+        "",
+        *(_seams(found) if "seams" in found else []),
+        *(_sizes(found) if "sizes" in found else []),
         f"Settings: {' '.join(found['opts'])}.",
         "",
     ]

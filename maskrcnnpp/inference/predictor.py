@@ -24,6 +24,7 @@ from maskrcnnpp.data.intensity import (
     finite,
     percentile_limits,
 )
+from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
@@ -122,6 +123,7 @@ class Predictor:
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
                 "set it to 0 and give images at the magnification of the training, or scales"
             )
+        bound_convolution_cache()
         model = build_model(cfg)
         checkpointer = Checkpointer(model)
         load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=False)
