@@ -341,8 +341,8 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Prediction in tiles",
         "",
-        "Written by `python docs/benchmarks/tiling.py` with the model of `make demo` and, on the",
-        "images of DSB2018, that of configs/quick/maskrcnnpp_R_18_nested_fpn.yaml.",
+        "Written by `python docs/benchmarks/tiling.py` with the model of `make demo`. With",
+        "`--dsb2018-run` also on real images, with a model that was trained on such.",
         "",
         *(_seams(found) if "seams" in found else []),
         *(_sizes(found) if "sizes" in found else []),
