@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import markdown
 
 from maskrcnnpp.benchmark.figures import figures
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets
@@ -26,6 +23,7 @@ from maskrcnnpp.benchmark.tables import (
 )
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.html_page import page_html
 
 REPORT_FILE = "report.md"
 HTML_FILE = "report.html"
@@ -53,13 +51,6 @@ HOW_TO_READ = """\
   training tunes on {tuned_on} for the DSB score. F1, PQ, SQ and RQ are at IoU 0.5. The count error
   is the mean over images of the difference of the number of objects."""
 
-_STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em;
-       color: #1c1c1c; }
-table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
-th, td { padding: .25em .7em; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { background: #f5f5f5; } img { max-width: 100%; } code { background: #f5f5f5; }"""
-
 
 def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
     """Write results.json, report.md with its pictures, and report.html."""
@@ -70,7 +61,10 @@ def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
     text = report_text(results, output_dir, {name: words for name, (words, _) in pictures.items()})
     write_json(output_dir / RESULTS_FILE, results, indent=1)
     write_text(output_dir / REPORT_FILE, text)
-    write_text(output_dir / HTML_FILE, _html(text, output_dir))
+    shown = {name: data for name, (_, data) in pictures.items()}
+    if (output_dir / SHEET_FILE).is_file():
+        shown[SHEET_FILE] = (output_dir / SHEET_FILE).read_bytes()
+    write_text(output_dir / HTML_FILE, page_html(text, shown, "Benchmark"))
 
 
 def report_text(
@@ -154,19 +148,4 @@ def _how_to_read(results: Mapping[str, Any]) -> str:
         small=small,
         medium=medium,
         tuned_on=datasets(results)[0],
-    )
-
-
-def _html(text: str, folder: Path) -> str:
-    """The report as one HTML file, its pictures inside."""
-
-    def inline(match: re.Match[str]) -> str:
-        data = base64.b64encode((folder / match[1]).read_bytes()).decode("ascii")
-        return f'src="data:image/png;base64,{data}"'
-
-    body = re.sub(r'src="([^":]+\.png)"', inline, markdown.markdown(text, extensions=["tables"]))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>Benchmark</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n{body}\n"
-        "</body>\n</html>\n"
     )

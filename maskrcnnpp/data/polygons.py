@@ -43,7 +43,7 @@ def polygon_mask(
             raise ValueError("a coordinate is not finite")
         # pycocotools reserves memory by the length of an outline
         if np.abs(np.diff(ring, axis=0, append=ring[:1])).sum() > _LONGEST:
-            raise ValueError("an outline leads far out of any image")
+            raise ValueError("an outline that leads far out of any image")
     corners = np.concatenate(rings[: len(outer)])
     low = np.clip(np.floor(corners.min(axis=0)) - 1, 0, (width, height)).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, (width, height)).astype(int)

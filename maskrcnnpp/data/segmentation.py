@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp.data.rle_text import unpack
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
 
-_DIGIT_BITS = 5  # of a run's length in each character
-_LONGEST_NUMBER = 7  # characters: 35 bits, more than pycocotools keeps
 # of the image's longer side, that a polygon may reach out of it: pycocotools takes memory for
 # every pixel of an outline, wherever it lies
 _REACH = 1.0
@@ -139,25 +138,9 @@ def _listed(counts: Any) -> np.ndarray:
 
 
 def _uncompressed(counts: str | bytes) -> np.ndarray:
-    """The lengths in COCO's string: 5 bits a character, most as difference to the one before last.
-
-    Done here since pycocotools neither checks the string nor gives the lengths.
-    """
     text = counts.encode("utf-8") if isinstance(counts, str) else counts
-    codes = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - ord("0")
-    last = np.flatnonzero((codes & 32) == 0)  # character of each number
-    is_whole = len(last) > 0 and last[-1] == len(codes) - 1
-    if not is_whole or codes.min() < 0 or codes.max() > 63:
-        raise DataError("has a compressed RLE that is damaged")
-    first = np.concatenate(([0], last[:-1] + 1))
-    lengths = last - first + 1
-    if lengths.max() > _LONGEST_NUMBER:
-        raise DataError("has a compressed RLE that is damaged")
-    shifts = _DIGIT_BITS * (np.arange(len(codes)) - np.repeat(first, lengths))
-    runs = np.add.reduceat((codes & 31) << shifts, first)
-    is_negative = (codes[last] & 16) != 0
-    runs[is_negative] -= 1 << (_DIGIT_BITS * lengths[is_negative])
-    # but for the first three, they are differences
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    if text:
+        runs, _, broken = unpack([text])
+        if not broken[0]:
+            return runs
+    raise DataError("has a compressed RLE that is damaged")

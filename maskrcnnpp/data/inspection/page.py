@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import markdown
 from tabulate import tabulate
 
 from maskrcnnpp.data.inspection.pictures import DISTRIBUTIONS, histograms, samples_sheet
@@ -17,6 +15,7 @@ from maskrcnnpp.data.inspection.reading import CocoSet
 from maskrcnnpp.data.inspection.settings import settings_yaml
 from maskrcnnpp.data.problems import SHOWN_PROBLEMS
 from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.html_page import page_html
 
 JSON_FILE = "inspection.json"
 REPORT_FILE = "report.md"
@@ -26,14 +25,6 @@ SAMPLES_FILE = "samples.png"
 HISTOGRAMS_FILE = "histograms.png"
 
 _LONGEST = 12  # rows of a table
-
-_STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 84em; margin: 2em auto; padding: 0 1em;
-       color: #1c1c1c; }
-table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
-th, td { padding: .25em .7em; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { background: #f5f5f5; } img { max-width: 100%; } code, pre { background: #f5f5f5; }
-pre { padding: .7em; overflow-x: auto; }"""
 
 
 def write_inspection(output: str | os.PathLike, numbers: Mapping[str, Any], data: CocoSet) -> None:
@@ -85,25 +76,6 @@ def page_text(numbers: Mapping[str, Any]) -> str:
     if left["problems"]:
         lines += ["## Left out", "", *_problem_lines(left), ""]
     return "\n".join(lines)
-
-
-def page_html(text: str, pictures: Mapping[str, bytes], title: str) -> str:
-    """The page as one HTML file, with the pictures inside.
-
-    Args:
-        text: Markdown.
-        pictures: PNG of each file name that the text shows.
-        title: of the page.
-    """
-    body = markdown.markdown(text, extensions=["tables", "fenced_code", "toc"])
-    for name, content in pictures.items():
-        data = base64.b64encode(content).decode("ascii")
-        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{data}"')
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
-        f"{body}\n</body>\n</html>\n"
-    )
 
 
 def _settings_file(numbers: Mapping[str, Any]) -> str:

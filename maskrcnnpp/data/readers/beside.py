@@ -8,14 +8,12 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, stain_of
+from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
-from maskrcnnpp.data.sample import Rle, Sample
+from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
 
 T = TypeVar("T")
@@ -238,22 +236,3 @@ def collect(
             masks.append(mask)
             ids.append(category)
     return masks, ids, problems
-
-
-def make_sample(
-    pair: Pair,
-    image: tuple[bytes, np.ndarray],
-    objects: tuple[Sequence[Rle], Sequence[int]],
-) -> Sample:
-    """Of the bytes and the pixels (height, width, channels) of an image, masks and categories."""
-    content, pixels = image
-    return Sample(
-        name=pair.name,
-        image=content,
-        suffix=PurePosixPath(pair.image).suffix.lower(),
-        height=pixels.shape[0],
-        width=pixels.shape[1],
-        masks=tuple(objects[0]),
-        category_ids=tuple(objects[1]),
-        stain=stain_of(pixels),
-    )

@@ -18,7 +18,6 @@ from skimage.feature import peak_local_max
 from skimage.measure import label
 from skimage.segmentation import watershed
 
-from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Result
@@ -27,11 +26,10 @@ from maskrcnnpp.data.readers.decode import (
     check_size,
     decode_image,
     decode_labels,
-    stain_of,
+    make_sample,
 )
 from maskrcnnpp.data.readers.labels import LabelsReader, Pair
 from maskrcnnpp.data.readers.source import FileSource
-from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
 
@@ -101,16 +99,7 @@ def _decode(files: FileSource, pair: Pair, *, split: _Split) -> Result:
         return None, [Problem("image", pair.name, file, str(error))]
     objects, small = _objects(mask, split)
     _, masks = label_masks(objects)
-    sample = Sample(
-        name=pair.name,
-        image=content,
-        suffix=PurePosixPath(pair.image).suffix.lower(),
-        height=mask.shape[0],
-        width=mask.shape[1],
-        masks=tuple(masks),
-        category_ids=(NUCLEUS_ID,) * len(masks),
-        stain=stain_of(pixels),
-    )
+    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
     reason = f"{small} object{'s' if small > 1 else ''} of less than {split.min_area} pixels"
     return sample, [Problem("object", pair.name, file, reason)] if small else []
 

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result
 from maskrcnnpp.data.readers.coco_json import annotation_name, read_coco, renumbered
-from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, stain_of
+from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, find_pairs
 from maskrcnnpp.data.readers.lookup import Lookup, choose_file, safe_names
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
-from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.data.segmentation import checked_rle
 from maskrcnnpp.errors import DataError
 
@@ -218,14 +217,5 @@ def _decode(files: FileSource, image: CocoImage) -> Result:
             categories.append(category)
         except DataError as error:
             problems.append(Problem("object", image.name, item, str(error)))
-    sample = Sample(
-        name=image.name,
-        image=content,
-        suffix=PurePosixPath(image.file).suffix.lower(),
-        height=height,
-        width=width,
-        masks=tuple(masks),
-        category_ids=tuple(categories),
-        stain=stain_of(pixels),
-    )
+    sample = make_sample(image.name, image.file, (content, pixels), masks, categories)
     return sample, problems

@@ -19,14 +19,10 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from maskrcnnpp.data.categories import NUCLEUS_ID
-from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.decode import check_size, decode_image, decode_labels, stain_of
-from maskrcnnpp.data.readers.labels import Pair, named_pairs
+from maskrcnnpp.data.readers.base import Decoder, Reader
+from maskrcnnpp.data.readers.labels import Pair, decode_pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
-from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
 _TRUTHS = ("GT", "ST")
@@ -90,7 +86,7 @@ class CtcReader(Reader):
 
     @property
     def decoder(self) -> Decoder:
-        return _decode
+        return decode_pair
 
 
 def _find(names: Iterable[str], truth: str) -> _Found:
@@ -130,26 +126,3 @@ def _why_nothing(names: Iterable[str], truth: str) -> str:
         f"holds no 01/t000.tif with 01_{truth}/SEG/man_seg000.tif; name the folder that a training "
         "set of the Cell Tracking Challenge was unpacked into"
     )
-
-
-def _decode(files: FileSource, pair: Pair) -> Result:
-    file = pair.image
-    try:
-        content, pixels = decode_image(files, pair.image)
-        file = pair.labels
-        labels = decode_labels(files, pair.labels)
-        check_size(labels.shape, pixels)
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    _, masks = label_masks(labels)
-    sample = Sample(
-        name=pair.name,
-        image=content,
-        suffix=".tif",
-        height=labels.shape[0],
-        width=labels.shape[1],
-        masks=tuple(masks),
-        category_ids=(NUCLEUS_ID,) * len(masks),
-        stain=stain_of(pixels),
-    )
-    return sample, []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 import tifffile
 from PIL import Image
 
+from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.image_io import open_all_channels
 from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.data.splits import classify_stain
 from maskrcnnpp.errors import DataError
 
@@ -67,10 +70,73 @@ def decode_labels(files: FileSource, name: str) -> np.ndarray:
     return labels
 
 
+def as_labels(numbers: np.ndarray) -> np.ndarray:
+    """A label image of any number type as integers, (height, width).
+
+    Raises:
+        DataError: it has not two dimensions, or numbers below 0 or with a fraction.
+    """
+    labels = np.asarray(numbers)
+    if labels.ndim != 2 or 0 in labels.shape:
+        shape = "x".join(map(str, labels.shape))
+        raise DataError(f"is no label image: {shape}, where one number a pixel is needed")
+    return as_integers(labels)
+
+
+def as_integers(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of any type as integers.
+
+    Raises:
+        DataError: they are none, or below 0.
+    """
+    numbers = np.asarray(numbers)
+    if numbers.dtype.kind == "b":
+        numbers = numbers.astype(np.uint8)
+    if numbers.dtype.kind == "f":
+        # above 2**53 not every integer can be told from the next
+        if not (np.abs(numbers) < 2**53).all() or (numbers != np.round(numbers)).any():
+            raise DataError("has labels or types that are no integers")
+        numbers = numbers.astype(np.int64)
+    if numbers.dtype.kind not in "iu":
+        raise DataError(f"has labels or types of type {numbers.dtype}; integers are needed")
+    if numbers.size and numbers.min() < 0:
+        raise DataError(f"has labels or types below 0, such as {numbers.min()}")
+    return numbers
+
+
 def stain_of(image: np.ndarray) -> str:
     """:func:`classify_stain` of 8-bit grey and colour; "" for others, of which it knows nothing."""
     is_known = image.dtype == np.uint8 and image.shape[2] in (1, 3)
     return classify_stain(image) if is_known else ""
+
+
+def make_sample(
+    name: str,
+    file: str,
+    image: tuple[bytes, np.ndarray],
+    masks: Sequence[Rle],
+    category_ids: Sequence[int] | None = None,
+) -> Sample:
+    """The sample of an image file that is kept as it is.
+
+    Args:
+        name: of the sample.
+        file: name in the source, whose suffix is kept.
+        image: bytes and pixels, as :func:`decode_image` gives them.
+        masks: of the objects.
+        category_ids: of each; None is nuclei.
+    """
+    content, pixels = image
+    return Sample(
+        name=name,
+        image=content,
+        suffix=PurePosixPath(file).suffix.lower(),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        masks=tuple(masks),
+        category_ids=tuple([NUCLEUS_ID] * len(masks) if category_ids is None else category_ids),
+        stain=stain_of(pixels),
+    )
 
 
 def check_size(size: tuple[int, int], image: np.ndarray) -> None:

@@ -19,16 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, stain_of
+from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
 from maskrcnnpp.data.readers.lookup import choose_file, safe_names
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
-from maskrcnnpp.data.sample import Rle, Sample
+from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.data.segmentation import rle_of_edges
 from maskrcnnpp.errors import DataError
 
@@ -202,16 +201,7 @@ def _decode(files: FileSource, image: TableImage) -> Result:
         except DataError as error:
             item = f"{image.table}: line {row.line}"
             problems.append(Problem("object", image.name, item, str(error)))
-    sample = Sample(
-        name=image.name,
-        image=content,
-        suffix=PurePosixPath(image.file).suffix.lower(),
-        height=height,
-        width=width,
-        masks=tuple(masks),
-        category_ids=(NUCLEUS_ID,) * len(masks),
-        stain=stain_of(pixels),
-    )
+    sample = make_sample(image.name, image.file, (content, pixels), masks)
     return sample, problems
 
 

@@ -29,12 +29,11 @@ from maskrcnnpp.data.readers.beside import (
     find_entries,
     images_beside,
     make_categories,
-    make_sample,
     read_json,
     stem,
     visible,
 )
-from maskrcnnpp.data.readers.decode import decode_image
+from maskrcnnpp.data.readers.decode import decode_image, make_sample
 from maskrcnnpp.data.readers.outlines import make_ring, ring_mask, union
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle
@@ -278,4 +277,4 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int], nuclei: bo
         masks, categories, problems = collect(pair, _objects(features), make)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
-    return make_sample(pair, image, (masks, categories)), problems
+    return make_sample(pair.name, pair.image, image, masks, categories), problems

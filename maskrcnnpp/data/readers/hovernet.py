@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,17 @@ from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.decode import check_size, decode_image, stain_of
+from maskrcnnpp.data.readers.by_stem import find_by_stem, pairs_by_stem
+from maskrcnnpp.data.readers.decode import (
+    as_integers,
+    as_labels,
+    check_size,
+    decode_image,
+    make_sample,
+)
 from maskrcnnpp.data.readers.labels import Pair
 from maskrcnnpp.data.readers.mat import read_mat
-from maskrcnnpp.data.readers.monuseg import find_by_stem, pairs_by_stem
 from maskrcnnpp.data.readers.source import FileSource
-from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
 _TYPES = ("inst_type", "class", "type_map")
@@ -106,7 +110,7 @@ def _largest_type(source: str | os.PathLike, pairs: Iterable[Pair]) -> int:
         for pair in pairs:
             try:
                 found = read_mat(files.read(pair.labels), _TYPES)
-                numbers = [_integers(numbers) for numbers in found.values() if np.size(numbers)]
+                numbers = [as_integers(numbers) for numbers in found.values() if np.size(numbers)]
             except DataError:
                 continue
             there = [int(number.max()) for number in numbers]
@@ -138,15 +142,12 @@ def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
         Problem("object", pair.name, file, f"object {numbers[k]}: has no type (0)")
         for k in sorted(set(range(len(numbers))) - set(kept))
     ]
-    sample = Sample(
-        name=pair.name,
-        image=content,
-        suffix=PurePosixPath(pair.image).suffix.lower(),
-        height=labels.shape[0],
-        width=labels.shape[1],
-        masks=tuple(masks[k] for k in kept),
-        category_ids=tuple(category_ids[k] for k in kept),
-        stain=stain_of(pixels),
+    sample = make_sample(
+        pair.name,
+        pair.image,
+        (content, pixels),
+        [masks[k] for k in kept],
+        [category_ids[k] for k in kept],
     )
     return sample, problems
 
@@ -164,9 +165,9 @@ def _types_of(numbers: Sequence[int], labels: np.ndarray, mat: Mapping[str, Any]
     """
     listed = mat.get("inst_type", mat.get("class"))
     if listed is not None:
-        listed = _integers(listed).ravel().tolist()
+        listed = as_integers(listed).ravel().tolist()
         if "inst_type" not in mat and "id" in mat:
-            by_number = dict(zip(_integers(mat["id"]).ravel().tolist(), listed))
+            by_number = dict(zip(as_integers(mat["id"]).ravel().tolist(), listed))
             listed = [by_number[number] for number in numbers if number in by_number]
         if len(listed) == len(numbers):
             return listed
@@ -203,36 +204,3 @@ def _check_types(there: Sequence[int], count: int) -> None:
         raise DataError(f"has the type {largest}; {_MOST_TYPES} is the largest")
     if largest > count:
         raise DataError(f"has the type {largest}, but {count} class names were given; name all")
-
-
-def as_labels(numbers: np.ndarray) -> np.ndarray:
-    """A label image of any number type as integers, (height, width).
-
-    Raises:
-        DataError: it has not two dimensions, or numbers below 0 or with a fraction.
-    """
-    labels = np.asarray(numbers)
-    if labels.ndim != 2 or 0 in labels.shape:
-        shape = "x".join(map(str, labels.shape))
-        raise DataError(f"is no label image: {shape}, where one number a pixel is needed")
-    return _integers(labels)
-
-
-def _integers(numbers: np.ndarray) -> np.ndarray:
-    """
-    Raises:
-        DataError: they are none, or below 0.
-    """
-    numbers = np.asarray(numbers)
-    if numbers.dtype.kind == "b":
-        numbers = numbers.astype(np.uint8)
-    if numbers.dtype.kind == "f":
-        # above 2**53 not every integer can be told from the next
-        if not (np.abs(numbers) < 2**53).all() or (numbers != np.round(numbers)).any():
-            raise DataError("has labels or types that are no integers")
-        numbers = numbers.astype(np.int64)
-    if numbers.dtype.kind not in "iu":
-        raise DataError(f"has labels or types of type {numbers.dtype}; integers are needed")
-    if numbers.size and numbers.min() < 0:
-        raise DataError(f"has labels or types below 0, such as {numbers.min()}")
-    return numbers

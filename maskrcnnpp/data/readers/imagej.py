@@ -36,10 +36,9 @@ from maskrcnnpp.data.readers.beside import (
     images_beside,
     is_image,
     is_output,
-    make_sample,
     visible,
 )
-from maskrcnnpp.data.readers.decode import decode_image
+from maskrcnnpp.data.readers.decode import decode_image, make_sample
 from maskrcnnpp.data.readers.outlines import ellipse_mask, make_ring, ring_mask
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.rle import encode_crop
@@ -272,4 +271,4 @@ def _decode(files: FileSource, pair: Pair) -> Result:
         masks, categories, problems = collect(pair, members, make)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
-    return make_sample(pair, image, (masks, categories)), problems
+    return make_sample(pair.name, pair.image, image, masks, categories), problems

@@ -30,7 +30,6 @@ from maskrcnnpp.data.readers.beside import (
     is_image,
     is_output,
     make_categories,
-    make_sample,
     read_json,
     stem,
     visible,
@@ -239,4 +238,4 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int]) -> Result:
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     named = pair if pair.image else pair._replace(image=f"image{_ending(image[0])}")
-    return make_sample(named, image, (masks, categories)), problems
+    return decode.make_sample(named.name, named.image, image, masks, categories), problems

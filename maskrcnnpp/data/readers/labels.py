@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
@@ -28,11 +27,10 @@ from maskrcnnpp.data.readers.decode import (
     check_size,
     decode_image,
     decode_labels,
-    stain_of,
+    make_sample,
 )
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource
-from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
 LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth")
@@ -100,7 +98,7 @@ class LabelsReader(Reader):
 
     @property
     def decoder(self) -> Decoder:
-        return _decode
+        return decode_pair
 
 
 def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, str]]:
@@ -181,7 +179,8 @@ def named_pairs(found: Iterable[tuple[str, str]]) -> tuple[dict[str, Pair], list
     return pairs, problems
 
 
-def _decode(files: FileSource, pair: Pair) -> Result:
+def decode_pair(files: FileSource, pair: Pair) -> Result:
+    """An image and its label image; all objects are nuclei."""
     file = pair.image
     try:
         content, pixels = decode_image(files, pair.image)
@@ -191,14 +190,5 @@ def _decode(files: FileSource, pair: Pair) -> Result:
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     _, masks = label_masks(labels)
-    sample = Sample(
-        name=pair.name,
-        image=content,
-        suffix=PurePosixPath(pair.image).suffix.lower(),
-        height=labels.shape[0],
-        width=labels.shape[1],
-        masks=tuple(masks),
-        category_ids=(NUCLEUS_ID,) * len(masks),
-        stain=stain_of(pixels),
-    )
+    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
     return sample, []

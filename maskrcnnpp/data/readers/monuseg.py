@@ -11,27 +11,22 @@ say out of which.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterator
 from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 import numpy as np
 
-from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.polygons import polygon_mask
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, stain_of
-from maskrcnnpp.data.readers.labels import Pair, named_pairs
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
-from maskrcnnpp.data.sample import Rle, Sample
+from maskrcnnpp.data.readers.by_stem import find_by_stem, pairs_by_stem
+from maskrcnnpp.data.readers.decode import decode_image, make_sample
+from maskrcnnpp.data.readers.labels import Pair
+from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
-
-# told apart from folders of other pictures of the same names, such as Overlay/
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
 
 
 class _Region(NamedTuple):
@@ -71,85 +66,6 @@ class MonusegReader(Reader):
         return _decode
 
 
-def pairs_by_stem(source: str | os.PathLike, suffix: str) -> tuple[dict[str, Pair], list[Problem]]:
-    """The images of a source and their annotations, by a name for each, and what is wrong.
-
-    Args:
-        source: folder or zip archive.
-        suffix: of annotations, in lower case, with the dot.
-
-    Raises:
-        DataError: the source does not exist or cannot be listed.
-    """
-    files = FileSource(source)
-    try:
-        there = [name for name in files.files() if escapes(name) or not is_hidden(name)]
-    finally:
-        files.close()
-    reason = "the path leads out of the source; do not trust it"
-    problems = [Problem("file", "", name, reason) for name in there if escapes(name)]
-    found, bad = find_by_stem([name for name in there if not escapes(name)], suffix)
-    pairs, unnamed = named_pairs(found)
-    return pairs, [*problems, *bad, *unnamed]
-
-
-def find_by_stem(names: Iterable[str], suffix: str) -> tuple[list[tuple[str, str]], list[Problem]]:
-    """Images and annotations of the same name, of one folder, or of folders beside or inside.
-
-    Args:
-        names: of files, relative, with "/".
-        suffix: of annotations, in lower case, with the dot.
-
-    Returns:
-        image and annotation of each pair; annotations without one image, and images without an
-        annotation in folders where others have one.
-    """
-    annotations = []
-    images: dict[str, dict[PurePosixPath, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name in sorted(names):
-        path = PurePosixPath(name)
-        if path.suffix.lower() == suffix:
-            annotations.append(name)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            images[path.stem][path.parent].append(name)
-    owner: dict[str, str] = {}
-    problems = []
-    for name in annotations:
-        path = PurePosixPath(name)
-        found = _images_of(path, images.get(path.stem, {}))
-        if not found:
-            reason = f"has no image; put {path.stem}.tif or .png beside it or into Images/"
-        elif len(found) > 1:
-            reason = f"has several images, {' and '.join(found)}; keep one"
-        elif found[0] in owner:
-            reason = f"is of the same image as {owner[found[0]]}; keep one"
-        else:
-            owner[found[0]] = name
-            continue
-        problems.append(Problem("image", path.stem, name, reason))
-    annotated = {PurePosixPath(name).stem for name in annotations}
-    folders = {PurePosixPath(image).parent for image in owner}
-    for stem in images.keys() - annotated:
-        for image in (name for folder in folders for name in images[stem].get(folder, ())):
-            reason = f"has no annotation {stem}{suffix}; add it, or move the image away"
-            problems.append(Problem("file", "", image, reason))
-    return list(owner.items()), problems
-
-
-def _images_of(annotation: PurePosixPath, there: dict[PurePosixPath, list[str]]) -> list[str]:
-    """Of the images of its name, by folder, those that belong to an annotation."""
-    if annotation.parent in there:
-        return there[annotation.parent]
-    above = annotation.parent.parent
-    beside = [
-        folder
-        for folder in there
-        if above in (folder, folder.parent) or folder.parent == annotation.parent
-    ]
-    images = [folder for folder in beside if folder.name.lower() in _IMAGE_FOLDERS]
-    return [name for folder in images or beside for name in there[folder]]
-
-
 def _decode(files: FileSource, pair: Pair) -> Result:
     file = pair.image
     try:
@@ -166,16 +82,7 @@ def _decode(files: FileSource, pair: Pair) -> Result:
         except ValueError as error:
             reason = f"region {region.id}: {error}"
             problems.append(Problem("object", pair.name, pair.labels, reason))
-    sample = Sample(
-        name=pair.name,
-        image=content,
-        suffix=PurePosixPath(pair.image).suffix.lower(),
-        height=height,
-        width=width,
-        masks=tuple(masks),
-        category_ids=(NUCLEUS_ID,) * len(masks),
-        stain=stain_of(pixels),
-    )
+    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
     return sample, problems
 
 

@@ -13,8 +13,6 @@ from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
 
-_LONGEST = 2**22  # pixels of an outline: pycocotools takes 200 bytes for each, unchecked
-
 
 def make_ring(points: Any) -> np.ndarray:
     """Points as float64 (N, 2), x and y in pixels; further numbers of a point are left out.
@@ -47,10 +45,10 @@ def ring_mask(outer: Any, holes: Sequence[Any], height: int, width: int) -> Rle 
     rings = [*rings[:1], *(ring for ring in rings[1:] if len(ring) > 2)]
     if len(rings[0]) < 3:
         return None
-    for ring in rings:
-        if np.abs(np.diff(ring, axis=0, append=ring[:1])).sum() > _LONGEST:
-            raise DataError("has an outline that leads far out of any image")
-    return polygon_mask(rings[:1], rings[1:], height, width)
+    try:
+        return polygon_mask(rings[:1], rings[1:], height, width)
+    except ValueError as error:
+        raise DataError(f"has {error}") from error
 
 
 def ellipse_mask(

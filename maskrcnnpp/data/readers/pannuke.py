@@ -23,7 +23,7 @@ from maskrcnnpp.data.image_io import encode_image
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.hovernet import as_labels
+from maskrcnnpp.data.readers.decode import as_labels
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp.data.rle_text import sums_of_each, unpack
 from maskrcnnpp.data.validation.rings import find_faults, flat_numbers
 
 LARGEST_IMAGE = 2**31 - 1  #: pixels that the run lengths of COCO reach
 _CHUNK = 1024, 2**20  # objects and run lengths at a time: some 100 bytes for each of these
-_DIGITS = 7  # of 5 bits, of one run length: more than the largest image takes
 
 
 class Measured(NamedTuple):
@@ -147,48 +147,12 @@ def _runs(
     """The run lengths of all masks in one line, how many each has, and whether it is broken."""
     counts, lengths, broken = (np.zeros(0, dtype) for dtype in (np.int64, np.int64, bool))
     if packed:
-        counts, lengths, broken = _unpack(packed)
+        counts, lengths, broken = unpack(packed)
     if plain:
         counts = np.concatenate((counts, flat_numbers(plain).astype(np.int64)))
         lengths = np.concatenate((lengths, [len(one) for one in plain]))
         broken = np.concatenate((broken, np.zeros(len(plain), dtype=bool)))
     return counts, lengths, broken
-
-
-def _unpack(packed: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See :func:`_runs`. No text is empty."""
-    sizes = np.array([len(text) for text in packed])
-    ends = np.cumsum(sizes) - 1
-    digits = np.frombuffer(b"".join(packed), dtype=np.uint8).astype(np.int64) - ord("0")
-    owner = np.repeat(np.arange(len(packed)), sizes)
-    broken = np.zeros(len(packed), dtype=bool)
-    broken[owner[(digits < 0) | (digits > 63)]] = True
-    # the lowest 5 bits come first, and bit 6 says that more follow
-    is_last = digits & 32 == 0
-    broken |= ~is_last[ends]
-    is_last[ends] = True
-    first = np.concatenate(([0], np.flatnonzero(is_last)[:-1] + 1))
-    lengths = np.add.reduceat(is_last.astype(np.int64), ends - sizes + 1)
-    digits_each = np.diff(np.append(first, len(digits)))
-    place = np.arange(len(digits)) - np.repeat(first, digits_each)
-    broken[owner[place >= _DIGITS]] = True
-    values = np.add.reduceat((digits & 31) << (5 * np.minimum(place, _DIGITS)), first)
-    is_negative = digits[is_last] & 16 != 0
-    values[is_negative] -= 1 << (5 * np.minimum(digits_each[is_negative], _DIGITS))
-    # from the fourth on they are differences to the one before the last
-    starts = np.cumsum(lengths) - lengths
-    number = np.arange(len(values)) - np.repeat(starts, lengths)
-    odd, even = (np.where(which, values, 0) for which in (number % 2 == 1, number % 2 == 0))
-    even[starts] = 0
-    counts = np.where(number % 2 == 1, _sums(odd, starts, lengths), _sums(even, starts, lengths))
-    counts[starts] = values[starts]
-    return counts, lengths, broken
-
-
-def _sums(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Running sums that begin anew at every start."""
-    total = np.cumsum(values)
-    return total - np.repeat(total[starts] - values[starts], lengths)
 
 
 def _measure_runs(
@@ -201,7 +165,7 @@ def _measure_runs(
     starts = np.cumsum(lengths) - lengths
     height, width = np.repeat(heights, lengths), np.repeat(widths, lengths)
     broken = broken | (np.minimum.reduceat(counts, starts) < 0)
-    stop = _sums(counts, starts, lengths)
+    stop = sums_of_each(counts, starts, lengths)
     begin, last = stop - counts, stop - 1
     filled = np.where((np.arange(len(counts)) - np.repeat(starts, lengths)) % 2 == 1, counts, 0)
     areas = np.add.reduceat(filled, starts)
