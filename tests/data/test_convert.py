@@ -163,7 +163,7 @@ BAD = {
     "negative": (
         png(image(0)),
         tiff(labels(0).astype(np.int16) - 1),
-        "negative labels, such as -1",
+        "negative numbers, such as -1",
     ),
     "fractions": (png(image(0)), tiff(labels(0) / np.float32(2)), "no integers: is it a prob"),
     "not finite": (png(image(0)), tiff(np.full((40, 50), np.nan, np.float32)), "no integers"),

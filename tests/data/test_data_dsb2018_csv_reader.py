@@ -231,7 +231,7 @@ def test_files_of_an_archive_that_lead_out_of_it_are_not_read(tmp_path, name):
     samples, problems, _ = read(write_source(tmp_path, files, "zip"))
     assert list(samples) == ["a", "c"]
     assert [problem.item for problem in problems.problems] == [name, f"{TABLE}: b"]
-    assert "leads out of the archive" in problems.lines() and "is missing" in problems.lines()
+    assert "leads out of the source" in problems.lines() and "is missing" in problems.lines()
 
 
 def test_files_stored_twice_in_an_archive(tmp_path):

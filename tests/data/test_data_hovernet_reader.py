@@ -182,7 +182,7 @@ BAD = {
     "three dimensions": (mat(inst_map=np.zeros((12, 16, 2))), "is no label image: 12x16x2"),
     "a fraction": (mat(inst_map=MAP / 2, type_map=TYPE_MAP), "no integers"),
     "not a number": (mat(inst_map=np.where(MAP, np.nan, 0)), "no integers"),
-    "below 0": (mat(inst_map=MAP - 1), "below 0, such as -1"),
+    "below 0": (mat(inst_map=MAP - 1), "negative numbers, such as -1"),
     "complex": (mat(inst_map=MAP * 1j), "has inst_map, but not as a full"),
     "text in it": (mat(inst_map="abc"), "has inst_map, but not as a full"),
     "cells": (
@@ -200,7 +200,7 @@ BAD = {
         mat(inst_map=MAP, type_map=TYPE_MAP[:5]), "a type_map of 16x5 for an inst_map of 16x12",
     ),
     "a fraction of a type": (mat(inst_map=MAP, inst_type=TYPES / 2), "no integers"),
-    "a type below 0": (mat(inst_map=MAP, inst_type=-TYPES), "below 0"),
+    "a type below 0": (mat(inst_map=MAP, inst_type=-TYPES), "negative numbers"),
     "a huge type": (mat(inst_map=MAP, inst_type=TYPES * 1e6), "has the type 3000000; 255 is the"),
     "a huge type in type_map": (mat(inst_map=MAP, type_map=TYPE_MAP * 100), "has the type 300"),
 }  # fmt: skip

@@ -217,7 +217,7 @@ BAD_IMAGES = {
     "infinite": ("images", (1, 2, 3, 0), np.inf, "no integers from 0 to 255"),
     "a mask's fraction": ("masks", (1, 2, 3, 0), 0.5, "no integers"),
     "a mask's nan": ("masks", (1, 2, 3, 4), np.nan, "no integers"),
-    "a mask below 0": ("masks", (1, 2, 3, 0), -3, "below 0, such as -3"),
+    "a mask below 0": ("masks", (1, 2, 3, 0), -3, "negative numbers, such as -3"),
 }
 
 

@@ -46,6 +46,8 @@ class Reader(ABC):
         """
         self.source = os.fspath(source)
         self.problems = problems
+        #: By the name of an image, what :meth:`entry` gives.
+        self._entries: dict[str, Any | Problem] = {}
 
     @classmethod
     @abstractmethod
@@ -57,13 +59,13 @@ class Reader(ABC):
         """
 
     @property
-    @abstractmethod
     def names(self) -> list[str]:
         """Every image of the source, sorted; bad ones too."""
+        return sorted(self._entries)
 
-    @abstractmethod
     def entry(self, name: str) -> Any | Problem:
         """What the decoder needs to know of an image, or why it cannot be read. Can be pickled."""
+        return self._entries[name]
 
     @property
     @abstractmethod
@@ -94,16 +96,13 @@ class Reader(ABC):
                 yield sample
 
 
-def list_files(source: str | os.PathLike, problems: ProblemLog) -> list[str]:
+def list_files(files: FileSource, problems: ProblemLog) -> list[str]:
     """Names of the files of a source, sorted, without hidden ones.
 
-    A name that leads out of the source is a problem and left out.
+    One that an archive holds twice is there twice. A name that leads out of the source is a
+    problem and left out.
     """
-    files = FileSource(source)
-    try:
-        names = sorted(files.files())
-    finally:
-        files.close()
+    names = sorted(files.files())
     out = [name for name in names if escapes(name)]
     reason = "the path leads out of the source; do not trust this archive"
     problems.add(*(Problem("file", "", name, reason) for name in out))
@@ -115,11 +114,8 @@ def decode_all(
 ) -> Iterator[Result]:
     """Decode every entry in order, a bounded number ahead of the consumer."""
     if workers < 2:
-        files = FileSource(source)
-        try:
+        with FileSource(source) as files:
             yield from (decoder(files, entry) for entry in entries)
-        finally:
-            files.close()
         return
     # Forked workers start at once; spawned ones would import PyTorch first. They run only
     # Pillow and NumPy, which are safe there. macOS and Windows cannot fork safely.

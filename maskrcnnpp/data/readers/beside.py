@@ -6,13 +6,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES
 from maskrcnnpp.data.readers.names import image_name
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.readers.pairs import Pair, named_pairs
+from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
 
@@ -21,19 +22,6 @@ T = TypeVar("T")
 
 class NotAnObject(DataError):
     """One item of an annotation file is no object; those beside it are as good as before."""
-
-
-class Pair(NamedTuple):
-    """An image and its annotation file: names in the source."""
-
-    name: str
-    image: str
-    annotation: str
-
-
-def visible(names: Iterable[str]) -> list[str]:
-    """Files that are not by-products of a system. Such as lead out of the source are kept: told."""
-    return [name for name in names if escapes(name) or not is_hidden(name)]
 
 
 def stem(name: str) -> str:
@@ -142,19 +130,8 @@ def check_any(
 def _named(
     good: Iterable[tuple[str, str]], wrong: Iterable[tuple[str, str, str]]
 ) -> tuple[dict[str, Pair | Problem], list[Problem]]:
-    entries: dict[str, Pair | Problem] = {}
-    problems = []
-    for image, annotation in good:
-        try:
-            name = image_name(image)
-        except DataError as error:
-            problems.append(Problem("image", image, image, str(error)))
-            continue
-        if name in entries:
-            reason = f"two images would be called {name}: this and {entries[name][1]}; rename one"
-            problems.append(Problem("image", image, image, reason))
-        else:
-            entries[name] = Pair(name, image, annotation)
+    pairs, problems = named_pairs(good)
+    entries: dict[str, Pair | Problem] = {**pairs}
     for named, file, reason in wrong:
         try:
             name = image_name(named)

@@ -28,7 +28,8 @@ from maskrcnnpp.data.readers.decode import (
     decode_labels,
     make_sample,
 )
-from maskrcnnpp.data.readers.labels import LabelsReader, Pair
+from maskrcnnpp.data.readers.labels import LabelsReader
+from maskrcnnpp.data.readers.pairs import Pair
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
@@ -92,8 +93,8 @@ def _decode(files: FileSource, pair: Pair, *, split: _Split) -> Result:
     file = pair.image
     try:
         content, pixels = decode_image(files, pair.image)
-        file = pair.labels
-        mask = _foreground(files, pair.labels)
+        file = pair.annotation
+        mask = _foreground(files, pair.annotation)
         check_size(mask.shape, pixels)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from maskrcnnpp.data.problems import Problem
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES
-from maskrcnnpp.data.readers.labels import Pair, named_pairs
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 
 # told apart from folders of other pictures of the same names, such as Overlay/
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
-
-
-def pairs_by_stem(source: str | os.PathLike, suffix: str) -> tuple[dict[str, Pair], list[Problem]]:
-    """The images of a source and their annotations, by a name for each, and what is wrong.
-
-    Args:
-        source: folder or zip archive.
-        suffix: of annotations, in lower case, with the dot.
-
-    Raises:
-        DataError: the source does not exist or cannot be listed.
-    """
-    files = FileSource(source)
-    try:
-        there = [name for name in files.files() if escapes(name) or not is_hidden(name)]
-    finally:
-        files.close()
-    reason = "the path leads out of the source; do not trust it"
-    problems = [Problem("file", "", name, reason) for name in there if escapes(name)]
-    found, bad = find_by_stem([name for name in there if not escapes(name)], suffix)
-    pairs, unnamed = named_pairs(found)
-    return pairs, [*problems, *bad, *unnamed]
 
 
 def find_by_stem(names: Iterable[str], suffix: str) -> tuple[list[tuple[str, str]], list[Problem]]:

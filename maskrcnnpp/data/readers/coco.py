@@ -15,12 +15,12 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.coco_json import annotation_name, read_coco, renumbered
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, find_pairs
-from maskrcnnpp.data.readers.lookup import Lookup, choose_file, safe_names
+from maskrcnnpp.data.readers.lookup import Lookup, choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.segmentation import checked_rle
@@ -80,19 +80,14 @@ class CocoReader(Reader):
                 categories of one name.
         """
         super().__init__(source, problems)
-        files = FileSource(source)
-        try:
-            there, outside = safe_names(files)
+        with FileSource(source) as files:
+            there = list_files(files, problems)
             self._file = choose_file(self.source, there, ".json", "--annotations", annotations)
             content = read_coco(files, self._file)
-        finally:
-            files.close()
-        problems.add(*outside)
         self.categories, self._numbers = renumbered(
             content.categories, f"{self.source}: {self._file}"
         )
         self._lookup = Lookup(there, IMAGE_SUFFIXES, folder=images, source=self.source)
-        self._images: dict[str, Mapping[str, Any] | Problem] = {}
         self._found: dict[str, str] = {}
         self._index(content.images)
         self._annotations = self._by_image(content.annotations, content.images)
@@ -111,12 +106,8 @@ class CocoReader(Reader):
         )
         return is_one_for_all and not has_others
 
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._images)
-
     def entry(self, name: str) -> CocoImage | Problem:
-        image = self._images[name]
+        image = self._entries[name]
         if isinstance(image, Problem):
             return image
         objects = [
@@ -154,7 +145,7 @@ class CocoReader(Reader):
                 if len(of_file) > 1:
                     raise DataError(f"{len(of_file)} images are this one file; keep one")
                 name = image_name(file)
-                if name in self._images:
+                if name in self._entries:
                     other = self._found[name]
                     raise DataError(
                         f"two images would be called {name}: this and {other}; rename one"
@@ -162,7 +153,7 @@ class CocoReader(Reader):
             except DataError as error:
                 bad += [(image, str(error)) for image in of_file]
                 continue
-            self._images[name] = of_file[0]
+            self._entries[name] = of_file[0]
             self._found[name] = file
         for image, reason in bad:
             self._leave_out(image, reason)
@@ -174,9 +165,9 @@ class CocoReader(Reader):
             name = image_name(known)
         except DataError:
             name = known
-        if name in self._images:  # names of bad ones need only differ
-            name = f"{known} ({len(self._images)})"
-        self._images[name] = Problem("image", name, f"{self._file}: {known}", reason)
+        if name in self._entries:  # names of bad ones need only differ
+            name = f"{known} ({len(self._entries)})"
+        self._entries[name] = Problem("image", name, f"{self._file}: {known}", reason)
 
     def _by_image(
         self, annotations: list[Mapping[str, Any]], images: list[Mapping[str, Any]]

@@ -20,9 +20,10 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader
-from maskrcnnpp.data.readers.labels import Pair, decode_pair, named_pairs
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.readers.base import Decoder, Reader, list_files
+from maskrcnnpp.data.readers.labels import decode_pair
+from maskrcnnpp.data.readers.pairs import named_pairs
+from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
 _TRUTHS = ("GT", "ST")
@@ -58,16 +59,12 @@ class CtcReader(Reader):
         super().__init__(source, problems)
         if truth not in _TRUTHS:
             raise DataError(f"truth {truth!r}: is GT (gold) or ST (silver)")
-        files = FileSource(source)
-        try:
-            # of paths that lead out the naming will tell
-            there = sorted(n for n in files.files() if escapes(n) or not is_hidden(n))
-        finally:
-            files.close()
+        with FileSource(source) as files:
+            there = list_files(files, problems)
         found = _find(there, truth)
-        self._pairs, unnamed = named_pairs(found.pairs)
+        self._entries, unnamed = named_pairs(found.pairs)
         problems.add(*found.problems, *unnamed)
-        if not self._pairs:
+        if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(f"{source}: {_why_nothing(there, truth)}")
 
@@ -76,13 +73,6 @@ class CtcReader(Reader):
         # of three dimensions, too: it is told then that they are not read
         matches = [match for name in names if (match := _SEGMENTATION.fullmatch(name))]
         return any(_FRAME.fullmatch(m["file"]) or _SLICE.fullmatch(m["file"]) for m in matches)
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._pairs)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._pairs[name]
 
     @property
     def decoder(self) -> Decoder:

@@ -54,20 +54,7 @@ def decode_labels(files: FileSource, name: str) -> np.ndarray:
         if PurePosixPath(name).suffix.lower() in (".tif", ".tiff"):
             labels = as_stored(content, labels)
     labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
-    if labels.ndim != 2:
-        shape = "x".join(map(str, labels.shape))
-        raise DataError(f"is no label image: {shape}, where one number a pixel is needed")
-    if labels.dtype == bool:
-        labels = labels.astype(np.uint8)
-    if labels.dtype.kind == "f":
-        if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
-            raise DataError("has labels that are no integers: is it a probability map?")
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"has labels of type {labels.dtype}; integers are needed")
-    if labels.size and labels.min() < 0:
-        raise DataError(f"has negative labels, such as {labels.min()}; 0 is background")
-    return labels
+    return as_labels(labels)
 
 
 def as_labels(numbers: np.ndarray) -> np.ndarray:
@@ -95,12 +82,12 @@ def as_integers(numbers: np.ndarray) -> np.ndarray:
     if numbers.dtype.kind == "f":
         # above 2**53 not every integer can be told from the next
         if not (np.abs(numbers) < 2**53).all() or (numbers != np.round(numbers)).any():
-            raise DataError("has labels or types that are no integers")
+            raise DataError("has numbers that are no integers: is it a probability map?")
         numbers = numbers.astype(np.int64)
     if numbers.dtype.kind not in "iu":
-        raise DataError(f"has labels or types of type {numbers.dtype}; integers are needed")
+        raise DataError(f"has numbers of type {numbers.dtype}; integers are needed")
     if numbers.size and numbers.min() < 0:
-        raise DataError(f"has labels or types below 0, such as {numbers.min()}")
+        raise DataError(f"has negative numbers, such as {numbers.min()}; 0 is background")
     return numbers
 
 

@@ -19,8 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.data.splits import classify_stain
@@ -84,15 +84,8 @@ class Dsb2018Reader(Reader):
 
     def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
         super().__init__(source, problems)
-        self._entries: dict[str, _Entry] = {}
-        too_deep: list[str] = []
-        files = FileSource(source)
-        try:
-            for file in sorted(files.files()):
-                if not self._index(file):
-                    too_deep.append(file)
-        finally:
-            files.close()
+        with FileSource(source) as files:
+            too_deep = [file for file in list_files(files, problems) if not self._index(file)]
         if not self._entries:
             problems.raise_unless_skipped(source)
             deeper = f" ({too_deep[0]} lies too deep)" if too_deep else ""
@@ -105,13 +98,9 @@ class Dsb2018Reader(Reader):
 
     def _index(self, file: str) -> bool:
         """Note what a file is for; False when it lies too deep to be of the layout."""
-        if escapes(file):
-            reason = "the path leads out of the archive; do not trust this archive"
-            self.problems.add(Problem("file", "", file, reason))
-            return True
         path = PurePosixPath(file)
         is_png = path.suffix.lower() == ".png"
-        if is_hidden(file) or not (is_png or path.suffix.lower() in _OTHER_SUFFIXES):
+        if not is_png and path.suffix.lower() not in _OTHER_SUFFIXES:
             return True
         place = _kind_folder(path)
         if place is None:
@@ -126,11 +115,6 @@ class Dsb2018Reader(Reader):
         else:
             getattr(entry, place.name).append(file)
         return True
-
-    @property
-    def names(self) -> list[str]:
-        """Every id of the source, sorted; bad ones too."""
-        return sorted(self._entries)
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:

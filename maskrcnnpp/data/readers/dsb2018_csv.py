@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
-from maskrcnnpp.data.readers.lookup import choose_file, safe_names
+from maskrcnnpp.data.readers.lookup import choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.sample import Rle
@@ -76,16 +76,14 @@ class Dsb2018CsvReader(Reader):
             DataError: see :class:`Reader`; or the table cannot be read, or lacks a column.
         """
         super().__init__(source, problems)
-        files = FileSource(source)
-        try:
-            there, outside = safe_names(files)
+        with FileSource(source) as files:
+            there = list_files(files, problems)
             self._table = choose_file(self.source, there, ".csv", "--table", table)
-            self._rows, bad = _read_table(files, self._table)
-        finally:
-            files.close()
-        problems.add(*outside, *bad)
+            #: Here the rows of an image.
+            self._entries, bad = _read_table(files, self._table)
+        problems.add(*bad)
         self._files = _images(there)
-        if not self._rows:
+        if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(f"{self.source}: {self._table}: has no rows; fetch it again")
 
@@ -99,12 +97,8 @@ class Dsb2018CsvReader(Reader):
         has_others = bool(suffixes & _OTHER_SUFFIXES) or Dsb2018Reader.fits(shown)
         return not has_others and not find_pairs(shown, LABEL_ENDINGS)
 
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._rows)
-
     def entry(self, name: str) -> TableImage | Problem:
-        rows = self._rows[name]
+        rows = self._entries[name]
         try:
             if any(row.usage.strip().lower() == _IGNORED for row in rows):
                 raise DataError("the table says Ignored: its rows are no truth")

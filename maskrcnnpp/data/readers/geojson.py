@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import (
     NotAnObject,
-    Pair,
     category_id,
     check_any,
     collect,
@@ -31,10 +30,10 @@ from maskrcnnpp.data.readers.beside import (
     make_categories,
     read_json,
     stem,
-    visible,
 )
 from maskrcnnpp.data.readers.decode import decode_image, make_sample
 from maskrcnnpp.data.readers.outlines import make_ring, ring_mask, union
+from maskrcnnpp.data.readers.pairs import Pair
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
@@ -80,17 +79,14 @@ class GeojsonReader(Reader):
         """
         super().__init__(source, problems)
         classes: set[str] = set()
-        files = FileSource(source)
-        try:
-            there = visible(files.files())
+        with FileSource(source) as files:
+            there = list_files(files, problems)
             images = _find(files, there)
             self._entries, bad = find_entries(there, images, "a.geojson for a.png")
             if class_names is None:
                 for pair in self._entries.values():
                     if isinstance(pair, Pair):
                         classes |= _classes_in(files, pair.annotation, nuclei)
-        finally:
-            files.close()
         self.categories = make_categories(class_names, classes)
         self._nuclei = nuclei
         problems.add(*bad)
@@ -104,13 +100,6 @@ class GeojsonReader(Reader):
     @classmethod
     def fits(cls, names: list[str]) -> bool:
         return any(images_beside(names, _keys).values())
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._entries)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._entries[name]
 
     @property
     def decoder(self) -> Decoder:

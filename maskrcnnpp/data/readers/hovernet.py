@@ -23,8 +23,8 @@ import numpy as np
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.by_stem import find_by_stem, pairs_by_stem
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.data.readers.by_stem import find_by_stem
 from maskrcnnpp.data.readers.decode import (
     as_integers,
     as_labels,
@@ -32,8 +32,8 @@ from maskrcnnpp.data.readers.decode import (
     decode_image,
     make_sample,
 )
-from maskrcnnpp.data.readers.labels import Pair
 from maskrcnnpp.data.readers.mat import read_mat
+from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
@@ -66,16 +66,18 @@ class HovernetReader(Reader):
         super().__init__(source, problems)
         if class_names is not None and not _are_names(class_names):
             raise DataError(f"class names {list(class_names)}: one or more, all different")
-        self._pairs, bad = pairs_by_stem(source, ".mat")
-        problems.add(*bad)
-        if not self._pairs:
+        with FileSource(source) as files:
+            found, bad = find_by_stem(list_files(files, problems), ".mat")
+        self._entries, unnamed = named_pairs(found)
+        problems.add(*bad, *unnamed)
+        if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(
                 f"{source}: holds no image with a .mat of the same name; put them into Images/ and "
                 "Labels/"
             )
         if class_names is None:
-            count = _largest_type(source, self._pairs.values())
+            count = _largest_type(source, self._entries.values())
             class_names = [f"type {number}" for number in range(1, count + 1)]
         #: Number of types; 0 where all objects are nuclei.
         self._types = len(class_names)
@@ -85,13 +87,6 @@ class HovernetReader(Reader):
     @classmethod
     def fits(cls, names: list[str]) -> bool:
         return bool(find_by_stem(names, ".mat")[0])
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._pairs)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._pairs[name]
 
     @property
     def decoder(self) -> Decoder:
@@ -105,18 +100,15 @@ def _are_names(names: Sequence[str]) -> bool:
 def _largest_type(source: str | os.PathLike, pairs: Iterable[Pair]) -> int:
     """0 where there are no types. Of files that cannot be read the decoder will tell."""
     largest = 0
-    files = FileSource(source)
-    try:
+    with FileSource(source) as files:
         for pair in pairs:
             try:
-                found = read_mat(files.read(pair.labels), _TYPES)
+                found = read_mat(files.read(pair.annotation), _TYPES)
                 numbers = [as_integers(numbers) for numbers in found.values() if np.size(numbers)]
             except DataError:
                 continue
             there = [int(number.max()) for number in numbers]
             largest = max(largest, *(number for number in there if number <= _MOST_TYPES), 0)
-    finally:
-        files.close()
     return largest
 
 
@@ -124,7 +116,7 @@ def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
     file = pair.image
     try:
         content, pixels = decode_image(files, pair.image)
-        file = pair.labels
+        file = pair.annotation
         mat = read_mat(files.read(file), ("inst_map", "id", *(_TYPES if types else ())))
         if "inst_map" not in mat:
             raise DataError("has no inst_map; is it a label file of HoVer-Net?")

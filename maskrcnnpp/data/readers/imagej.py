@@ -26,20 +26,19 @@ from pycocotools import mask as coco_mask
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import (
     NotAnObject,
-    Pair,
     check_any,
     collect,
     find_entries,
     images_beside,
     is_image,
     is_output,
-    visible,
 )
 from maskrcnnpp.data.readers.decode import decode_image, make_sample
 from maskrcnnpp.data.readers.outlines import ellipse_mask, make_ring, ring_mask
+from maskrcnnpp.data.readers.pairs import Pair
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle
@@ -68,11 +67,8 @@ class ImagejReader(Reader):
         """
         super().__init__(source, problems)
         _roifile()
-        files = FileSource(source)
-        try:
-            there = visible(files.files())
-        finally:
-            files.close()
+        with FileSource(source) as files:
+            there = list_files(files, problems)
         images = _find(there)
         self._entries, bad = find_entries(there, images, "a.zip or a_rois.zip for a.tif")
         problems.add(*bad)
@@ -87,13 +83,6 @@ class ImagejReader(Reader):
     @classmethod
     def fits(cls, names: list[str]) -> bool:
         return any(_find(names).values())
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._entries)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._entries[name]
 
     @property
     def decoder(self) -> Decoder:

@@ -19,10 +19,9 @@ import numpy as np
 
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers import decode
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import (
     NotAnObject,
-    Pair,
     category_id,
     check_any,
     collect,
@@ -32,7 +31,6 @@ from maskrcnnpp.data.readers.beside import (
     make_categories,
     read_json,
     stem,
-    visible,
 )
 from maskrcnnpp.data.readers.labelme_shapes import (
     from_base64,
@@ -43,6 +41,7 @@ from maskrcnnpp.data.readers.labelme_shapes import (
 )
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.outlines import union
+from maskrcnnpp.data.readers.pairs import Pair
 from maskrcnnpp.data.readers.source import FileSource, escapes
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
@@ -84,16 +83,12 @@ class LabelmeReader(Reader):
             DataError: see :class:`Reader`.
         """
         super().__init__(source, problems)
-        self._entries: dict[str, Pair | Problem] = {}
         self._labels: set[str] = set()
         self._annotation_of: dict[str, str] = {}
-        files = FileSource(source)
-        try:
-            times = Counter(visible(files.files()))
+        with FileSource(source) as files:
+            times = Counter(list_files(files, problems))
             for name in sorted(filter(_is_json, times)):
                 self._look(files, name, times)
-        finally:
-            files.close()
         check_any(self.source, problems, self._entries, "a JSON file of labelme")
         self._tell_images_without(times)
         self.categories = make_categories(class_names, self._labels)
@@ -146,13 +141,6 @@ class LabelmeReader(Reader):
         return not is_geojson and any(
             images_beside(names, lambda name: [stem(name)] if _is_json(name) else []).values()
         )
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._entries)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._entries[name]
 
     @property
     def decoder(self) -> Decoder:

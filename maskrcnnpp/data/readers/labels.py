@@ -16,7 +16,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
@@ -29,21 +28,13 @@ from maskrcnnpp.data.readers.decode import (
     decode_labels,
     make_sample,
 )
-from maskrcnnpp.data.readers.names import image_name
+from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
 LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth")
 #: Endings of a label image's name, before its suffix.
 LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_seg", "_cp_masks", "_gt")
-
-
-class Pair(NamedTuple):
-    """An image and its labels: names in the source."""
-
-    name: str
-    image: str
-    labels: str
 
 
 class LabelsReader(Reader):
@@ -69,14 +60,15 @@ class LabelsReader(Reader):
             DataError: see :class:`Reader`; or the list cannot be read.
         """
         super().__init__(source, problems)
-        there = list_files(source, problems)
+        with FileSource(source) as files:
+            there = list_files(files, problems)
         if pairs is not None:
             found = read_pairs(pairs, there)
         else:
             found = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
-        self._pairs, bad = named_pairs(found)
+        self._entries, bad = named_pairs(found)
         problems.add(*bad)
-        if not self._pairs:
+        if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(
                 f"{source}: holds no image with a label image; put them into images/ and labels/ "
@@ -88,13 +80,6 @@ class LabelsReader(Reader):
     def fits(cls, names: list[str]) -> bool:
         """Whether the files of a source look like this layout."""
         return bool(find_pairs(names, LABEL_ENDINGS))
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._pairs)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._pairs[name]
 
     @property
     def decoder(self) -> Decoder:
@@ -161,31 +146,13 @@ def read_pairs(path: str | os.PathLike, there: Iterable[str]) -> list[tuple[str,
     return [(row["image"], row["labels"]) for row in rows]
 
 
-def named_pairs(found: Iterable[tuple[str, str]]) -> tuple[dict[str, Pair], list[Problem]]:
-    """Each pair by a name for its image, and those that have none of their own."""
-    pairs: dict[str, Pair] = {}
-    problems = []
-    for image, labels in found:
-        try:
-            name = image_name(image)
-        except DataError as error:
-            problems.append(Problem("image", image, image, str(error)))
-            continue
-        if name in pairs:
-            reason = f"two images would be called {name}: this and {pairs[name].image}; rename one"
-            problems.append(Problem("image", name, image, reason))
-            continue
-        pairs[name] = Pair(name, image, labels)
-    return pairs, problems
-
-
 def decode_pair(files: FileSource, pair: Pair) -> Result:
     """An image and its label image; all objects are nuclei."""
     file = pair.image
     try:
         content, pixels = decode_image(files, pair.image)
-        file = pair.labels
-        labels = decode_labels(files, pair.labels)
+        file = pair.annotation
+        labels = decode_labels(files, pair.annotation)
         check_size(labels.shape, pixels)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]

@@ -7,23 +7,10 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-from maskrcnnpp.data.problems import Problem
-from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
+from maskrcnnpp.data.readers.source import escapes
 from maskrcnnpp.errors import DataError
 
 _SHOWN = 3  # names in a message
-
-
-def safe_names(files: FileSource) -> tuple[list[str], list[Problem]]:
-    """The files that a reader may look at, and those whose path leads out of the source."""
-    names, problems = [], []
-    for name in files.files():
-        if escapes(name):
-            reason = "the path leads out of the archive; do not trust this archive"
-            problems.append(Problem("file", "", name, reason))
-        elif not is_hidden(name):
-            names.append(name)
-    return names, problems
 
 
 def choose_file(
@@ -33,7 +20,7 @@ def choose_file(
 
     Args:
         source: what it is called in errors.
-        names: of its files, as :func:`safe_names` gives them.
+        names: of its files, as :func:`list_files` gives them.
         suffix: lower case, with the dot.
         option: of the command, which names the file.
         wanted: what it names.
@@ -78,7 +65,7 @@ class Lookup:
     ) -> None:
         """
         Args:
-            names: of the source's files, as :func:`safe_names` gives them.
+            names: of the source's files, as :func:`list_files` gives them.
             suffixes: of the files that are looked for, lower case, with the dot.
             folder: in which paths begin; None for anywhere.
             source: what it is called in errors.

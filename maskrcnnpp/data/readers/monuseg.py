@@ -20,10 +20,10 @@ import numpy as np
 
 from maskrcnnpp.data.polygons import polygon_mask
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
-from maskrcnnpp.data.readers.by_stem import find_by_stem, pairs_by_stem
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.data.readers.by_stem import find_by_stem
 from maskrcnnpp.data.readers.decode import decode_image, make_sample
-from maskrcnnpp.data.readers.labels import Pair
+from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.errors import DataError
@@ -41,9 +41,11 @@ class MonusegReader(Reader):
 
     def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
         super().__init__(source, problems)
-        self._pairs, bad = pairs_by_stem(source, ".xml")
-        problems.add(*bad)
-        if not self._pairs:
+        with FileSource(source) as files:
+            found, bad = find_by_stem(list_files(files, problems), ".xml")
+        self._entries, unnamed = named_pairs(found)
+        problems.add(*bad, *unnamed)
+        if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(
                 f"{source}: holds no image with an .xml of the same name; put them side by side, "
@@ -55,13 +57,6 @@ class MonusegReader(Reader):
         return bool(find_by_stem(names, ".xml")[0])
 
     @property
-    def names(self) -> list[str]:
-        return sorted(self._pairs)
-
-    def entry(self, name: str) -> Pair | Problem:
-        return self._pairs[name]
-
-    @property
     def decoder(self) -> Decoder:
         return _decode
 
@@ -70,8 +65,8 @@ def _decode(files: FileSource, pair: Pair) -> Result:
     file = pair.image
     try:
         content, pixels = decode_image(files, pair.image)
-        file = pair.labels
-        regions = list(_regions(files.read(pair.labels)))
+        file = pair.annotation
+        regions = list(_regions(files.read(pair.annotation)))
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     height, width = pixels.shape[:2]
@@ -81,7 +76,7 @@ def _decode(files: FileSource, pair: Pair) -> Result:
             masks.append(_mask(region, height, width))
         except ValueError as error:
             reason = f"region {region.id}: {error}"
-            problems.append(Problem("object", pair.name, pair.labels, reason))
+            problems.append(Problem("object", pair.name, pair.annotation, reason))
     sample = make_sample(pair.name, pair.image, (content, pixels), masks)
     return sample, problems
 

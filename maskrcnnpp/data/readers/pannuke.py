@@ -22,9 +22,9 @@ import numpy as np
 from maskrcnnpp.data.image_io import encode_image
 from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, Result
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.decode import as_labels
-from maskrcnnpp.data.readers.source import FileSource, is_hidden
+from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
 
@@ -58,13 +58,8 @@ class PannukeReader(Reader):
 
     def __init__(self, source: str | os.PathLike, problems: ProblemLog) -> None:
         super().__init__(source, problems)
-        self._entries: dict[str, _Entry] = {}
-        files = FileSource(source)
-        try:
-            there = sorted(name for name in files.files() if not is_hidden(name))
-            self._find(files, _arrays(there))
-        finally:
-            files.close()
+        with FileSource(source) as files:
+            self._find(files, _arrays(list_files(files, problems)))
         if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(
@@ -98,13 +93,6 @@ class PannukeReader(Reader):
     @classmethod
     def fits(cls, names: list[str]) -> bool:
         return any(len(found) == 2 for found in _arrays(names).values())
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self._entries)
-
-    def entry(self, name: str) -> _Entry | Problem:
-        return self._entries[name]
 
     @property
     def decoder(self) -> Decoder:

@@ -82,6 +82,12 @@ class FileSource:
         if self._zip is not None:
             self._zip.close()
 
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
     """Names of the files below ``folder``, each after ``prefix``.
