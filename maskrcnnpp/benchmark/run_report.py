@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import read_image
 from detectron2.utils.file_io import PathManager
 
 from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.display import read_rgb
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
@@ -163,11 +163,7 @@ def _rows(
     sure = [entry for entry in results if entry["score"] >= score_threshold]
     predictions = _by_image(sure, ids)
     for image in chosen:
-        path = image_root / image["file_name"]
-        try:
-            pixels = read_image(str(path), format="RGB")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as an image: {error}") from error
+        pixels = read_rgb(image_root / image["file_name"])
         size = pixels.shape[:2]
         found = predictions[image["id"]]
         yield SheetRow(

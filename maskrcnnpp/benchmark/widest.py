@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import read_image
 
 from maskrcnnpp.benchmark.scoring import Scored
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.data.display import read_rgb
 from maskrcnnpp.evaluation.overlaps import Overlaps
 from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
 
@@ -62,10 +61,7 @@ def _rows(
     scores: Mapping[str, np.ndarray],
 ) -> Iterator[SheetRow]:
     for name, index in zip(names, chosen):
-        try:
-            pixels = read_image(str(root / name), format="RGB")
-        except (OSError, ValueError) as error:
-            raise DataError(f"{root / name}: cannot be read as an image: {error}") from error
+        pixels = read_rgb(root / name)
         values = ", ".join(f"{arm} {values[index]:.3f}" for arm, values in scores.items())
         truth = scored[0].shown
         masks = [truth.truth_masks[k] for k in np.flatnonzero(truth.truth_image == index)]

@@ -18,7 +18,8 @@ from scipy.ndimage import binary_dilation
 
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.inspection.measures import as_rgb, measure_objects, shape_of
+from maskrcnnpp.data.display import as_rgb
+from maskrcnnpp.data.inspection.measures import measure_objects, shape_of
 from maskrcnnpp.data.inspection.numbers import inspect_dataset
 from maskrcnnpp.data.inspection.page import page_text, write_inspection
 from maskrcnnpp.data.inspection.reading import CocoSet, Crop, decode_mask

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops
 
+from maskrcnnpp.data.display import to_8_bit, without_alpha
 from maskrcnnpp.data.inspection.reading import Crop
 from maskrcnnpp.data.splits import classify_stain
 
-#: Percentiles that become 0 and 255 where an image is not of 8 bits.
-STRETCH = (1.0, 99.8)
 _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 
 
@@ -118,30 +117,3 @@ def layout_of(channels: int, is_colour: bool) -> str:
     """What the channels are, in words."""
     names = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
     return names[channels] if is_colour and channels in names else f"{channels} channels"
-
-
-def without_alpha(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
-    """(height, width, channels) without the channel that says what is transparent."""
-    channels = pixels.shape[2]
-    return pixels[..., : channels - 1] if is_colour and channels in (2, 4) else pixels
-
-
-def to_8_bit(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
-    """uint8 of the same shape: 8 bits as they are, others stretched between percentiles.
-
-    Red, green and blue are stretched alike, so that grey stays grey; other channels each alone.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    low, high = np.percentile(pixels, STRETCH, axis=None if is_colour else (0, 1))
-    span = np.where(high > low, high - low, 1)
-    return (np.clip((pixels - low) / span, 0, 1) * 255).round().astype(np.uint8)
-
-
-def as_rgb(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
-    """uint8 (height, width, 3) to look at; of other channels than colours the first three."""
-    shown = to_8_bit(without_alpha(pixels, is_colour), is_colour)
-    if shown.shape[2] == 1:
-        return np.repeat(shown, 3, axis=2)
-    missing = max(0, 3 - shown.shape[2])
-    return np.ascontiguousarray(np.pad(shown, ((0, 0), (0, 0), (0, missing)))[..., :3])

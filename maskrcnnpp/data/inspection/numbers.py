@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnnpp.data.display import as_rgb
 from maskrcnnpp.data.inspection.measures import (
     ObjectMeasures,
     PixelMeasures,
-    as_rgb,
     measure_objects,
     measure_pixels,
     shape_of,

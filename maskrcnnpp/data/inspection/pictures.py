@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from maskrcnnpp.data.inspection.measures import as_rgb
+from maskrcnnpp.data.display import as_rgb
 from maskrcnnpp.data.inspection.reading import CocoSet, Crop
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.visualization import Panel, SheetRow, contact_sheet

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maskrcnnpp.data.inspection.measures import STRETCH
+from maskrcnnpp.data.display import STRETCH
 
 _LEVELS = 5  # p2..p6, of strides 4 to 64
 _COARSE = 32  # anchors of the finest level above it would leave that level to large objects

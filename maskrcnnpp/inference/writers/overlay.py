@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from maskrcnnpp.data.display import as_rgb
 from maskrcnnpp.files import atomic_path
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
@@ -21,7 +22,7 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
     Of two objects that overlap the one with the higher score is drawn on top.
     """
     small = info.raster.thumbnail(_LARGEST)
-    canvas = _to_8_bit(small)
+    canvas = as_rgb(small, info.raster.is_colour).copy()  # it is drawn on
     height, width = objects.image_size
     scale = np.array([canvas.shape[1] / width, canvas.shape[0] / height])  # of x and y
     for number in range(len(objects), 0, -1):
@@ -36,15 +37,3 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
         cv2.polylines(canvas, scaled, isClosed=True, color=PALETTE[number % len(PALETTE)])
     with atomic_path(path) as temporary:
         temporary.write_bytes(cv2.imencode(".png", canvas[..., ::-1])[1].tobytes())
-
-
-def _to_8_bit(pixels: np.ndarray) -> np.ndarray:
-    """The first three channels as red, green and blue; one or two as the grey of their mean."""
-    pixels = pixels[..., :3]
-    if pixels.shape[2] != 3:
-        pixels = np.repeat(pixels.mean(axis=2, keepdims=True).astype(pixels.dtype), 3, axis=2)
-    if pixels.dtype == np.uint8:
-        return np.array(pixels, order="C")  # a copy: it is drawn on
-    low, high = np.percentile(pixels, (1, 99.8))
-    stretched = np.clip((pixels - low) / max(high - low, 1e-12), 0, 1) * 255
-    return stretched.astype(np.uint8, order="C")  # planes of a TIFF have another layout
