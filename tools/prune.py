@@ -26,10 +26,9 @@ from maskrcnnpp.benchmark.depth_table import (
     write_depths,
 )
 from maskrcnnpp.benchmark.runner import check_test_set
-from maskrcnnpp.config_reader import check_device
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
-from maskrcnnpp.engine.setup import check_area_bins, check_datasets
+from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 
 
@@ -75,9 +74,7 @@ def cut(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def table(cfg: CfgNode, args: argparse.Namespace) -> None:
-    check_device(cfg)
-    check_area_bins(cfg)
-    check_datasets(cfg, eval_only=True)
+    check_config(cfg, eval_only=True)
     check_test_set(cfg.DATASETS.TEST[0])
     if not cfg.MODEL.MASK_ON:
         raise ConfigError("MODEL.MASK_ON is False; the table is about masks")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, class_metadata
+from maskrcnnpp.data.coco_file import load_records
 from maskrcnnpp.errors import DataError
 
-THING_CLASSES = [category["name"] for category in NUCLEUS_CATEGORIES]
 SPLITS = ("train", "val", "test")
 
 # What to run, from the checkout's folder, to get each data set.
@@ -56,7 +56,7 @@ def register_datasets() -> None:
                 image_root=str(folder / "images"),
                 evaluator_type="coco",
                 mask_format="bitmask",
-                thing_classes=list(THING_CLASSES),
+                **class_metadata(NUCLEUS_CATEGORIES),
             )
 
 
@@ -107,11 +107,9 @@ def has_rle_masks(name: str) -> bool:
 
 
 def _load(name: str) -> list[dict]:
-    from detectron2.data.datasets.coco import load_coco_json
-
     check_dataset_is_prepared(name)
     metadata = MetadataCatalog.get(name)
-    return load_coco_json(metadata.json_file, metadata.image_root, name)
+    return load_records(metadata.json_file, metadata.image_root, name)
 
 
 register_datasets()

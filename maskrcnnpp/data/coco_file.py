@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from typing import Any
+
+from detectron2.data.datasets.coco import load_coco_json
 
 from maskrcnnpp.errors import DataError
 
@@ -36,10 +39,35 @@ def load_coco_truth(path: str | os.PathLike) -> dict[str, Any]:
         ("categories", "category", _CATEGORY_KEYS),
     )
     for kind, what, keys in needs:
-        for number, entry in enumerate(truth.get(kind, [])):
+        entries = truth.get(kind, [])
+        if not isinstance(entries, list):
+            raise DataError(f"{path}: {kind!r} is no list")
+        for number, entry in enumerate(entries):
             if not isinstance(entry, dict):
                 raise DataError(f"{path}: {what} number {number} is no object with keys")
             if missing := [key for key in keys if key not in entry]:
                 name = entry.get("id", f"number {number}")
                 raise DataError(f"{path}: {what} {name} has no {missing[0]!r}")
     return truth
+
+
+def load_records(path: str | os.PathLike, image_root: str | os.PathLike, name: str) -> list[dict]:
+    """Detectron2's dataset dicts of a COCO file, for the data set ``name``.
+
+    Raises:
+        DataError: Detectron2 cannot load it.
+    """
+    try:
+        return load_coco_json(str(path), str(image_root), name)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        reason = str(error.args[0]) if error.args else "no reason is given"
+        raise DataError(
+            f"{path}: Detectron2 cannot load it: {type(error).__name__}: {reason}\n"
+            f"{validate_hint(path, image_root)}"
+        ) from error
+
+
+def validate_hint(path: str | os.PathLike, image_root: str | os.PathLike) -> str:
+    """The command that tells all that is wrong with a COCO file."""
+    command = ["python", "tools/validate_coco.py", str(path), "--images", str(image_root)]
+    return f"All that is wrong with it is told by:\n  {shlex.join(command)}"

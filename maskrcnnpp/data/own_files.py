@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets.coco import load_coco_json
 
-from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.categories import class_metadata
+from maskrcnnpp.data.coco_file import load_coco_truth, load_records, validate_hint
+from maskrcnnpp.data.own_checks import check_loadable, missing_files
 from maskrcnnpp.errors import DataError
 
 _NAME = re.compile(r"(?P<file>.+\.json)(?::(?P<images>.+))?")
 _UNSAFE = re.compile(r"[^\w.=+-]+")
+# file systems take 255 bytes; a character has up to 4
+_STEM_CHARACTERS = 60
+_DIGITS = 8
+_SHOWN = 3
 
 
 def register_file(name: str) -> bool:
@@ -21,14 +29,15 @@ def register_file(name: str) -> bool:
 
     Args:
         name: ``FILE.json:FOLDER``, COCO annotations and the folder of their images. Without a
-            folder that is ``images`` beside the file or above it (as ``annotations/`` and
-            ``images/`` of this project's converters), or else the folder of the file.
+            folder that is the first of these in which the first image lies: ``images`` beside the
+            file, ``images`` above it (as ``annotations/`` and ``images/`` of this project's
+            converters), the folder of the file, the one above.
 
     Returns:
         whether the name is of this form. One that is known already stays as it is.
 
     Raises:
-        DataError: a file or folder is not there, or is no COCO.
+        DataError: the file cannot be loaded, or images are not there.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -36,35 +45,120 @@ def register_file(name: str) -> bool:
     if name in DatasetCatalog:
         return True
     file = Path(match["file"])
-    root = Path(match["images"]) if match["images"] else _images_of(file)
-    truth = load_coco_truth(file)
-    if not root.is_dir():
-        raise DataError(f"{name}: {root} is no folder; name that of the images: {file}:FOLDER")
-    for image in truth["images"][:1]:
-        path = root / str(image.get("file_name"))
-        if not path.is_file():
-            raise DataError(
-                f"{name}: {path} is not there; name the folder of the images: {file}:FOLDER"
-            )
-    categories = sorted(truth["categories"], key=lambda category: category["id"])
-    masks = (a.get("segmentation") for a in truth.get("annotations", ()))
-    has_rle = any(isinstance(mask, dict) for mask in masks)
-    DatasetCatalog.register(name, lambda: load_coco_json(str(file), str(root), name))
+    places = [Path(match["images"])] if match["images"] else _places(file)
+    if match["images"] and not os.path.isdir(places[0]):
+        raise DataError(f"{name}: {places[0]} is no folder; name that of the images: {file}:FOLDER")
+    try:
+        truth = load_coco_truth(file)
+        check_loadable(file, truth)
+        root = _find_images(file, truth, places)
+    except DataError as error:
+        if isinstance(error.__cause__, (OSError, ValueError)):  # not there, or no JSON
+            raise
+        guess = next(filter(os.path.isdir, places), places[0])
+        raise DataError(f"{error}\n{validate_hint(file, guess)}") from error
+    _register(name, file, root, truth)
+    return True
+
+
+def check_has_objects(name: str) -> None:
+    """Check that a data set that is named by its file has something to learn. Others pass.
+
+    Raises:
+        DataError: it has no annotation, or only such of crowds.
+    """
+    if MetadataCatalog.get(name).get("objects") == 0:
+        raise _unfit(name, "nothing to train on: no annotation, or none that is no crowd")
+
+
+def check_has_masks(name: str, *, or_boxes_alone: bool = False) -> None:
+    """Check that all objects of a data set that is named by its file have masks. Others pass.
+
+    Args:
+        or_boxes_alone: a file that mentions no mask at all passes too.
+
+    Raises:
+        DataError: some have none.
+    """
+    metadata = MetadataCatalog.get(name)
+    if or_boxes_alone and not metadata.get("mentions_masks"):
+        return
+    if count := metadata.get("without_mask"):
+        raise _unfit(name, f"{count} annotation(s) without segmentation, and MODEL.MASK_ON is True")
+
+
+def _unfit(name: str, reason: str) -> DataError:
+    metadata = MetadataCatalog.get(name)
+    hint = validate_hint(metadata.json_file, metadata.image_root)
+    return DataError(f"{metadata.json_file}: {reason}\n{hint}")
+
+
+def known_classes(name: str) -> Mapping[str, Any]:
+    """What is known of the classes of a data set, as far as it is, as :func:`class_metadata`.
+
+    Of one that is named by its file, the images need not be there.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    match = _NAME.fullmatch(name)
+    if match is not None and name not in DatasetCatalog:
+        return class_metadata(load_coco_truth(match["file"])["categories"])
+    return MetadataCatalog.get(name).as_dict() if name in MetadataCatalog.list() else {}
+
+
+def folder_name(dataset: str) -> str:
+    """What the folder of a data set's results is called.
+
+    Its name; of one that is named by its file, the stem of the file and 8 digits that stand for
+    the whole name, which may be too long for a folder.
+    """
+    match = _NAME.fullmatch(dataset)
+    if match is None:
+        return dataset
+    stem = _UNSAFE.sub("_", Path(match["file"]).stem)[:_STEM_CHARACTERS]
+    return f"{stem}_{hashlib.sha256(os.fsencode(dataset)).hexdigest()[:_DIGITS]}"
+
+
+def _places(file: Path) -> list[Path]:
+    """Where the images of a file may be, the likeliest first."""
+    above = Path(os.path.normpath(file.parent / ".."))
+    return [file.parent / "images", above / "images", file.parent, above]
+
+
+def _find_images(file: Path, truth: Mapping[str, Any], places: Sequence[Path]) -> Path:
+    """The first place that has the first image, and then needs to have all.
+
+    Raises:
+        DataError: images are not there. The message says how to name their folder.
+    """
+    names = [image["file_name"] for image in truth["images"]]
+    found = [place for place in places if os.path.isfile(place / names[0])]
+    root, *others = found or places
+    missing = missing_files(root, names)
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        if others and not found:
+            shown += f" (nor is the first of them in {', '.join(map(str, others))})"
+        raise DataError(
+            f"{file}: of {len(names)} images, {len(missing)} are not in {root}: {shown}; name the "
+            f"folder that has them: {file}:FOLDER"
+        )
+    return root
+
+
+def _register(name: str, file: Path, root: Path, truth: Mapping[str, Any]) -> None:
+    annotations = truth.get("annotations", [])
+    objects = [entry for entry in annotations if not entry.get("iscrowd")]
+    has_rle = any(isinstance(entry.get("segmentation"), dict) for entry in annotations)
+    DatasetCatalog.register(name, lambda: load_records(file, root, name))
     MetadataCatalog.get(name).set(
         json_file=str(file),
         image_root=str(root),
         evaluator_type="coco",
-        thing_classes=[category["name"] for category in categories],
+        objects=len(objects),
+        without_mask=sum(not entry.get("segmentation") for entry in objects),
+        mentions_masks=any("segmentation" in entry for entry in annotations),
+        **class_metadata(truth["categories"]),
         **({"mask_format": "bitmask"} if has_rle else {}),
     )
-    return True
-
-
-def folder_name(dataset: str) -> str:
-    """What the folder of a data set's results is called: its name, or what a path can be."""
-    return _UNSAFE.sub("_", dataset).strip("_") if _NAME.fullmatch(dataset) else dataset
-
-
-def _images_of(file: Path) -> Path:
-    places = (file.parent / "images", file.parent.parent / "images")
-    return next((place for place in places if os.path.isdir(place)), file.parent)

@@ -15,7 +15,7 @@ from detectron2.utils.logger import setup_logger
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.data.input_keys import check_input
-from maskrcnnpp.data.own_files import register_file
+from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
 from maskrcnnpp.errors import ConfigError
 
 
@@ -31,13 +31,22 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
         DataError: a data set of this project that has not been prepared.
     """
     cfg = build_config(args.config_file, args.opts)
-    check_device(cfg)
-    check_area_bins(cfg)
-    check_input(cfg)
-    check_datasets(cfg, eval_only=args.eval_only)
+    check_config(cfg, eval_only=args.eval_only)
     _check_output(cfg)
     _check_weights(cfg, args)
     return cfg
+
+
+def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Check all that a training, or an evaluation, needs but its weights and output folder.
+
+    Raises:
+        ConfigError, DataError: see :func:`checked_config`.
+    """
+    check_device(cfg)
+    check_area_bins(cfg)
+    check_input(cfg)
+    check_datasets(cfg, eval_only=eval_only)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -82,16 +91,30 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
                 )
             check_dataset_is_prepared(name)
             _check_classes(cfg, name, key)
+            if cfg.MODEL.MASK_ON:
+                # without a word of masks in the file, boxes alone are judged
+                check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty: name a data set to evaluate on")
     if not eval_only and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN is empty: name a data set to train on")
     for name in key_names.get("DATASETS.TRAIN", ()):
-        if cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != "bitmask" and has_rle_masks(name):
-            raise ConfigError(
-                f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}; the masks of {name} are "
-                'run-length encoded: set it to "bitmask"'
-            )
+        _check_trainable(cfg, name)
+
+
+def _check_trainable(cfg: CfgNode, name: str) -> None:
+    if cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != "bitmask" and has_rle_masks(name):
+        raise ConfigError(
+            f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}; the masks of {name} are "
+            'run-length encoded: set it to "bitmask"'
+        )
+    if cfg.MODEL.KEYPOINT_ON and not MetadataCatalog.get(name).get("keypoint_names"):
+        raise ConfigError(
+            f"MODEL.KEYPOINT_ON is True, and the metadata of {name} has no keypoint_names: set it "
+            "to False, or register the data in Python with keypoint_names and keypoint_flip_map"
+        )
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        check_has_objects(name)
 
 
 def _check_classes(cfg: CfgNode, name: str, key: str) -> None:

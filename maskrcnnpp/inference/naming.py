@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
+from maskrcnnpp.data.categories import class_metadata
 from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.own_files import register_file
+from maskrcnnpp.data.own_files import known_classes
 from maskrcnnpp.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     """Of the data set that is predicted on, or else of the one that the model was trained on.
 
     Args:
-        cfg: of the model. Where its DATASETS.TRAIN is not registered here, classes are "class 1",
-            "class 2", ... with the ids 1, 2, ...
+        cfg: of the model. Where its DATASETS.TRAIN is neither registered nor a file here, classes
+            are "class 1", "class 2", ... with the ids 1, 2, ...
         annotations: COCO file whose ids of images and categories are taken.
 
     Raises:
@@ -55,13 +57,13 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
     names, ids = [f"class {k + 1}" for k in range(count)], list(range(1, count + 1))
     for name in cfg.DATASETS.TRAIN:
-        with contextlib.suppress(DataError):  # it need not be on this machine
-            register_file(name)
-        if name not in MetadataCatalog.list():
+        try:
+            classes = known_classes(name)
+        except DataError as error:  # it need not be on this machine
+            logger.warning("names and ids of the classes are not known: %s", error)
             continue
-        metadata = MetadataCatalog.get(name)
-        names = list(metadata.get("thing_classes", names))
-        mapping = metadata.get("thing_dataset_id_to_contiguous_id", {})
+        names = list(classes.get("thing_classes", names))
+        mapping = classes.get("thing_dataset_id_to_contiguous_id", {})
         ids = [key for key, _ in sorted(mapping.items(), key=lambda pair: pair[1])] or ids
     _check_count(cfg, len(names), "the data of DATASETS.TRAIN")
     _check_count(cfg, len(ids), "the data of DATASETS.TRAIN")
@@ -70,17 +72,16 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
 
 def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
     found = load_coco_truth(path)
-    # in the order in which Detectron2 numbers them
-    categories = sorted(found["categories"], key=lambda category: category["id"])
-    _check_count(cfg, len(categories), str(path))
+    classes = class_metadata(found["categories"])
+    names, ids = classes["thing_classes"], list(classes["thing_dataset_id_to_contiguous_id"])
+    _check_count(cfg, len(ids), str(path))
     image_ids: dict[str, Any] = {}
     for image in found["images"]:
-        name = Path(str(image.get("file_name"))).name
-        if name in image_ids:
-            raise DataError(f"{path}: two images have the name {name!r}, which tells them apart")
-        image_ids[name] = image["id"]
-    names = [category["name"] for category in categories]
-    return Naming(names, [category["id"] for category in categories], image_ids)
+        file = Path(str(image.get("file_name"))).name
+        if file in image_ids:
+            raise DataError(f"{path}: two images have the name {file!r}, which tells them apart")
+        image_ids[file] = image["id"]
+    return Naming(names, ids, image_ids)
 
 
 def _check_count(cfg: CfgNode, count: int, where: str) -> None:

@@ -53,6 +53,7 @@ for dataset in ("dsb2018", "synthetic_nuclei"):
         assert metadata.image_root == str(folder / "images")
         assert metadata.evaluator_type == "coco"
         assert metadata.thing_classes == ["nucleus"]
+        assert metadata.thing_dataset_id_to_contiguous_id == {1: 0}
 """
     run_python(code, tmp_path)
 

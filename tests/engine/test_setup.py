@@ -101,6 +101,8 @@ def test_bad_contents_of_a_config_file(tmp_path, text, word):
         (["INPUT.MASK_FORMAT", "polygon"], "INPUT.MASK_FORMAT"),
         (["TEST.AREA_BINS", "[96, 32]"], "TEST.AREA_BINS"),
         (["TEST.AREA_BINS", "[32]"], "TEST.AREA_BINS"),
+        (["INPUT.PERCENTILES", "[1.0]"], "INPUT.PERCENTILES"),
+        (["MODEL.KEYPOINT_ON", "True"], "MODEL.KEYPOINT_ON"),
     ],
 )
 def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei, opts, word):

@@ -44,12 +44,18 @@ def size_fault(height: Any, width: Any) -> str:
     return ""
 
 
+def box_numbers(box: Any) -> list[float] | None:
+    """x, y, width and height of a ``bbox``; None where it is not four finite numbers."""
+    numbers = [as_number(edge) for edge in box] if isinstance(box, list) else []
+    return None if len(numbers) != 4 or None in numbers else numbers
+
+
 def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault | None:
     """What is wrong with a ``bbox``; ``mask`` is None, and sizes 0, where they are not known."""
     if box is None:
         return "error", "no 'bbox'"
-    numbers = [as_number(edge) for edge in box] if isinstance(box, list) else []
-    if len(numbers) != 4 or None in numbers:
+    numbers = box_numbers(box)
+    if numbers is None:
         return "error", f"{short(box)}; four finite numbers are needed: x, y, width, height"
     x, y, wide, high = numbers
     if wide <= 0 or high <= 0:

@@ -1,0 +1,119 @@
+"""Whether a COCO file can be loaded, trained on and evaluated on, found out within a second or two.
+
+``validation/`` tells all that is wrong with a file, masks included, and takes its time. Here the
+first fault counts that would end a training with a traceback, some of them not before its end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from reprlib import repr as short
+from typing import Any
+
+from maskrcnnpp.data.validation.rules import as_number, box_numbers, size_fault
+from maskrcnnpp.errors import DataError
+
+
+def check_loadable(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
+    """Check what Detectron2 and the metrics read of a COCO file, but the masks themselves.
+
+    Args:
+        path: of the file, for the message.
+        truth: as :func:`maskrcnnpp.data.coco_file.load_coco_truth` reads it.
+
+    Raises:
+        DataError: with the first fault.
+    """
+    for kind in ("images", "categories"):
+        if not truth[kind]:
+            raise DataError(f"{path}: {kind!r} is empty")
+    # the metrics count images and categories by number; nobody counts annotations by theirs
+    images = _ids(path, "image", truth["images"], (int,))
+    categories = _ids(path, "category", truth["categories"], (int,))
+    annotations = truth.get("annotations", [])
+    _ids(path, "annotation", annotations, (int, str))
+    for image in truth["images"]:
+        if fault := _image_fault(image):
+            raise DataError(f"{path}: image {image['id']}: {fault}")
+    for entry in annotations:
+        if fault := _annotation_fault(entry, images, categories):
+            raise DataError(f"{path}: annotation {entry['id']}: {fault}")
+
+
+def missing_files(root: Path, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are no files below the folder ``root``, in the same order."""
+    # folders are listed: to ask for each of many files takes minutes on a network drive
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        path = os.path.join(root, name)
+        folder, file = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = _files_in(folder)
+        # asked for all the same where upper and lower case are one
+        if file not in listed[folder] and not os.path.isfile(path):
+            missing.append(name)
+    return missing
+
+
+def _files_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:  # it is not there, or may not be listed
+        return set()
+
+
+def _ids(
+    path: str | os.PathLike, what: str, entries: Sequence[Mapping], types: Sequence[type]
+) -> Collection[Any]:
+    """The ids of a list, which must be of these types and differ."""
+    ids = [entry.get("id") for entry in entries]
+    for number, value in enumerate(ids):
+        if type(value) not in types:
+            raise DataError(
+                f"{path}: {what} number {number} has the id {short(value)}; it needs a whole number"
+            )
+    unique = set(ids)
+    if len(unique) < len(ids):
+        twice = [value for value, count in Counter(ids).items() if count > 1]
+        shown = ", ".join(map(str, twice[:3])) + (", ..." if len(twice) > 3 else "")
+        raise DataError(f"{path}: {what} ids are there more than once: {shown}")
+    return unique
+
+
+def _image_fault(image: Mapping[str, Any]) -> str:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        return f"file_name is {short(name)}; it needs the name of a file"
+    return size_fault(image["height"], image["width"])
+
+
+def _annotation_fault(
+    entry: Mapping[str, Any], images: Collection[Any], categories: Collection[Any]
+) -> str:
+    for key, known in (("image_id", images), ("category_id", categories)):
+        value = entry[key]
+        if not isinstance(value, Hashable) or value not in known:
+            return f"{key} is {short(value)}, and the file has none of that id"
+    if box_numbers(entry["bbox"]) is None:
+        return f"bbox is {short(entry['bbox'])}; it needs four finite numbers: x, y, width, height"
+    if as_number(entry["area"]) is None:
+        return f"area is {short(entry['area'])}; it needs a finite number"
+    if entry.get("ignore"):
+        return "it has 'ignore', which Detectron2 cannot read; use iscrowd 1 instead"
+    return _mask_fault(entry.get("segmentation"))
+
+
+def _mask_fault(mask: Any) -> str:
+    if not mask:  # boxes alone can be trained on
+        return ""
+    if isinstance(mask, dict):
+        missing = {"size", "counts"} - mask.keys()
+        return f"the segmentation has no {min(missing)!r}" if missing else ""
+    if isinstance(mask, list) and all(isinstance(ring, list) for ring in mask):
+        return ""
+    return f"segmentation is {short(mask)}; it needs run lengths or a list of polygons"
