@@ -149,7 +149,7 @@ def collect(
         "trials": [row.entry() for row in rows],
         "replicates": replicates,
         "differences": {judged_on: compare(rows, pairs, judged_on, replicates)},
-        "widest": _widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
+        **_widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
         "failed": failed,
     }
 
@@ -237,16 +237,24 @@ def _widest(
     dataset: str,
     truth: Mapping[str, Any],
     sheet: str | os.PathLike,
-) -> list[dict[str, Any]]:
-    """Draw the widest differences of two arms, with the first seed that both have."""
+) -> dict[str, Any]:
+    """Draw the widest differences of two arms, with the first seed that both have.
+
+    Returns:
+        ``widest``, and ``widest_not_drawn`` with the reason where it was not possible.
+    """
     by_seed: dict[int, dict[str, Scored]] = {}
     for row in rows:
         if row.arm in arms:
             by_seed.setdefault(row.seed, {})[row.arm] = row.scored[dataset]
     both = [found for _, found in sorted(by_seed.items()) if len(found) == 2]
     if not both:
-        return []
-    return write_widest(sheet, dataset, truth, {arm: both[0][arm] for arm in arms})
+        return {"widest": []}
+    try:
+        found = write_widest(sheet, dataset, truth, {arm: both[0][arm] for arm in arms})
+    except DataError as error:  # one image that cannot be read is no reason to lose the rest
+        return {"widest": [], "widest_not_drawn": str(error)}
+    return {"widest": found}
 
 
 def _of(by_seed: Mapping[int, Mapping[str, Any]], metric: str) -> dict[int, Any]:

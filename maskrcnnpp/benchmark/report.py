@@ -94,14 +94,21 @@ def report_text(
     lines += ["## Pictures", ""]
     for name, words in pictures.items():
         lines += [f"{words}:", "", f"![{words}]({name})", ""]
-    if results.get("widest") and (page_dir / SHEET_FILE).is_file():
-        words = (
-            f"The images on which {results['judged']} and {results['reference']} differ most in "
-            "DSB score"
-        )
-        lines += [f"{words}:", "", f"![{words}]({SHEET_FILE})", ""]
+    lines += _sheet_lines(results, page_dir)
     lines += ["## How it was run", "", provenance(results), ""]
     return "\n".join(lines)
+
+
+def _sheet_lines(results: Mapping[str, Any], page_dir: Path) -> list[str]:
+    words = (
+        f"The images on which {results['judged']} and {results['reference']} differ most in "
+        "DSB score"
+    )
+    if problem := results.get("widest_not_drawn"):
+        return [f"{words}: not drawn: {problem}", ""]
+    if results.get("widest") and (page_dir / SHEET_FILE).is_file():
+        return [f"{words}:", "", f"![{words}]({SHEET_FILE})", ""]
+    return []
 
 
 def provenance(results: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from maskrcnnpp.benchmark.fingerprint import (
     data_fingerprint,
 )
 from maskrcnnpp.config_reader import build_config, check_weights
-from maskrcnnpp.engine.setup import check_datasets
+from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, DataError, UserError
@@ -34,10 +35,11 @@ STARTED_FILE = "started.json"
 TRIAL_FILE = "trial.json"
 CONFIG_FILE = "trial_config.yaml"
 LOG_FILE = "output.log"
-# what decides how predictions are made and judged
+# what decides how images are read and augmented, and how predictions are made and judged
 _ALIKE = (
     *("DATASETS.TEST", "TEST.DETECTIONS_PER_IMAGE", "TEST.AREA_BINS"),
     *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.FORMAT"),
+    *("INPUT.CHANNELS", "INPUT.PERCENTILES", "INPUT.AUGMENT"),
 )
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
@@ -146,12 +148,20 @@ def plan_trials(
 
 
 def _check_alike(trials: Sequence[Trial]) -> None:
-    for key in _ALIKE:
+    cfg = trials[0].cfg
+    for key in itertools.chain.from_iterable(_leaves(cfg, key) for key in _ALIKE):
         values = {str(_value(trial.cfg, key)) for trial in trials}
         if len(values) > 1:
             raise ConfigError(
-                f"{key} differs between the arms, which are evaluated alike: {sorted(values)}"
+                f"{key} differs between the arms, which are to see and be judged on the same: "
+                f"{' and '.join(sorted(values))}"
             )
+
+
+def _leaves(cfg: CfgNode, key: str) -> list[str]:
+    """A key, or those below it."""
+    value = _value(cfg, key)
+    return [f"{key}.{name}" for name in value] if isinstance(value, CfgNode) else [key]
 
 
 def _value(cfg: CfgNode, key: str) -> Any:
@@ -163,7 +173,7 @@ def _value(cfg: CfgNode, key: str) -> Any:
 def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
     # results are for the report to judge; a miss must not end the benchmark
     cfg = build_config(config_file, [*opts, "TEST.EXPECTED_RESULTS", "[]"])
-    check_datasets(cfg)
+    check_config(cfg)
     check_weights(cfg)
     if not cfg.DATASETS.TEST or not cfg.MODEL.MASK_ON:
         raise ConfigError(

@@ -171,6 +171,15 @@ def test_reports_are_rebuilt_from_results_json(tmp_path, results):
     assert page.count("<table>") == text.count("|:--")
 
 
+def test_a_sheet_that_could_not_be_drawn_says_why(tmp_path, results):
+    (tmp_path / report.SHEET_FILE).write_bytes(b"of a run before")
+    assert "differ most" not in report.report_text(results, tmp_path)
+    results["widest_not_drawn"] = "a.png: cannot be read"
+    text = report.report_text(results, tmp_path)
+    assert "differ most in DSB score: not drawn: a.png: cannot be read" in text
+    assert report.SHEET_FILE not in text
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"trials": []}'])
 def test_a_file_that_is_no_result_is_named(tmp_path, text):
     path = tmp_path / "results.json"

@@ -7,7 +7,8 @@ import re
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from maskrcnnpp.benchmark.collect import External, collect
+import maskrcnnpp.benchmark.collect
+from maskrcnnpp.benchmark.collect import External, Row, _widest, collect
 from maskrcnnpp.benchmark.cost import PARTS, STAGES, Arm, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
@@ -162,6 +163,17 @@ def check_collected(tmp_path, trials, failed):
     assert "dying, seed 3" in (tmp_path / "report" / "report.md").read_text()
 
 
+def test_an_image_that_cannot_be_drawn_costs_no_report(tmp_path, monkeypatch):
+    def cannot_read(*_):
+        raise DataError("a.png: cannot be read")
+
+    monkeypatch.setattr(maskrcnnpp.benchmark.collect, "write_widest", cannot_read)
+    rows = [Row(arm, 0, {}, {"val": None}) for arm in ("a", "b")]
+    found = _widest(rows, ("a", "b"), "val", {}, tmp_path / "sheet.png")
+    assert found == {"widest": [], "widest_not_drawn": "a.png: cannot be read"}
+    assert _widest(rows[:1], ("a", "b"), "val", {}, tmp_path / "sheet.png") == {"widest": []}
+
+
 def test_an_arm_that_cannot_be_planned_does_not_stop_the_others(tmp_path):
     trials, problems = plan_trials([STOCK, "nowhere.yaml"], [0], tmp_path, OPTS)
     assert [trial.arm for trial in trials] == ["mask_rcnn_R_18_FPN"]
@@ -184,10 +196,19 @@ def test_externals_are_checked_before_anything_is_trained(tmp_path):
     External("b", [f"{tmp_path}/val.json"]).check(["a"], ["val", "test"])
 
 
-def test_arms_that_are_evaluated_differently_are_not_compared(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("FORMAT: BGR", "FORMAT"),
+        ("CHANNELS: [2, 1, 0]", "CHANNELS"),
+        ("PERCENTILES: [1.0, 99.8]", "PERCENTILES"),
+        ("AUGMENT: {INVERT: 0.5}", "AUGMENT.INVERT"),
+    ],
+)
+def test_arms_that_read_or_augment_differently_are_not_compared(tmp_path, words, key):
     other = tmp_path / "other.yaml"
-    other.write_text(f"_BASE_: {json.dumps(os.path.abspath(STOCK))}\nINPUT:\n  FORMAT: BGR\n")
-    with pytest.raises(ConfigError, match="INPUT.FORMAT differs"):
+    other.write_text(f"_BASE_: {json.dumps(os.path.abspath(STOCK))}\nINPUT:\n  {words}\n")
+    with pytest.raises(ConfigError, match=f"INPUT.{key} differs"):
         plan_trials([STOCK, str(other)], [0], tmp_path, OPTS)
 
 
@@ -227,6 +248,9 @@ def test_an_external_name_given_twice_has_two_runs():
         ([STOCK], [0], ["DATASETS.TEST", "()"], "DATASETS.TEST"),
         ([STOCK], [0], ["MODEL.MASK_ON", "False"], "MASK_ON"),
         ([STOCK], [0], ["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth"),
+        ([STOCK], [0], ["INPUT.PERCENTILES", "[1.0]"], "INPUT.PERCENTILES"),
+        ([STOCK], [0], ["TEST.AREA_BINS", "[1.0]"], "TEST.AREA_BINS"),
+        ([STOCK], [0], ["MODEL.DEVICE", "abacus"], "MODEL.DEVICE"),
     ],
 )
 def test_a_plan_that_cannot_work(tmp_path, arms, seeds, opts, word):
