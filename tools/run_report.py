@@ -3,7 +3,8 @@
 
     python tools/run_report.py --run-dir OUTPUT_DIR --dataset NAME --output DIR
 
-OUTPUT_DIR is that of a training which ended with an evaluation on NAME.
+OUTPUT_DIR is that of a training which ended with an evaluation on NAME. Without --dataset that is
+the data set of its DATASETS.TEST.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from maskrcnnpp.errors import exit_on_user_error
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run-dir", required=True, type=Path, help="the training's OUTPUT_DIR")
-    parser.add_argument("--dataset", required=True, help="registered name of the evaluated data")
+    parser.add_argument(
+        "--dataset",
+        help="the evaluated data, as DATASETS.TEST names it: a registered name, or "
+        "FILE.json[:FOLDER]; needed where DATASETS.TEST names several",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder for the report")
     parser.add_argument(
         "--score-threshold", type=float, default=0.5, help="draw predictions from this score on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from detectron2.utils.file_io import PathManager
 
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.data.display import read_rgb
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.own_files import folder_name, register_file
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
@@ -41,7 +42,7 @@ _SETTINGS = (
 
 def build_report(
     run_dir: str | os.PathLike,
-    dataset_name: str,
+    dataset_name: str | None,
     output_dir: str | os.PathLike,
     *,
     score_threshold: float = 0.5,
@@ -52,8 +53,9 @@ def build_report(
     Args:
         run_dir: the training's OUTPUT_DIR, with ``config.yaml`` and, in
             ``inference/<dataset_name>/``, the files of COCOInstanceEvaluator.
-        dataset_name: the registered dataset the model was evaluated on; its metadata has
-            ``json_file`` and ``image_root``.
+        dataset_name: the dataset the model was evaluated on: registered, with ``json_file`` and
+            ``image_root`` in its metadata, or ``FILE.json[:FOLDER]``. None: that of DATASETS.TEST
+            in ``config.yaml``.
         output_dir: where the two files go.
         score_threshold: predictions below are not drawn, 0..1. The metrics count them.
         images: how many images the sheet shows, spread evenly over the dataset; >= 1.
@@ -63,15 +65,18 @@ def build_report(
 
     Raises:
         DataError: a file is missing or cannot be read; the message says what makes it.
-        UserError: the dataset is not registered, or an argument is impossible.
+        UserError: the dataset is not registered, ``config.yaml`` names none or several, or an
+            argument is impossible.
     """
     if images < 1 or not 0 <= score_threshold <= 1:
         raise UserError("images must be at least 1 and score_threshold between 0 and 1")
     run_dir, output_dir = Path(run_dir), Path(output_dir)
     config = _read_config(run_dir)
+    dataset_name = dataset_name or _evaluated_on(config, run_dir)
     inference = run_dir / "inference" / folder_name(dataset_name)
-    summary = _read_json(inference / METRICS_FILE, _evaluate_command(run_dir))
-    results = _read_json(inference / RESULTS_FILE, _evaluate_command(run_dir))
+    command = _evaluate_command(run_dir, dataset_name)
+    summary = _read_json(inference / METRICS_FILE, command)
+    results = _read_json(inference / RESULTS_FILE, command)
     if not isinstance(summary, dict) or not {"dataset", "images", "max_dets"} <= summary.keys():
         raise DataError(f"{inference / METRICS_FILE}: not written by the evaluation; make it anew")
     if not isinstance(results, list) or not all({"image_id", "score"} <= r.keys() for r in results):
@@ -96,11 +101,12 @@ def _train_command(run_dir: Path) -> str:
     return f"python tools/train_net.py --config-file CONFIG.yaml OUTPUT_DIR {run_dir}"
 
 
-def _evaluate_command(run_dir: Path) -> str:
-    return (
-        f"python tools/train_net.py --eval-only --config-file {run_dir / 'config.yaml'} "
-        f"MODEL.WEIGHTS {run_dir / 'model_final.pth'} OUTPUT_DIR {run_dir}"
-    )
+def _evaluate_command(run_dir: Path, dataset_name: str) -> str:
+    words = ["python", "tools/train_net.py", "--eval-only"]
+    words += ["--config-file", str(run_dir / "config.yaml")]
+    words += ["MODEL.WEIGHTS", str(run_dir / "model_final.pth"), "OUTPUT_DIR", str(run_dir)]
+    words += ["DATASETS.TEST", f"({dataset_name!r},)"]
+    return shlex.join(words)
 
 
 def _read_text(path: Path, command: str) -> str:
@@ -132,14 +138,29 @@ def _read_config(run_dir: Path) -> Mapping[str, Any]:
     return config
 
 
+def _evaluated_on(config: Mapping[str, Any], run_dir: Path) -> str:
+    """The one data set of DATASETS.TEST."""
+    names = _value(config, "DATASETS.TEST")
+    names = [names] if isinstance(names, str) else list(names or ())
+    if len(names) != 1:
+        raise UserError(
+            f"DATASETS.TEST of {run_dir / 'config.yaml'} names "
+            f"{'several data sets: ' + ', '.join(names) if names else 'no data set'}; name the one "
+            "to report on, with --dataset"
+        )
+    return names[0]
+
+
 def _dataset(name: str) -> tuple[dict[str, Any], Path]:
+    register_file(name)
     # MetadataCatalog.get makes an empty entry for an unknown name, so ask first
     metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else None
     json_file = metadata and metadata.get("json_file")
     image_root = metadata and metadata.get("image_root")
     if not json_file or image_root is None:
         raise UserError(
-            f"{name!r} is not a registered COCO dataset (json_file and image_root in its metadata)"
+            f"{name!r} is not a registered COCO dataset (json_file and image_root in its "
+            "metadata), and not named by its file (annotations.json:folder_of_images)"
         )
     try:
         truth = load_coco_truth(PathManager.get_local_path(json_file))
@@ -226,9 +247,7 @@ def _report_lines(
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Label and value of the settings that the config has."""
     for label, key in _SETTINGS:
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = _value(config, key)
         if value is None:
             continue
         if key == "SEED" and value < 0:
@@ -236,6 +255,14 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, (list, tuple)):
             value = ", ".join(str(entry) for entry in value)
         yield label, str(value) or "none"
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """Of a key such as "SOLVER.MAX_ITER"; None where the config has none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _time_text(run_dir: Path, config: Mapping[str, Any]) -> str:

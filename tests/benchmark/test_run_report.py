@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from maskrcnnpp.benchmark.run_report import build_report, spread
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics
@@ -106,6 +109,38 @@ def test_end_to_end(run_dir, tmp_path, capsys):
     # below its threshold the second image's prediction is not drawn, so its cells are alike
     cells = [sheet[-300:-8, left : left + 400] for left in (8, 416, 824)]
     assert (cells[0] == cells[1]).all() and (cells[0] == cells[2]).all()
+
+
+def of_config(run_dir, *names):
+    """``run_dir`` with a config that names these data sets to test on."""
+    cfg = get_cfg()
+    cfg.DATASETS.TEST = names
+    (run_dir / "config.yaml").write_text(cfg.dump())
+    return run_dir
+
+
+def test_a_data_set_that_is_named_by_its_file_in_the_config(run_dir, tmp_path, capsys):
+    for name in (f"{tmp_path}/truth.json", f"{tmp_path}/truth.json:{tmp_path}/images"):
+        shutil.copytree(run_dir / "inference" / NAME, run_dir / "inference" / folder_name(name))
+        of_config(run_dir, name)
+        load_tool().main(["--run-dir", str(run_dir), "--output", str(tmp_path / "report")])
+        assert capsys.readouterr().out.startswith("segm AP 100.00")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [((), "names no data set"), (("a", "b"), "names several data sets: a, b")]
+)
+def test_a_config_that_does_not_tell_the_data_set(run_dir, tmp_path, names, words):
+    with pytest.raises(UserError, match=f"{words}; name the one .* --dataset"):
+        build_report(of_config(run_dir, *names), None, tmp_path / "report")
+
+
+def test_the_command_to_evaluate_names_the_data_set(run_dir, tmp_path):
+    name = f"{tmp_path}/my truth.json"
+    with pytest.raises(DataError) as caught:
+        build_report(of_config(run_dir, "another"), name, tmp_path / "report")
+    words = shlex.split(str(caught.value).splitlines()[-1])
+    assert words[words.index("DATASETS.TEST") + 1] == f"('{name}',)"
 
 
 def test_threshold_and_number_of_images(run_dir, tmp_path):
