@@ -52,6 +52,31 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # "SGD" (stock) or "AdamW". Read by this project's trainer (tools/train_net.py), not by
     # Detectron2's DefaultTrainer.
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # Parts into which a process divides its images of a batch, to be computed one after another:
+    # the memory of one part, the time of all.
+    cfg.SOLVER.ACCUMULATE = 1
+    # Part of the averaged weights that stays in an iteration, such as 0.999; they are evaluated,
+    # and are the model of the checkpoints. 0: no average.
+    cfg.SOLVER.EMA_DECAY = 0.0
+    # With SOLVER.AMP.ENABLED: "float16" (GPUs) or "bfloat16" (CPUs too).
+    cfg.SOLVER.AMP.PRECISION = "float16"
+    # A loss that is not finite, or explodes: the images are written to OUTPUT_DIR/bad_losses.
+    bad = cfg.SOLVER.BAD_LOSSES = CfgNode()
+    # Iterations that may be left out for it before the training ends.
+    bad.SKIP = 0
+    # Times the median of the last 50 losses that is an explosion.
+    bad.LARGEST = 100.0
+    # Of the checkpoints of SOLVER.CHECKPOINT_PERIOD, how many of the last are kept. 0: all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 0
+
+    # The losses of training on the images of DATASETS.TEST, too, in every evaluation:
+    # validation/total_loss and so on.
+    cfg.TEST.LOSS = False
+    # Metric by which a checkpoint is the best, kept as model_best.pth: such as "segm/AP", or
+    # "validation/total_loss" (the lowest). "": none.
+    cfg.TEST.BEST_METRIC = ""
+    # Evaluations in a row without a better one that end the training. 0: goes on.
+    cfg.TEST.PATIENCE = 0
 
     # Areas in pixels up to which an object is small, and medium, in APs, APm, APl, ARs, ... COCO's
     # are 32x32 and 96x96; thirds of the objects of one's own data say more.

@@ -40,9 +40,10 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
             f"on the command line: {_message(error)}; overrides are KEY VALUE pairs, "
             "such as SOLVER.BASE_LR 0.01"
         ) from error
-    if cfg.SOLVER.AMP.ENABLED and not cfg.MODEL.DEVICE.startswith("cuda"):
-        # Detectron2's mixed precision is CUDA's; the same config is to run on both
-        logger.warning("mixed precision needs CUDA: SOLVER.AMP.ENABLED is set to False")
+    is_half = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.PRECISION == "float16"
+    if is_half and not cfg.MODEL.DEVICE.startswith("cuda"):
+        # the same config is to run on both
+        logger.warning("float16 needs CUDA: SOLVER.AMP.ENABLED is set to False")
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     return cfg
@@ -74,7 +75,7 @@ def check_weights(cfg: CfgNode) -> None:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     try:
-        cfg.merge_from_file(config_file)
+        cfg.merge_from_file(config_file, allow_unsafe=False)
     except OSError as error:
         raise ConfigError(
             f"cannot read the config {error.filename or config_file}: {error.strerror or error}; "

@@ -23,6 +23,10 @@ class ConfigError(UserError, ValueError):
     """A config value is unknown or impossible. The message names the key."""
 
 
+class DivergedError(UserError, FloatingPointError):
+    """A training's loss is not finite, or exploded. The message says where and what to do."""
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status 2 on a :class:`UserError`.

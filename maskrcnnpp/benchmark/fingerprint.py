@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
 
 import maskrcnnpp
 from maskrcnnpp.config import add_maskrcnnpp_config
+from maskrcnnpp.data.fingerprint import digest
 
 # Rooms whose code decides what a model predicts. Metrics and reports are made anew from the
 # predictions: changing them must not throw a training away.
@@ -25,14 +23,6 @@ _ROOMS = (
 )
 
 
-def _digest(*parts: bytes) -> str:
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(len(part).to_bytes(8, "big"))
-        sha.update(part)
-    return sha.hexdigest()[:16]
-
-
 def code_fingerprint() -> str:
     """Digest of the package's code that training and prediction run."""
     root = Path(maskrcnnpp.__file__).parent
@@ -43,7 +33,7 @@ def code_fingerprint() -> str:
     parts = []
     for path in files:
         parts += [path.relative_to(root).as_posix().encode(), path.read_bytes()]
-    return _digest(*parts)
+    return digest(*parts)
 
 
 def config_fingerprint(cfg: CfgNode) -> str:
@@ -53,9 +43,9 @@ def config_fingerprint(cfg: CfgNode) -> str:
     cfg.OUTPUT_DIR = ""
     cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
     if os.path.isfile(cfg.MODEL.WEIGHTS):  # what is in it, not where it lies
-        cfg.MODEL.WEIGHTS = _digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
+        cfg.MODEL.WEIGHTS = digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
     _leave_out_defaults(cfg)
-    return _digest(cfg.dump().encode())
+    return digest(cfg.dump().encode())
 
 
 def _leave_out_defaults(cfg: CfgNode) -> None:
@@ -73,24 +63,3 @@ def _leave_out_defaults(cfg: CfgNode) -> None:
             del cfg.INPUT[key]
     if not cfg.INPUT.AUGMENT:
         del cfg.INPUT["AUGMENT"]
-
-
-def data_fingerprint(cfg: CfgNode) -> str:
-    """Digest of the images, annotations and categories of a config's data sets.
-
-    Images count by name and size in bytes. What else a COCO file says, such as who made it, is
-    left out.
-    """
-    parts = []
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        parts.append(name.encode())
-        metadata = MetadataCatalog.get(name)
-        if not metadata.get("json_file"):
-            continue
-        coco = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
-        kept = [coco.get(key) for key in ("images", "annotations", "categories")]
-        parts.append(json.dumps(kept, sort_keys=True).encode())
-        for image in coco["images"]:
-            path = Path(metadata.get("image_root", ""), image.get("file_name", ""))
-            parts.append(str(path.stat().st_size if path.is_file() else None).encode())
-    return _digest(*parts)

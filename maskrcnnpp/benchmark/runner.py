@@ -21,9 +21,9 @@ from detectron2.data import MetadataCatalog
 from maskrcnnpp.benchmark.fingerprint import (
     code_fingerprint,
     config_fingerprint,
-    data_fingerprint,
 )
 from maskrcnnpp.config_reader import build_config, check_weights
+from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.environment import machine, versions
@@ -86,7 +86,7 @@ class Trial:
         return {
             "code": code_fingerprint(),
             "config": config_fingerprint(self.cfg),
-            "data": data_fingerprint(self.cfg),
+            "data": data_fingerprint((*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.TEST)),
         }
 
     def result(self) -> dict[str, Any] | None:

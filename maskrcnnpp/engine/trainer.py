@@ -1,53 +1,256 @@
-"""Detectron2's trainer with the evaluation of this project."""
+"""Detectron2's trainer, made to be relied on."""
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    detection_utils,
+)
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from fvcore.nn.precise_bn import get_bn_modules
 
-from maskrcnnpp.data.mapper import find_mapper
+from maskrcnnpp.data.fingerprint import data_fingerprint
+from maskrcnnpp.data.mapper import MicroscopyMapper, find_mapper
 from maskrcnnpp.data.own_files import folder_name
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.data.train_loader import TrainLoader, build_train_loader
+from maskrcnnpp.engine.hooks.averaging import WeightAverage
+from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
+from maskrcnnpp.engine.hooks.evaluation import Evaluation
+from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
+from maskrcnnpp.engine.loss_guard import LossGuard
+from maskrcnnpp.engine.step import TrainStep
+from maskrcnnpp.engine.validation_loss import validation_losses
+from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.inference import with_rle_masks
 from maskrcnnpp.modeling.checkpoint import Checkpointer
 
+logger = logging.getLogger(__name__)
+
+_PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 class Trainer(DefaultTrainer):
-    """``DefaultTrainer`` with COCO AP at ``TEST.DETECTIONS_PER_IMAGE`` detections an image."""
+    """``DefaultTrainer`` whose trainings can be stopped at any moment, and gone on with exactly.
+
+    What a training draws depends on its seed, the iteration and the image only; what is best so
+    far, what a schedule came to and which data it is of is in its checkpoints. AP counts
+    ``TEST.DETECTIONS_PER_IMAGE`` detections an image.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: the config; ``SOLVER.REFERENCE_WORLD_SIZE`` scales it to the processes there are.
+
+        Raises:
+            ConfigError, DataError: a key of the config is impossible, or its data are.
+        """
+        # DefaultTrainer's would build a step of Detectron2's, and wrap the model for GPUs only
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        self._inner = model
+        self._trainer = self.build_step(cfg, _distributed(model), loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        #: Why the training was stopped before its end; "" while it was not.
+        self.stop_reason = ""
+        #: Of the last evaluation; empty before one and in other processes than the main one.
+        self.results: dict[str, Any] = {}
+        self._data = data_fingerprint(cfg.DATASETS.TRAIN)
+        self._average = self._build_average()
+        self.register_hooks(self.build_hooks())
+
+    def _build_average(self) -> WeightAverage | None:
+        decay = self.cfg.SOLVER.EMA_DECAY
+        if not decay:
+            return None
+        average = WeightAverage(self._inner, decay)
+        self.checkpointer.averaged = average.model
+        return average
 
     @property
-    def results(self) -> dict:
-        """Of the last evaluation while training; empty before one."""
-        # DefaultTrainer returns them from train() only where TEST.EXPECTED_RESULTS is set
-        return getattr(self, "_last_eval_results", {})
+    def model_in_use(self) -> torch.nn.Module:
+        """The model that is evaluated: of averaged weights where there are."""
+        return self._inner if self._average is None else self._average.model
 
     def build_hooks(self) -> list[HookBase]:
-        # DefaultTrainer has just made one that leaves nodes of another grid at random
-        self.checkpointer = Checkpointer(
-            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        """Detectron2's, with those of this project for checkpoints and evaluation."""
+        cfg = self.cfg
+        is_main = comm.is_main_process()
+        saving = Checkpoints(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
         )
-        return super().build_hooks()
+        evaluation = Evaluation(
+            self._evaluate,
+            cfg.TEST.EVAL_PERIOD,
+            metric=cfg.TEST.BEST_METRIC,
+            patience=cfg.TEST.PATIENCE,
+            save_best=self._save_best,
+            before=saving.save_if_due if is_main else None,
+        )
+        self.evaluation = evaluation
+        found = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            self._average,
+            self._build_precise_bn(),
+            StopOnSigterm(),
+            evaluation,
+            saving if is_main else None,
+        ]
+        if is_main:
+            found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return [hook for hook in found if hook is not None]
+
+    def _build_precise_bn(self) -> HookBase | None:
+        cfg = self.cfg
+        if not (cfg.TEST.PRECISE_BN.ENABLED and get_bn_modules(self.model)):
+            return None
+        alone = cfg.clone()
+        alone.defrost()
+        alone.DATALOADER.NUM_WORKERS = 0  # as Detectron2 does: to save memory
+        loader = self.build_train_loader(alone)
+        count = cfg.TEST.PRECISE_BN.NUM_ITER
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, count)
+
+    def _save_best(self, name: str) -> None:
+        self.checkpointer.save_aside(name, iteration=self.iter)
+
+    def _evaluate(self) -> dict[str, Any]:
+        model = self.model_in_use
+        self.results = self.test(self.cfg, model)
+        losses = self._validation_losses(model) if self.cfg.TEST.LOSS else {}
+        return {**self.results, **({"validation": losses} if losses else {})}
+
+    def _validation_losses(self, model: torch.nn.Module) -> dict[str, float]:
+        """Of all test sets together."""
+        loader = build_detection_test_loader(
+            self.cfg, list(self.cfg.DATASETS.TEST), mapper=_mapper_with_truth(self.cfg)
+        )
+        return validation_losses(model, loader)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Detectron2's.
+
+        Raises:
+            ConfigError: the checkpoint is of another model or other data, or none can be read.
+        """
+        super().resume_or_load(resume=resume)
+        if self._average is not None and self.start_iter == 0:
+            self._average.begin()
+
+    def stop(self, reason: str, *, is_end: bool = False) -> None:
+        """End after this iteration.
+
+        Args:
+            reason: for the log.
+            is_end: as at the last iteration, with all that comes then; otherwise as for a training
+                that will be gone on with.
+        """
+        logger.info("the training ends after iteration %d: %s", self.iter, reason)
+        if is_end:
+            self.max_iter = self.iter + 1
+        else:
+            self.stop_reason = reason
+
+    def train(self) -> dict[str, Any]:
+        """Train from ``start_iter`` to ``max_iter``, or until a hook stops it.
+
+        Returns:
+            :attr:`results`.
+        """
+        self.data_loader.seek(self.start_iter)
+        logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    if self.stop_reason:
+                        break
+                    self.iter += 1
+            except UserError:
+                raise  # a message, which needs no traceback
+            except Exception:
+                logger.exception("error at iteration %d", self.iter)
+                raise
+            finally:
+                self.after_train()
+        if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
+            verify_results(self.cfg, self.results)
+        return self.results
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "seed": self.data_loader.seed, "data": self._data}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        if state_dict.get("data", self._data) != self._data:
+            raise ConfigError(
+                "its training data are not those of DATASETS.TRAIN now, or these changed since; to "
+                "train on other data begin anew with MODEL.WEIGHTS and another OUTPUT_DIR"
+            )
+        super().load_state_dict(state_dict)
+        self.data_loader.seek(0, state_dict.get("seed"))
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict]]:
-        """Detectron2's loader; with a ``SEED``, worker processes augment alike in every run.
+    def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
+        """The loader of this project, with the mapper that the config asks for.
 
-        Without one of its own the loader draws the workers' seeds from PyTorch's global
-        generator, whose state depends on how many weights the model has drawn before.
+        Without a ``SEED`` one is drawn, the same for all processes.
         """
-        seed = None if cfg.SEED < 0 else cfg.SEED + comm.get_rank()
-        return build_detection_train_loader(cfg, mapper=find_mapper(cfg, True), seed=seed)
+        mapper = find_mapper(cfg, True) or DatasetMapper(cfg, True)
+        seed = comm.shared_random_seed() if cfg.SEED < 0 else cfg.SEED
+        return build_train_loader(cfg, mapper, seed=seed)
+
+    @classmethod
+    def build_step(
+        cls,
+        cfg: CfgNode,
+        model: torch.nn.Module,
+        loader: TrainLoader,
+        optimizer: torch.optim.Optimizer,
+    ) -> TrainStep:
+        """What one iteration does.
+
+        Raises:
+            ConfigError: the batch cannot be divided into ``SOLVER.ACCUMULATE`` parts, or the
+                precision is unknown.
+        """
+        parts = cfg.SOLVER.ACCUMULATE
+        images = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        if parts < 1 or images % parts:
+            raise ConfigError(
+                f"SOLVER.ACCUMULATE is {parts}; it has to divide the {images} images of a batch "
+                "in each process"
+            )
+        bad = cfg.SOLVER.BAD_LOSSES
+        guard = LossGuard(cfg.OUTPUT_DIR, allowed=bad.SKIP, largest=bad.LARGEST)
+        precision = precision_of(cfg)
+        return TrainStep(model, loader, optimizer, guard, parts=parts, precision=precision)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
@@ -102,3 +305,29 @@ class Trainer(DefaultTrainer):
             # a fused step would get gradients still scaled, and clip them as they are.
             fused=not cfg.SOLVER.AMP.ENABLED,
         )
+
+
+def precision_of(cfg: CfgNode) -> torch.dtype | None:
+    """Of mixed precision; None computes in float32.
+
+    Raises:
+        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
+    """
+    name = cfg.SOLVER.AMP.PRECISION
+    if name not in _PRECISIONS:
+        raise ConfigError(f"SOLVER.AMP.PRECISION is {name!r}; it can be {' or '.join(_PRECISIONS)}")
+    return _PRECISIONS[name] if cfg.SOLVER.AMP.ENABLED else None
+
+
+def _distributed(model: torch.nn.Module) -> torch.nn.Module:
+    """The model, wrapped where there are several processes."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    more = {} if on_gpu else {"device_ids": None}
+    # in turn, some depths are not trained
+    return create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=True, **more)
+
+
+def _mapper_with_truth(cfg: CfgNode) -> DatasetMapper:
+    """Images as in evaluation, with their annotations."""
+    kind = DatasetMapper if find_mapper(cfg, False) is None else MicroscopyMapper
+    return kind(cfg, True, augmentations=detection_utils.build_augmentation(cfg, False))

@@ -6,6 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from maskrcnnpp import add_maskrcnnpp_config
 from maskrcnnpp.benchmark import fingerprint
+from maskrcnnpp.data.fingerprint import data_fingerprint
 
 
 @pytest.fixture
@@ -23,13 +24,13 @@ def cfg(tmp_path):
 
 
 def test_data_is_told_apart_by_its_content(cfg, tmp_path):
-    first = fingerprint.data_fingerprint(cfg)
+    first = data_fingerprint((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
     coco = {"images": [{"id": 1}], "annotations": [], "categories": [], "info": {"by": "us"}}
     (tmp_path / "a.json").write_text(json.dumps(coco))
-    assert fingerprint.data_fingerprint(cfg) == first
+    assert data_fingerprint((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) == first
     coco["images"][0]["id"] = 2
     (tmp_path / "a.json").write_text(json.dumps(coco))
-    assert fingerprint.data_fingerprint(cfg) != first
+    assert data_fingerprint((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) != first
 
 
 def test_a_config_is_told_apart_but_not_by_where_it_goes_or_how_it_is_judged(cfg):
@@ -61,10 +62,10 @@ def test_images_are_told_apart_by_their_size(cfg, tmp_path):
     coco = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": []}
     (tmp_path / "a.json").write_text(json.dumps(coco))
     MetadataCatalog.get("fingerprint_test").set(image_root=str(tmp_path))
-    found = [fingerprint.data_fingerprint(cfg)]
+    found = [data_fingerprint((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))]
     for content in (b"one", b"three"):
         (tmp_path / "1.png").write_bytes(content)
-        found.append(fingerprint.data_fingerprint(cfg))
+        found.append(data_fingerprint((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
     assert len(set(found)) == 3
 
 
