@@ -27,6 +27,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     nested.NUM_CONVS = 1
     # Up-sampling between rows: "nearest" or "bilinear".
     nested.UPSAMPLE = "nearest"
+    # In training, compute nodes a second time for the gradient instead of keeping what is inside
+    # them: less memory, more time.
+    nested.CHECKPOINTING = False
 
     # Deep supervision: in each iteration the full depth learns and one shallower depth, in turn
     # (with CONNECTIONS "ensemble" all of them).
@@ -48,6 +51,11 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
+
+    # Weights with the channels last in memory, and backbone and heads through torch.compile: faster
+    # on some machines (docs/benchmarks/training.md), slower on others.
+    cfg.MODEL.CHANNELS_LAST = False
+    cfg.MODEL.COMPILE = False
 
     # "SGD" (stock) or "AdamW". Read by this project's trainer (tools/train_net.py), not by
     # Detectron2's DefaultTrainer.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 from detectron2.config import CfgNode, get_cfg
@@ -48,18 +50,42 @@ def config_fingerprint(cfg: CfgNode) -> str:
     return digest(cfg.dump().encode())
 
 
+#: Keys that came after the first results were recorded.
+_LATER = (
+    "INPUT.AUGMENT",
+    "INPUT.CHANNELS",
+    "INPUT.PERCENTILES",
+    "MODEL.CHANNELS_LAST",
+    "MODEL.COMPILE",
+    "MODEL.NESTED_FPN.CHECKPOINTING",
+    "SOLVER.ACCUMULATE",
+    "SOLVER.AMP.PRECISION",
+    "SOLVER.BAD_LOSSES",
+    "SOLVER.CHECKPOINTS_KEPT",
+    "SOLVER.EMA_DECAY",
+    "TEST.BEST_METRIC",
+    "TEST.LOSS",
+    "TEST.PATIENCE",
+)
+
+
 def _leave_out_defaults(cfg: CfgNode) -> None:
-    """Leave out keys of reading and augmentation at their defaults.
+    """Leave out later keys at their defaults.
 
     So that a config of before they came has the digest that it had.
     """
     default = get_cfg()
     add_maskrcnnpp_config(default)
-    for key, value in default.INPUT.AUGMENT.items():
-        if cfg.INPUT.AUGMENT[key] == value:
-            del cfg.INPUT.AUGMENT[key]
-    for key in ("CHANNELS", "PERCENTILES"):
-        if cfg.INPUT[key] == default.INPUT[key]:
-            del cfg.INPUT[key]
-    if not cfg.INPUT.AUGMENT:
-        del cfg.INPUT["AUGMENT"]
+    for key in _LATER:
+        *path, name = key.split(".")
+        _leave_out(reduce(getitem, path, cfg), reduce(getitem, path, default), name)
+
+
+def _leave_out(node: CfgNode, default: CfgNode, name: str) -> None:
+    if isinstance(node[name], CfgNode):
+        for key in list(node[name]):
+            _leave_out(node[name], default[name], key)
+        if not node[name]:
+            del node[name]
+    elif node[name] == default[name]:
+        del node[name]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 
-import torch
-from detectron2.engine import default_argument_parser, launch
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
+from maskrcnnpp.engine.advice import advice_on_memory
+from maskrcnnpp.engine.launcher import launch_processes
 from maskrcnnpp.engine.setup import checked_config, setup
 from maskrcnnpp.engine.trainer import Trainer
-from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
+from maskrcnnpp.errors import TrainingStopped
+from maskrcnnpp.modeling.checkpoint import load_to_use, load_weights
 
 EPILOG = """
 train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
@@ -32,16 +33,31 @@ def run(args: argparse.Namespace) -> dict | None:
     Returns:
         On the main process ``{"bbox": {"AP": ...}, "segm": {...}}``, by the name of the data set
         where ``DATASETS.TEST`` has several.
+
+    Raises:
+        TrainingStopped: by SIGTERM; what there was is saved.
     """
     cfg = setup(args)
-    if not args.eval_only:
+    return _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
+
+
+def _train(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
+    with advice_on_memory():
         trainer = Trainer(cfg)
         load_weights(trainer.resume_or_load, cfg, resume=args.resume)
         trainer.train()
-        return trainer.results if comm.is_main_process() else None
+    if trainer.stop_reason:
+        comm.synchronize()  # the first process to end would end the others, which may save
+        raise TrainingStopped(
+            f"stopped by {trainer.stop_reason} after iteration {trainer.iter}, which is saved in "
+            f"{cfg.OUTPUT_DIR}; the same command with --resume goes on"
+        )
+    return trainer.results if comm.is_main_process() else None
+
+
+def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
     model = Trainer.build_model(cfg)
-    checkpointer = Checkpointer(model, save_dir=cfg.OUTPUT_DIR)
-    load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=args.resume)
+    load_to_use(model, cfg, save_dir=cfg.OUTPUT_DIR, resume=args.resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -51,16 +67,12 @@ def run(args: argparse.Namespace) -> dict | None:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
     args = default_argument_parser(epilog=EPILOG).parse_args(argv)
-    there = torch.cuda.device_count()
-    # one process can do without a GPU; several cannot, as Detectron2 sets them up
-    if args.num_gpus > max(there, 1):
-        raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
     checked_config(args)  # here, where an error is still one message and not one a process
-    launch(
+    launch_processes(
         run,
-        args.num_gpus,
+        (args,),
+        num_processes=args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(args,),
     )

@@ -38,6 +38,7 @@ from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.inference import with_rle_masks
 from maskrcnnpp.modeling.checkpoint import Checkpointer
+from maskrcnnpp.modeling.speed import with_speed_keys
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class Trainer(DefaultTrainer):
         self._inner = model
         self._trainer = self.build_step(cfg, _distributed(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = Checkpointer(
+            model, cfg.OUTPUT_DIR, adapts_channels=True, trainer=weakref.proxy(self)
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         #: Why the training was stopped before its end; "" while it was not.
@@ -225,6 +228,11 @@ class Trainer(DefaultTrainer):
         mapper = find_mapper(cfg, True) or DatasetMapper(cfg, True)
         seed = comm.shared_random_seed() if cfg.SEED < 0 else cfg.SEED
         return build_train_loader(cfg, mapper, seed=seed)
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
+        """Detectron2's, as the keys of speed say."""
+        return with_speed_keys(super().build_model(cfg), cfg)
 
     @classmethod
     def build_step(

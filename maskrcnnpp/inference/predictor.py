@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
 from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
-from maskrcnnpp.modeling.checkpoint import Checkpointer, load_weights
+from maskrcnnpp.modeling.checkpoint import load_to_use
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +124,7 @@ class Predictor:
             )
         bound_convolution_cache()
         model = build_model(cfg)
-        checkpointer = Checkpointer(model)
-        load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=False)
-        if unfilled := checkpointer.unfilled:
-            raise ConfigError(
-                f"{weights} does not fill the model of {config_file}: {unfilled[0]} and "
-                f"{len(unfilled) - 1} more would be random; give the config.yaml of its training"
-            )
+        load_to_use(model, cfg)
         if settings.is_augmented:
             model = AugmentedRCNN(
                 cfg,

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,28 @@ class Checkpointer(DetectionCheckpointer):
 
     Detectron2's leaves weights that are missing or of another shape at random, and only logs it.
     Here ``unfilled`` has the names of these after a file was loaded, a training is only resumed
-    with all of its weights, and weights of another nested pyramid are refused. The first
-    convolution of a model with another number of channels is made of that for red, green and
-    blue.
+    with all of its weights, and weights of another nested pyramid are refused.
 
     With averaged weights, these are the model of a file: what it is used for. Those that are
     trained lie beside them, for a restart.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        adapts_channels: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """
         Args:
             model, save_dir, kwargs: of Detectron2's ``DetectionCheckpointer``.
+            adapts_channels: make the first convolution of a model with another number of channels
+                of that for red, green and blue: a beginning for a training.
         """
         super().__init__(model, save_dir, **kwargs)
+        self._adapts_channels = adapts_channels
         #: With averaged weights; None where there are none.
         self.averaged: nn.Module | None = None
         self.unfilled: Sequence[str] = ()
@@ -153,7 +162,8 @@ class Checkpointer(DetectionCheckpointer):
             checkpoint["model"] = checkpoint.pop(_TRAINED)
         checkpoint.pop(_TRAINED, None)
         check_grid_weights(_unwrapped(checkpoint["model"]), self.model.state_dict())
-        _adapt_first_convolution(checkpoint["model"], self.model.state_dict())
+        if self._adapts_channels:
+            _adapt_first_convolution(checkpoint["model"], self.model.state_dict())
         incompatible = super()._load_model(checkpoint)
         misshapen = [name for name, *_ in incompatible.incorrect_shapes]
         self.unfilled = [*misshapen, *incompatible.missing_keys]
@@ -271,6 +281,28 @@ def load_weights(load: Callable[..., Any], cfg: CfgNode, *, resume: bool) -> Non
         raise ConfigError(
             f"{which}MODEL.WEIGHTS ({cfg.MODEL.WEIGHTS}) cannot be loaded: {reason}"
         ) from error
+
+
+def load_to_use(
+    model: nn.Module, cfg: CfgNode, *, save_dir: str = "", resume: bool = False
+) -> None:
+    """Fill a model that is to be used and not trained with ``MODEL.WEIGHTS``.
+
+    Args:
+        model: not wrapped.
+        save_dir: folder of a training, whose last checkpoint is taken with ``resume``.
+
+    Raises:
+        ConfigError: see :func:`load_weights`; or weights would be random.
+    """
+    checkpointer = Checkpointer(model, save_dir)
+    load_weights(partial(checkpointer.resume_or_load, cfg.MODEL.WEIGHTS), cfg, resume=resume)
+    if unfilled := checkpointer.unfilled:
+        more = f" and {len(unfilled) - 1} more" if len(unfilled) > 1 else ""
+        raise ConfigError(
+            f"{cfg.MODEL.WEIGHTS} does not fill the model of the config: {unfilled[0]}{more} would "
+            f"be random{_cause(unfilled[0])}; give the config.yaml of its training"
+        )
 
 
 def _unwrapped(weights: Mapping[str, Any]) -> dict[str, Any]:

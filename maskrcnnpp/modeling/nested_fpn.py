@@ -110,6 +110,7 @@ class NestedFPN(Backbone):
         num_convs: int = 1,
         upsample: str = "nearest",
         norm: str = "",
+        checkpointing: bool = False,
     ) -> None:
         """
         Args:
@@ -127,6 +128,7 @@ class NestedFPN(Backbone):
             extra_depths_at_inference: shallower depths whose pyramids it returns, all of them.
             connections, num_convs, upsample: see ``MODEL.NESTED_FPN`` in config.py.
             norm: normalization of all convolutions ("" for none, "GN", ...).
+            checkpointing: of the grid; see :class:`NestedGrid`.
         """
         super().__init__()
         shapes = bottom_up.output_shape()
@@ -151,6 +153,7 @@ class NestedFPN(Backbone):
             depths=sorted({depth, *extra_depths_in_training, *extra_depths_at_inference}),
             connections=connections,
             upsample=upsample,
+            checkpointing=checkpointing,
         )
 
         levels = range(stages[0], stages[0] + num_levels)
@@ -250,6 +253,7 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
         num_convs=cfg.MODEL.NESTED_FPN.NUM_CONVS,
         upsample=cfg.MODEL.NESTED_FPN.UPSAMPLE,
         norm=cfg.MODEL.FPN.NORM,
+        checkpointing=cfg.MODEL.NESTED_FPN.CHECKPOINTING,
     )
 
 
@@ -283,6 +287,11 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
         raise ConfigError(
             f"MODEL.NESTED_FPN.UPSAMPLE is {nested.UPSAMPLE!r}; "
             f"it can be one of {sorted(UPSAMPLE_MODES)}"
+        )
+    if nested.CHECKPOINTING and "BN" in cfg.MODEL.FPN.NORM:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.CHECKPOINTING is True with MODEL.FPN.NORM {cfg.MODEL.FPN.NORM}, "
+            'which would count each batch twice: set the norm to "GN"'
         )
     if nested.NUM_CONVS < 1:
         raise ConfigError(f"MODEL.NESTED_FPN.NUM_CONVS is {nested.NUM_CONVS}; it must be >= 1")

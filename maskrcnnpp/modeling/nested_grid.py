@@ -10,11 +10,12 @@ and the four networks of the UNet++ papers differ only in ``columns``: see :data
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 Node = tuple[int, int]  # (row, column)
 
@@ -73,6 +74,7 @@ class NestedGrid(nn.Module):
         depths: Sequence[int] | None = None,
         connections: str = "dense",
         upsample: str = "nearest",
+        checkpointing: bool = False,
     ) -> None:
         """
         Args:
@@ -82,6 +84,8 @@ class NestedGrid(nn.Module):
             depths: depths whose outer diagonals are wanted; default: all, 1 to the last row.
             connections: a key of :data:`CONNECTIONS`.
             upsample: interpolation that stands for U: "nearest" or "bilinear".
+            checkpointing: in training, keep no more of a node than its map, and compute it again
+                for the gradient. Not for nodes that count what they see, as batch normalization.
 
         Raises:
             ValueError: an unknown name, or a depth that the rows do not allow.
@@ -97,6 +101,7 @@ class NestedGrid(nn.Module):
             raise ValueError(f"depths {list(depths)} must lie in 1..{last_row}, one row each")
         self.connections = connections
         self.upsample = upsample
+        self.checkpointing = checkpointing
         self.nodes: list[Node] = []
 
         wanted = [node for depth in depths for node in outer_diagonal(depth)]
@@ -128,14 +133,21 @@ class NestedGrid(nn.Module):
             if column == 0:
                 maps[node] = encoder_maps[row]
                 continue
-            maps[node] = self.get_submodule(f"x_{row}_{column}")(self._fused(node, maps))
+            inputs = [maps[source] for source in node_inputs(node, self.connections)]
+            module = self.get_submodule(f"x_{row}_{column}")
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                maps[node] = checkpoint(self._compute, module, *inputs, use_reentrant=False)
+            else:
+                maps[node] = self._compute(module, *inputs)
         return {node: maps[node] for node in wanted}
 
-    def _fused(self, node: Node, maps: Mapping[Node, torch.Tensor]) -> torch.Tensor:
+    def _compute(self, module: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+        return module(self._fused(*inputs))
+
+    def _fused(self, *inputs: torch.Tensor) -> torch.Tensor:
         """What a node convolves. A method, so that the up-sampled map is gone by then."""
-        *left, below = node_inputs(node, self.connections)
-        inputs = [maps[source] for source in left]
-        return torch.cat([*inputs, self._up(maps[below], inputs[0].shape[-2:])], dim=1)
+        *left, below = inputs
+        return torch.cat([*left, self._up(below, left[0].shape[-2:])], dim=1)
 
     def _up(self, x: torch.Tensor, size: torch.Size) -> torch.Tensor:
         align_corners = None if self.upsample == "nearest" else False

@@ -6,7 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from maskrcnnpp import add_maskrcnnpp_config
 from maskrcnnpp.benchmark import fingerprint
-from maskrcnnpp.data.fingerprint import data_fingerprint
+from maskrcnnpp.data.fingerprint import data_fingerprint, digest
 
 
 @pytest.fixture
@@ -47,10 +47,19 @@ def test_keys_that_came_later_count_where_they_are_set(cfg):
     before = cfg.clone()
     before.OUTPUT_DIR = ""
     before.TEST.AREA_BINS = before.TEST.EXPECTED_RESULTS = []
-    for key in ("CHANNELS", "PERCENTILES", "AUGMENT"):
-        assert f"\n  {key}:" in before.dump()
-        del before.INPUT[key]
-    assert fingerprint._digest(before.dump().encode()) == first
+    added = {
+        "INPUT": ("CHANNELS", "PERCENTILES", "AUGMENT"),
+        "MODEL": ("CHANNELS_LAST", "COMPILE"),
+        "SOLVER": ("ACCUMULATE", "BAD_LOSSES", "CHECKPOINTS_KEPT", "EMA_DECAY"),
+        "TEST": ("BEST_METRIC", "LOSS", "PATIENCE"),
+    }
+    del before.MODEL.NESTED_FPN["CHECKPOINTING"]
+    del before.SOLVER.AMP["PRECISION"]
+    for node, keys in added.items():
+        for key in keys:
+            assert f"\n  {key}:" in before.dump()
+            del before[node][key]
+    assert digest(before.dump().encode()) == first
     found = {first}
     for key, value in (("CHANNELS", [0]), ("PERCENTILES", [1, 99]), ("AUGMENT.ROT90", True)):
         cfg.merge_from_list([f"INPUT.{key}", value])

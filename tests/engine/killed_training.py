@@ -1,4 +1,4 @@
-"""A training that kills itself: python killed_training.py PLACE ITERATION JSON_FILE_CONFIG OPTS..."""
+"""A training that kills itself at a place of an iteration. A command of test_restart.py."""
 
 import os
 import signal

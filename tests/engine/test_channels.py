@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    get_detection_dataset_dicts,
+)
 from detectron2.data import build_detection_test_loader as stock_test_loader
 from detectron2.data.datasets import register_coco_instances
+from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import default_argument_parser
 from detectron2.utils.env import seed_all_rng
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import Predictor
+from maskrcnnpp.data.train_loader import seed_of
 from maskrcnnpp.engine import Trainer, build_config, run
 from maskrcnnpp.errors import ConfigError
 
@@ -102,39 +109,38 @@ def test_five_channels_of_16_bits_from_training_to_prediction(
     np.testing.assert_allclose(first["image"], expected, atol=0.01)
 
 
-def test_by_default_loaders_are_detectron2s_bit_for_bit(tiny_cfg):
-    def batches(build):
-        seed_all_rng(1)
-        loader = iter(build())
-        return [next(loader) for _ in range(3)]
+def assert_same_input(a, b):
+    assert a["file_name"] == b["file_name"] and a["image"].dtype == b["image"].dtype
+    assert torch.equal(a["image"], b["image"])
+    if "instances" in b:
+        assert torch.equal(*(x["instances"].gt_masks.tensor for x in (a, b)))
 
-    train = lambda: build_detection_train_loader(tiny_cfg, seed=tiny_cfg.SEED)  # noqa: E731
+
+def test_by_default_evaluation_loads_as_detectron2_bit_for_bit(tiny_cfg):
     name = tiny_cfg.DATASETS.TEST[0]
-    pairs = (
-        (lambda: Trainer.build_train_loader(tiny_cfg), train),
-        (
-            lambda: Trainer.build_test_loader(tiny_cfg, name),
-            lambda: stock_test_loader(tiny_cfg, name),
-        ),
-    )
+    pairs = zip(Trainer.build_test_loader(tiny_cfg, name), stock_test_loader(tiny_cfg, name))
     for ours, theirs in pairs:
-        for mine, stock in zip(batches(ours), batches(theirs)):
-            for a, b in zip(mine, stock):
-                assert a["file_name"] == b["file_name"] and a["image"].dtype == b["image"].dtype
-                assert torch.equal(a["image"], b["image"])
-                if "instances" in b:
-                    masks = [x["instances"].gt_masks.tensor for x in (a, b)]
-                    assert torch.equal(*masks)
+        assert_same_input(ours[0], theirs[0])
 
 
-def test_workers_augment_alike_in_every_run(tiny_cfg):
+def test_by_default_training_loads_as_detectron2_bit_for_bit(tiny_cfg):
+    images = get_detection_dataset_dicts(tiny_cfg.DATASETS.TRAIN)
+    order = iter(TrainingSampler(len(images), seed=tiny_cfg.SEED))
+    stock, draw = DatasetMapper(tiny_cfg, True), 0
+    for batch, _ in zip(Trainer.build_train_loader(tiny_cfg), range(3)):
+        for ours in batch:
+            seed_all_rng(seed_of(tiny_cfg.SEED, draw))
+            assert_same_input(ours, stock(images[next(order)]))
+            draw += 1
+
+
+def test_any_number_of_workers_augments_alike_in_every_run(tiny_cfg):
     tiny_cfg.INPUT.AUGMENT.NOISE = [1.0, 9.0]
     tiny_cfg.INPUT.AUGMENT.ROTATION = 20.0
-    tiny_cfg.DATALOADER.NUM_WORKERS = 2
     found = []
-    for state in (1, 2):
-        seed_all_rng(tiny_cfg.SEED)  # the order of images
-        torch.manual_seed(state)
+    for workers in (0, 2):
+        tiny_cfg.DATALOADER.NUM_WORKERS = workers
+        torch.manual_seed(workers)  # which nothing depends on
         loader = iter(Trainer.build_train_loader(tiny_cfg))
         found.append([next(loader) for _ in range(3)])
     for ours, theirs in zip(*found):

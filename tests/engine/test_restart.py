@@ -1,6 +1,5 @@
 """A training that was killed ends with the weights of one that was left alone."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 
 from maskrcnnpp.engine import Trainer, build_config
-from maskrcnnpp.errors import ConfigError
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 SCRIPT = Path(__file__).with_name("killed_training.py")

@@ -23,7 +23,7 @@ def test_a_grey_image_gives_the_same_response(tiny_cfg, tmp_path, caplog, channe
     rgb, other = model_of(tiny_cfg, 3), model_of(tiny_cfg, channels)
     state = {f"{prefix}{name}": value for name, value in rgb.state_dict().items()}
     torch.save({"model": state}, tmp_path / "rgb.pth")
-    checkpointer = Checkpointer(other)
+    checkpointer = Checkpointer(other, adapts_channels=True)
     with caplog.at_level(logging.INFO, logger="maskrcnnpp"):
         checkpointer.load(str(tmp_path / "rgb.pth"))
     assert list(checkpointer.unfilled) == []
@@ -43,7 +43,7 @@ def test_weights_that_fit_are_taken_as_they_are(tiny_cfg, tmp_path, caplog):
         source, target = model_of(tiny_cfg, channels), model_of(tiny_cfg, channels)
         torch.save({"model": source.state_dict()}, tmp_path / "a.pth")
         with caplog.at_level(logging.INFO, logger="maskrcnnpp"):
-            Checkpointer(target).load(str(tmp_path / "a.pth"))
+            Checkpointer(target, adapts_channels=True).load(str(tmp_path / "a.pth"))
         assert torch.equal(source.state_dict()[name], target.state_dict()[name])
     assert "is adapted" not in caplog.text
 
@@ -62,6 +62,6 @@ def test_backbones_as_detectron2_publishes_them(tiny_cfg, tmp_path, name):
     content = {"model": {name: weight}, "__author__": author, "matching_heuristics": True}
     (tmp_path / "R.pkl").write_bytes(pickle.dumps(content))
     other = model_of(tiny_cfg, 5)
-    Checkpointer(other).load(str(tmp_path / "R.pkl"))
+    Checkpointer(other, adapts_channels=True).load(str(tmp_path / "R.pkl"))
     found = other.state_dict()["backbone.bottom_up.stem.conv1.weight"]
     torch.testing.assert_close(found.sum(dim=1), torch.as_tensor(weight).sum(dim=1))
