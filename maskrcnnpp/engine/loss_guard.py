@@ -42,17 +42,10 @@ class LossGuard:
         self._left_out = 0
         self._recent: deque[float] = deque(maxlen=_WINDOW)
 
-    def is_bad(self, losses: Mapping[str, float], gradient_norm: float | None = None) -> bool:
-        """Whether an iteration with these losses has to be left out.
-
-        Args:
-            losses: by name.
-            gradient_norm: of all weights, where it is known.
-        """
+    def is_bad(self, losses: Mapping[str, float]) -> bool:
+        """Whether an iteration with these losses, by name, has to be left out."""
         total = sum(losses.values())
         if not math.isfinite(total):
-            return True
-        if gradient_norm is not None and not math.isfinite(gradient_norm):
             return True
         return len(self._recent) >= _ENOUGH and (
             total > self._largest * statistics.median(self._recent)
@@ -66,7 +59,6 @@ class LossGuard:
         self,
         iteration: int,
         losses: Mapping[str, float],
-        gradient_norm: float | None,
         batch: Sequence[Mapping[str, Any]],
         *,
         is_here: bool,
@@ -85,12 +77,13 @@ class LossGuard:
             name += f"_process_{comm.get_rank()}"
         path = self._folder / f"{name}.json"
         if is_here:
-            named = {key: value if math.isfinite(value) else str(value)
-                     for key, value in losses.items()}  # fmt: skip
-            norm = None if gradient_norm is None else str(gradient_norm)
+            named = {
+                name: value if math.isfinite(value) else str(value)  # JSON has no nan
+                for name, value in losses.items()
+            }
             images = [str(image.get("file_name", "")) for image in batch]
-            found = {"iteration": iteration, "losses": named, "gradient_norm": norm}
-            write_json(path, {**found, "images": images}, indent=1)
+            found = {"iteration": iteration, "losses": named, "images": images}
+            write_json(path, found, indent=1)
         self._left_out += 1
         shown = ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
         what = f"the loss is not finite or exploded at iteration {iteration} ({shown})"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ from maskrcnnpp.engine.loss_guard import LossGuard
 from maskrcnnpp.engine.processes import any_process
 
 Batch = Sequence[Mapping[str, Any]]
+
+
+class _BadLoss(Exception):
+    """An iteration that would spoil the weights, here or in another process."""
+
+    def __init__(self, losses: Mapping[str, float], batch: Batch, is_here: bool) -> None:
+        super().__init__()
+        self.losses = losses
+        self.batch = batch
+        self.is_here = is_here
 
 
 class TrainStep(SimpleTrainer):
@@ -61,56 +72,71 @@ class TrainStep(SimpleTrainer):
         data_time = time.perf_counter() - begin
         seed_all_rng(seed_of(self.data_loader.seed, self.iter, comm.get_rank()))
         self.optimizer.zero_grad()
-        losses = self._backward(batch)
-        values = {name: loss.item() for name, loss in losses.items()}
-        norm = self._gradient_norm()
-        # float16 has infinite gradients now and then: its scaler leaves these out itself
-        is_bad = self.guard.is_bad(values, None if self._scaler.is_enabled() else norm)
-        if any_process(is_bad, self._device):
+        try:
+            losses = self._backward(batch)
+            norm = self._checked_norm(batch)
+        except _BadLoss as bad:
             self.optimizer.zero_grad()
-            # processes share their gradients, but not their losses: these tell where it was
-            is_loss = self.guard.is_bad(values)
-            is_here = is_loss or not any_process(is_loss, self._device)
-            self.guard.leave_out(self.iter, values, norm, batch, is_here=is_here)
+            self.guard.leave_out(self.iter, bad.losses, bad.batch, is_here=bad.is_here)
             return
-        self.guard.accept(values)
+        self.guard.accept({name: loss.item() for name, loss in losses.items()})
         self.write_metrics(losses, data_time, self.iter)
         get_event_storage().put_scalar("gradient_norm", norm)
         self._scaler.step(self.optimizer)
         self._scaler.update()
 
     def _backward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Gradients of a batch, part by part; the mean of each loss."""
+        """Gradients of a batch, part by part; the mean of each loss.
+
+        Raises:
+            _BadLoss: in any process.
+        """
         sums: dict[str, torch.Tensor] = {}
         for number in range(self._parts):
             part = batch[number :: self._parts]
             # the processes exchange gradients once, with the last part
             is_shared = number == self._parts - 1
             with self._quietly(is_shared):
-                losses = self._losses(part)
+                losses = self._checked_losses(part)
                 loss = sum(losses.values()) / self._parts
                 self._scaler.scale(loss).backward()
             for name, value in losses.items():
                 value = value.detach().float() / self._parts
                 sums[name] = sums[name] + value if name in sums else value
         self.after_backward()
-        if self._scaler.is_enabled():
-            self._scaler.unscale_(self.optimizer)
         return sums
 
-    def _losses(self, part: Batch) -> dict[str, torch.Tensor]:
+    def _checked_losses(self, part: Batch) -> dict[str, torch.Tensor]:
+        """Before the backward pass, which the processes go through together."""
         enabled = self._precision is not None
-        with torch.autocast(self._device.type, dtype=self._precision, enabled=enabled):
-            return self.model(part)
+        losses: dict[str, torch.Tensor] = {}
+        try:
+            with torch.autocast(self._device.type, dtype=self._precision, enabled=enabled):
+                losses = self.model(part)
+            values = {name: loss.item() for name, loss in losses.items()}
+        except FloatingPointError:  # of Detectron2, where boxes are not finite
+            values = {"boxes": math.nan}
+        is_bad = self.guard.is_bad(values)
+        if any_process(is_bad, self._device):
+            raise _BadLoss(values, part, is_bad)
+        return losses
+
+    def _checked_norm(self, batch: Batch) -> float:
+        """Norm of the gradient, which all processes have the same."""
+        if self._scaler.is_enabled():
+            self._scaler.unscale_(self.optimizer)
+        there = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(there).item() if there else 0.0
+        # float16 has infinite gradients now and then: its scaler leaves these out itself
+        if not math.isfinite(norm) and not self._scaler.is_enabled():
+            raise _BadLoss({"gradient norm": norm}, batch, is_here=True)
+        return norm
 
     def _quietly(self, is_shared: bool) -> contextlib.AbstractContextManager:
         is_one_of_many = isinstance(self.model, DistributedDataParallel)
         return (
             self.model.no_sync() if is_one_of_many and not is_shared else contextlib.nullcontext()
         )
-
-    def _gradient_norm(self) -> float:
-        return _norm(p.grad for p in self.model.parameters() if p.grad is not None)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -126,8 +152,3 @@ class TrainStep(SimpleTrainer):
             self._scaler.load_state_dict(state_dict["scaler"])
         if "guard" in state_dict:
             self.guard.load_state_dict(state_dict["guard"])
-
-
-def _norm(gradients: Iterable[torch.Tensor]) -> float:
-    there = list(gradients)
-    return torch.nn.utils.get_total_norm(there).item() if there else 0.0

@@ -130,7 +130,7 @@ class Checkpointer(DetectionCheckpointer):
         files = [path for path in folder.glob("model_*.pth") if _OF_TRAINING.fullmatch(path.name)]
         if last and (folder / last).is_file() and folder / last not in files:
             files.append(folder / last)
-        return sorted(files, key=lambda path: (path.name != last, -path.stat().st_mtime))
+        return sorted(files, key=lambda path: (path.name != last, -_iteration_of(path)))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         self._is_resuming = resume and self.has_checkpoint()
@@ -172,6 +172,17 @@ class Checkpointer(DetectionCheckpointer):
         else:
             _tell_what_fits(self.model, incompatible, self.unfilled)
         return incompatible
+
+
+def _iteration_of(path: Path) -> int:
+    """That a checkpoint is of; -1 where it cannot be read."""
+    number = path.stem.rpartition("_")[2]
+    if number.isdecimal():
+        return int(number)
+    try:
+        return int(read_torch(path, mmap=True)["iteration"])
+    except (ConfigError, KeyError, TypeError, ValueError):
+        return -1
 
 
 def _check_all_fit(found: Any) -> None:

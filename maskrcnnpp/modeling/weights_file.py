@@ -65,5 +65,5 @@ def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except (EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ConfigError(f"{path} is no checkpoint of a training: {reason}") from error

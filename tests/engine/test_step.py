@@ -1,0 +1,136 @@
+"""One iteration: parts of a batch, precision, losses that are not finite."""
+
+import json
+import math
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils.env import seed_all_rng
+
+from maskrcnnpp.engine import Trainer, build_config
+from maskrcnnpp.engine.loss_guard import LossGuard
+from maskrcnnpp.errors import ConfigError, DivergedError
+
+CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+
+
+@pytest.fixture
+def opts(tiny_opts):
+    return [*tiny_opts, "SOLVER.MAX_ITER", "3", "DATASETS.TEST", "()"]
+
+
+def trainer_of(opts, *more):
+    cfg = build_config(CONFIG, [*opts, *map(str, more)])
+    seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    return trainer
+
+
+def gradients(trainer):
+    trainer.data_loader.seek(0)
+    trainer.max_iter = 1
+    trainer.train()
+    return {name: p.grad.clone() for name, p in trainer.model.named_parameters()
+            if p.grad is not None}  # fmt: skip
+
+
+def test_parts_of_a_batch_give_the_mean_of_their_gradients(opts):
+    # all proposals, so that none is drawn, and no norm of gradients to be clipped
+    more = ["SOLVER.IMS_PER_BATCH", 2, "SOLVER.CLIP_GRADIENTS.ENABLED", False]
+    more += ["MODEL.RPN.BATCH_SIZE_PER_IMAGE", 100000, "MODEL.RPN.POSITIVE_FRACTION", 1.0]
+    whole, parts = (gradients(trainer_of(opts, *more, "SOLVER.ACCUMULATE", n)) for n in (1, 2))
+    name = "proposal_generator.rpn_head.objectness_logits.weight"
+    torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-7)
+    assert whole.keys() == parts.keys()
+
+
+def test_parts_have_to_be_equal(opts):
+    with pytest.raises(ConfigError, match="SOLVER.ACCUMULATE is 3.* the 2 images"):
+        trainer_of(opts, "SOLVER.ACCUMULATE", 3)
+
+
+def test_checkpointing_changes_no_gradient(opts):
+    plain, less = (
+        gradients(trainer_of(opts, "MODEL.NESTED_FPN.CHECKPOINTING", on)) for on in (False, True)
+    )
+    assert plain.keys() == less.keys()
+    for name in plain:
+        torch.testing.assert_close(less[name], plain[name], msg=name)
+    with pytest.raises(ConfigError, match="CHECKPOINTING is True with MODEL.FPN.NORM BN"):
+        trainer_of(opts, "MODEL.NESTED_FPN.CHECKPOINTING", True, "MODEL.FPN.NORM", "BN")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "bfloat16"),
+        ("MODEL.CHANNELS_LAST", True),
+    ],
+)
+def test_other_ways_of_computing_train(opts, more):
+    losses = []
+    for options in ((), more):
+        trainer = trainer_of(opts, *options)
+        trainer.train()
+        losses.append(trainer.storage.history("total_loss").values()[0][0])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_float16_needs_a_gpu_and_unknown_precisions_are_told(opts):
+    assert not build_config(CONFIG, [*opts, "SOLVER.AMP.ENABLED", "True"]).SOLVER.AMP.ENABLED
+    with pytest.raises(ConfigError, match="PRECISION is 'float8'; it can be float16 or bfloat16"):
+        trainer_of(opts, "SOLVER.AMP.PRECISION", "float8")
+
+
+class SpoiledImage(HookBase):
+    """What is not a number at one iteration: features, as of a bad image, or the mask loss."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def before_step(self):
+        model = self.trainer.model
+        module = model.backbone if self.what == "boxes" else model.roi_heads.mask_head
+        if self.trainer.iter == 1:
+            self.handle = module.register_forward_hook(
+                lambda _, __, found: {name: x * math.nan for name, x in found.items()}
+            )
+        elif self.trainer.iter == 2:
+            self.handle.remove()
+
+
+@pytest.mark.parametrize("what", ["boxes", "loss_mask"])
+def test_a_loss_that_is_no_number_ends_the_training(opts, tmp_path, what):
+    trainer = trainer_of(opts)
+    trainer.register_hooks([SpoiledImage(what)])
+    with pytest.raises(DivergedError, match="not finite or exploded at iteration 1 .*BASE_LR"):
+        trainer.train()
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    found = json.loads((tmp_path / "output" / "bad_losses" / "iteration_0000001.json").read_text())
+    assert found["losses"][what] == "nan" and len(found["images"]) == 2
+
+
+def test_such_an_iteration_can_be_left_out(opts, tmp_path):
+    trainer = trainer_of(opts, "SOLVER.BAD_LOSSES.SKIP", 1)
+    trainer.register_hooks([SpoiledImage("boxes")])
+    trainer.train()
+    assert trainer.iter == 3 and all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert [i for _, i in trainer.storage.history("total_loss").values()] == [0, 2]
+
+
+def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
+    guard = LossGuard(str(tmp_path), allowed=1, largest=10.0)
+    for _ in range(19):
+        guard.accept({"loss": 2.0})
+    assert not guard.is_bad({"loss": 1e6})  # too few to tell
+    guard.accept({"loss": 2.0})
+    assert guard.is_bad({"loss": 20.1}) and not guard.is_bad({"loss": 19.9})
+    assert guard.is_bad({"loss": 1.0, "other": math.inf})
+    guard.leave_out(7, {"loss": 21.0}, [{"file_name": "a.png"}], is_here=True)
+    again = LossGuard(str(tmp_path), allowed=1, largest=10.0)
+    again.load_state_dict(json.loads(json.dumps(guard.state_dict())))
+    assert again.is_bad({"loss": 20.1})
+    with pytest.raises(DivergedError, match="SKIP is how many iterations may be left out, 1 now"):
+        again.leave_out(8, {"loss": 21.0}, [], is_here=True)
