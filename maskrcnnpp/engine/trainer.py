@@ -33,6 +33,7 @@ from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
 from maskrcnnpp.engine.loss_guard import LossGuard
 from maskrcnnpp.engine.step import TrainStep
+from maskrcnnpp.engine.training_keys import check_training_keys
 from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
@@ -63,6 +64,7 @@ class Trainer(DefaultTrainer):
         """
         # DefaultTrainer's would build a step of Detectron2's, and wrap the model for GPUs only
         TrainerBase.__init__(self)
+        check_training_keys(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         model = self.build_model(cfg)

@@ -134,3 +134,21 @@ def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
     assert again.is_bad({"loss": 20.1})
     with pytest.raises(DivergedError, match="SKIP is how many iterations may be left out, 1 now"):
         again.leave_out(8, {"loss": 21.0}, [], is_here=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["SOLVER.EMA_DECAY", 1.0], "EMA_DECAY is 1.0; it is from 0 to below 1"),
+        (["SOLVER.CHECKPOINTS_KEPT", -1], "CHECKPOINTS_KEPT is -1"),
+        (["SOLVER.BAD_LOSSES.LARGEST", 0.5], "LARGEST is 0.5; it is more than 1"),
+        (["TEST.PATIENCE", 2], "PATIENCE is 2; it needs TEST.BEST_METRIC"),
+        (["TEST.BEST_METRIC", "validation/total_loss"], "needs TEST.LOSS True"),
+        (["TEST.BEST_METRIC", "segm/AP"], "DATASETS.TEST is empty"),
+        (["SOLVER.IMS_PER_BATCH", 9], "IMS_PER_BATCH is 9, .* has 8 images to train on"),
+        (["DATALOADER.SAMPLER_TRAIN", "Dice"], "SAMPLER_TRAIN is 'Dice'; it can be"),
+    ],
+)
+def test_keys_that_cannot_be_are_told_before_training(opts, more, message):
+    with pytest.raises(ConfigError, match=message):
+        trainer_of(opts, *more)

@@ -1,0 +1,45 @@
+"""Keys of a training that contradict themselves, told before it begins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from maskrcnnpp.errors import ConfigError
+
+
+def check_training_keys(cfg: CfgNode) -> None:
+    """Check the keys that this project adds for trainings.
+
+    Raises:
+        ConfigError: one is impossible. The message names it.
+    """
+    solver, test = cfg.SOLVER, cfg.TEST
+    if not 0 <= solver.EMA_DECAY < 1:
+        raise ConfigError(f"SOLVER.EMA_DECAY is {solver.EMA_DECAY}; it is from 0 to below 1")
+    _check_count("SOLVER.CHECKPOINTS_KEPT", solver.CHECKPOINTS_KEPT)
+    _check_count("SOLVER.BAD_LOSSES.SKIP", solver.BAD_LOSSES.SKIP)
+    _check_count("TEST.PATIENCE", test.PATIENCE)
+    if not solver.BAD_LOSSES.LARGEST > 1 or math.isnan(solver.BAD_LOSSES.LARGEST):
+        raise ConfigError(
+            f"SOLVER.BAD_LOSSES.LARGEST is {solver.BAD_LOSSES.LARGEST}; it is more than 1 time the "
+            "median of the losses before"
+        )
+    if test.PATIENCE and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
+        raise ConfigError(
+            f"TEST.PATIENCE is {test.PATIENCE}; it needs TEST.BEST_METRIC, such as segm/AP, and "
+            "TEST.EVAL_PERIOD"
+        )
+    if test.BEST_METRIC.startswith("validation/") and not test.LOSS:
+        raise ConfigError(f"TEST.BEST_METRIC is {test.BEST_METRIC}; it needs TEST.LOSS True")
+    if (test.BEST_METRIC or test.LOSS) and not cfg.DATASETS.TEST:
+        raise ConfigError(
+            "DATASETS.TEST is empty; TEST.BEST_METRIC and TEST.LOSS are of its images"
+        )
+
+
+def _check_count(key: str, value: Any) -> None:
+    if value < 0:
+        raise ConfigError(f"{key} is {value}; it cannot be below 0")
