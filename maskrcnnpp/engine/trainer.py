@@ -102,29 +102,27 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """Detectron2's, with those of this project for checkpoints and evaluation."""
         cfg = self.cfg
-        is_main = comm.is_main_process()
-        saving = Checkpoints(
+        self.saving = Checkpoints(
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
         )
-        evaluation = Evaluation(
+        self.evaluation = Evaluation(
             self._evaluate,
             cfg.TEST.EVAL_PERIOD,
             metric=cfg.TEST.BEST_METRIC,
             patience=cfg.TEST.PATIENCE,
             save_best=self._save_best,
-            before=saving.save_if_due if is_main else None,
+            before=self.saving.save_if_due,
         )
-        self.evaluation = evaluation
         found = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._average,
             self._build_precise_bn(),
             StopOnSigterm(),
-            evaluation,
-            saving if is_main else None,
+            self.evaluation,
+            self.saving,
         ]
-        if is_main:
+        if comm.is_main_process():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return [hook for hook in found if hook is not None]
 
@@ -205,6 +203,7 @@ class Trainer(DefaultTrainer):
                 raise
             finally:
                 self.after_train()
+        self.saving.raise_if_failed()
         if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
             verify_results(self.cfg, self.results)
         return self.results

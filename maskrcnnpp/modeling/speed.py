@@ -18,5 +18,5 @@ def with_speed_keys(model: nn.Module, cfg: CfgNode) -> nn.Module:
         modules = dict(model.named_modules())
         for name in _COMPILED:
             if name in modules:
-                modules[name].compile(dynamic=True)
+                modules[name].compile()
     return model

@@ -79,6 +79,7 @@ def test_bad_config_files(tmp_path):
         ("", "bad.yaml"),
         ("- a\n- list\n", "bad.yaml"),
         ("_BASE_: bad.yaml\n", "_BASE_"),
+        ("SEED: !!python/object/apply:os.getpid []\n", "bad.yaml"),
     ],
 )
 def test_bad_contents_of_a_config_file(tmp_path, text, word):

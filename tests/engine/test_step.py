@@ -2,15 +2,18 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import HookBase
 from detectron2.utils.env import seed_all_rng
 
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.loss_guard import LossGuard
-from maskrcnnpp.errors import ConfigError, DivergedError
+from maskrcnnpp.errors import ConfigError, DataError, DivergedError
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 
@@ -152,3 +155,16 @@ def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
 def test_keys_that_cannot_be_are_told_before_training(opts, more, message):
     with pytest.raises(ConfigError, match=message):
         trainer_of(opts, *more)
+
+
+def test_no_image_to_train_on_is_told(opts, tiny_nuclei, tmp_path):
+    truth = json.loads(Path(MetadataCatalog.get(tiny_nuclei).json_file).read_text())
+    truth["annotations"] = []
+    (tmp_path / "none.json").write_text(json.dumps(truth))
+    register_coco_instances("none_for_tests", {}, str(tmp_path / "none.json"), str(tmp_path))
+    try:
+        with pytest.raises(DataError, match="none_for_tests of DATASETS.TRAIN: no image can be"):
+            trainer_of(opts, "DATASETS.TRAIN", "('none_for_tests',)")
+    finally:
+        DatasetCatalog.remove("none_for_tests")
+        MetadataCatalog.remove("none_for_tests")

@@ -48,7 +48,11 @@ class Checkpoints(HookBase):
     def after_step(self) -> None:
         self.save_if_due()
 
-    def after_train(self) -> None:
+    def raise_if_failed(self) -> None:
+        """
+        Raises:
+            OutputError: the last saving failed, so that there is less than should be.
+        """
         if self._error is not None:
             raise self._error
 
@@ -61,7 +65,7 @@ class Checkpoints(HookBase):
             logger.error("%s; the training goes on", error)
 
     def _remove_old(self) -> None:
-        if self._kept > 0:
+        if self._kept > 0 and self._checkpointer.save_to_disk:
             files = sorted(Path(self._checkpointer.save_dir).glob("model_???????.pth"))
             for file in files[: -self._kept]:
                 file.unlink(missing_ok=True)
