@@ -52,8 +52,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
 
-    # Weights with the channels last in memory, and backbone and heads through torch.compile: faster
-    # on some machines (docs/benchmarks/training.md), slower on others.
+    # Weights with the channels last in memory; backbone and heads through torch.compile, which
+    # takes minutes on a CPU. Each is faster on some machines and slower on others.
     cfg.MODEL.CHANNELS_LAST = False
     cfg.MODEL.COMPILE = False
 
@@ -78,7 +78,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     cfg.SOLVER.CHECKPOINTS_KEPT = 0
 
     # The losses of training on the images of DATASETS.TEST, too, in every evaluation:
-    # validation/total_loss and so on.
+    # validation/total_loss and so on. Images are cropped and augmented as in training, each in the
+    # same way every time.
     cfg.TEST.LOSS = False
     # Metric by which a checkpoint is the best, kept as model_best.pth: such as "segm/AP", or
     # "validation/total_loss" (the lowest). "": none.

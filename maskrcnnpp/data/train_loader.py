@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -119,6 +121,17 @@ class _Drawn(Dataset):
         except (OSError, SyntaxError, ValueError) as error:  # of Pillow and Detectron2's mapper
             name = self._images[index]["file_name"]
             return DataError(f"{name} or its annotations cannot be used: {reason(error)}")
+
+
+class SeededByName:
+    """A mapper that draws the same for an image in every call."""
+
+    def __init__(self, mapper: Mapper) -> None:
+        self._mapper = mapper
+
+    def __call__(self, image: dict[str, Any]) -> dict[str, Any]:
+        seed_all_rng(zlib.crc32(os.path.basename(image["file_name"]).encode()))
+        return self._mapper(image)
 
 
 def seed_of(*numbers: int) -> int:

@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetMapper,
     build_detection_test_loader,
-    detection_utils,
 )
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator, verify_results
@@ -24,9 +23,9 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules
 
 from maskrcnnpp.data.fingerprint import data_fingerprint
-from maskrcnnpp.data.mapper import MicroscopyMapper, find_mapper
+from maskrcnnpp.data.mapper import find_mapper
 from maskrcnnpp.data.own_files import folder_name
-from maskrcnnpp.data.train_loader import TrainLoader, build_train_loader
+from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
@@ -147,9 +146,12 @@ class Trainer(DefaultTrainer):
         return {**self.results, **({"validation": losses} if losses else {})}
 
     def _validation_losses(self, model: torch.nn.Module) -> dict[str, float]:
-        """Of all test sets together."""
+        """Of all test sets together, loaded as for training."""
         loader = build_detection_test_loader(
-            self.cfg, list(self.cfg.DATASETS.TEST), mapper=_mapper_with_truth(self.cfg)
+            self.cfg,
+            list(self.cfg.DATASETS.TEST),
+            mapper=SeededByName(_train_mapper(self.cfg)),
+            batch_size=self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
         )
         return validation_losses(model, loader)
 
@@ -226,9 +228,8 @@ class Trainer(DefaultTrainer):
 
         Without a ``SEED`` one is drawn, the same for all processes.
         """
-        mapper = find_mapper(cfg, True) or DatasetMapper(cfg, True)
         seed = comm.shared_random_seed() if cfg.SEED < 0 else cfg.SEED
-        return build_train_loader(cfg, mapper, seed=seed)
+        return build_train_loader(cfg, _train_mapper(cfg), seed=seed)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
@@ -336,7 +337,5 @@ def _distributed(model: torch.nn.Module) -> torch.nn.Module:
     return create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=True, **more)
 
 
-def _mapper_with_truth(cfg: CfgNode) -> DatasetMapper:
-    """Images as in evaluation, with their annotations."""
-    kind = DatasetMapper if find_mapper(cfg, False) is None else MicroscopyMapper
-    return kind(cfg, True, augmentations=detection_utils.build_augmentation(cfg, False))
+def _train_mapper(cfg: CfgNode) -> DatasetMapper:
+    return find_mapper(cfg, True) or DatasetMapper(cfg, True)
