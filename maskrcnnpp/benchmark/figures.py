@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from maskrcnnpp.benchmark.results import by_arm, of_seeds
+from maskrcnnpp.plots import COLORS, new_figure, png, tidy
 
-#: Colours that colour-blind readers can tell apart (Okabe and Ito 2008).
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 _SIZES = (("APs", "small"), ("APm", "medium"), ("APl", "large"))
 
 
@@ -44,24 +41,14 @@ def figures(results: Mapping[str, Any], dataset: str) -> dict[str, tuple[str, by
 
 
 def _axes(xlabel: str, ylabel: str, height: float = 3.4) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(7, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure = new_figure(7, height)
+    axes = tidy(figure.add_subplot())
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # no date or version: the same results give the same file
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def _colors(arms: Mapping[str, Any]) -> dict[str, str]:
-    return {arm: _COLORS[index % len(_COLORS)] for index, arm in enumerate(arms)}
+    return {arm: COLORS[index % len(COLORS)] for index, arm in enumerate(arms)}
 
 
 def _ap_by_seed(arms: Mapping[str, list], dataset: str) -> bytes:
@@ -72,7 +59,7 @@ def _ap_by_seed(arms: Mapping[str, list], dataset: str) -> bytes:
         axes.plot([np.mean(values)] * 2, [row - 0.25, row + 0.25], color=color, lw=2.5)
     axes.set_yticks(range(len(arms)), list(arms))
     axes.invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def _legend(figure: Figure) -> None:
@@ -92,7 +79,7 @@ def _precision_recall(arms: Mapping[str, list], dataset: str) -> bytes:
                 axes.plot(np.linspace(0, 1, len(mean)), mean, style, color=color, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     _legend(figure)
-    return _png(figure)
+    return png(figure)
 
 
 def _ap_by_size(arms: Mapping[str, list], dataset: str) -> bytes:
@@ -105,7 +92,7 @@ def _ap_by_size(arms: Mapping[str, list], dataset: str) -> bytes:
         axes.bar(places, [np.mean(v) for v in values], width, yerr=sd, color=color, label=arm)
     axes.set_xticks(range(len(_SIZES)), [label for _, label in _SIZES])
     _legend(figure)
-    return _png(figure)
+    return png(figure)
 
 
 def _loss(arms: Mapping[str, list]) -> bytes:
@@ -120,7 +107,7 @@ def _loss(arms: Mapping[str, list]) -> bytes:
     if not axes.lines:
         return b""
     _legend(figure)
-    return _png(figure)
+    return png(figure)
 
 
 def _ap_and_latency(arms: Mapping[str, list], dataset: str, cost: Mapping[str, Any]) -> bytes:
@@ -133,4 +120,4 @@ def _ap_and_latency(arms: Mapping[str, list], dataset: str, cost: Mapping[str, A
         axes.plot([low, high], [np.mean(values)] * 2, color=color, alpha=0.5)
         axes.plot(middle, np.mean(values), "o", color=color, label=arm)
     _legend(figure)
-    return _png(figure)
+    return png(figure)

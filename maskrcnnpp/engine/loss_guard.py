@@ -39,7 +39,8 @@ class LossGuard:
         self._folder = Path(output_dir) / FOLDER
         self._allowed = allowed
         self._largest = largest
-        self._left_out = 0
+        #: Iterations so far.
+        self.left_out = 0
         self._recent: deque[float] = deque(maxlen=_WINDOW)
 
     def is_bad(self, losses: Mapping[str, float]) -> bool:
@@ -84,10 +85,10 @@ class LossGuard:
             images = [str(image.get("file_name", "")) for image in batch]
             found = {"iteration": iteration, "losses": named, "images": images}
             write_json(path, found, indent=1)
-        self._left_out += 1
+        self.left_out += 1
         shown = ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
         what = f"the loss is not finite or exploded at iteration {iteration} ({shown})"
-        if self._left_out > self._allowed:
+        if self.left_out > self._allowed:
             raise DivergedError(
                 f"{what}; its images are listed in {self._folder}. Look at these, or lower "
                 "SOLVER.BASE_LR, or lengthen SOLVER.WARMUP_ITERS; SOLVER.BAD_LOSSES.SKIP is how "
@@ -95,12 +96,12 @@ class LossGuard:
             )
         logger.warning(
             "%s: it is left out, %d of %d times; see %s",
-            what, self._left_out, self._allowed, path,
+            what, self.left_out, self._allowed, path,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        return {"left_out": self._left_out, "recent": list(self._recent)}
+        return {"left_out": self.left_out, "recent": list(self._recent)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._left_out = state["left_out"]
+        self.left_out = state["left_out"]
         self._recent = deque(state["recent"], maxlen=_WINDOW)

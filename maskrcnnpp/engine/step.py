@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -18,6 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from maskrcnnpp.data.train_loader import TrainLoader, seed_of
 from maskrcnnpp.engine.loss_guard import LossGuard
 from maskrcnnpp.engine.processes import any_process
+from maskrcnnpp.errors import ConfigError
+
+_PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 Batch = Sequence[Mapping[str, Any]]
 
@@ -152,3 +156,37 @@ class TrainStep(SimpleTrainer):
             self._scaler.load_state_dict(state_dict["scaler"])
         if "guard" in state_dict:
             self.guard.load_state_dict(state_dict["guard"])
+
+
+def build_step(
+    cfg: CfgNode,
+    model: torch.nn.Module,
+    loader: TrainLoader,
+    optimizer: torch.optim.Optimizer,
+) -> TrainStep:
+    """The step of a config.
+
+    Raises:
+        ConfigError: the batch cannot be divided into ``SOLVER.ACCUMULATE`` parts, or the precision
+            is unknown.
+    """
+    parts = cfg.SOLVER.ACCUMULATE
+    images = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    if parts < 1 or images % parts:
+        raise ConfigError(
+            f"SOLVER.ACCUMULATE is {parts}; it has to divide the {images} images of a batch in "
+            "each process"
+        )
+    precision = cfg.SOLVER.AMP.PRECISION
+    if precision not in _PRECISIONS:
+        known = " or ".join(_PRECISIONS)
+        raise ConfigError(f"SOLVER.AMP.PRECISION is {precision!r}; it can be {known}")
+    bad = cfg.SOLVER.BAD_LOSSES
+    return TrainStep(
+        model,
+        loader,
+        optimizer,
+        LossGuard(cfg.OUTPUT_DIR, allowed=bad.SKIP, largest=bad.LARGEST),
+        parts=parts,
+        precision=_PRECISIONS[precision] if cfg.SOLVER.AMP.ENABLED else None,
+    )

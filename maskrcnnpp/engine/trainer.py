@@ -19,7 +19,7 @@ from detectron2.evaluation import DatasetEvaluator, verify_results
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
+from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
 from maskrcnnpp.data.fingerprint import data_fingerprint
@@ -28,10 +28,12 @@ from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
+from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
-from maskrcnnpp.engine.loss_guard import LossGuard
-from maskrcnnpp.engine.step import TrainStep
+from maskrcnnpp.engine.progress import ProgressPrinter, Stopwatch, closing_table
+from maskrcnnpp.engine.run_record import record_start
+from maskrcnnpp.engine.step import build_step
 from maskrcnnpp.engine.training_keys import check_training_keys
 from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, UserError
@@ -42,7 +44,11 @@ from maskrcnnpp.modeling.speed import with_speed_keys
 
 logger = logging.getLogger(__name__)
 
-_PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+# what is worth a look in OUTPUT_DIR
+_RESULTS = (
+    "model_final.pth", "model_best.pth", "config.yaml", "runs.json", "metrics.json", "curves.png",
+    "predictions.png", "bad_losses",
+)  # fmt: skip
 
 
 class Trainer(DefaultTrainer):
@@ -70,7 +76,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
         self._inner = model
-        self._trainer = self.build_step(cfg, _distributed(model), loader, optimizer)
+        self._trainer = build_step(cfg, _distributed(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(
             model, cfg.OUTPUT_DIR, adapts_channels=True, trainer=weakref.proxy(self)
@@ -123,7 +129,20 @@ class Trainer(DefaultTrainer):
         ]
         if comm.is_main_process():
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            found.append(
+                Curves(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD or cfg.SOLVER.CHECKPOINT_PERIOD)
+            )
         return [hook for hook in found if hook is not None]
+
+    def build_writers(self) -> list[EventWriter]:
+        """A line in the log, metrics.json, and TensorBoard's file."""
+        folder = self.cfg.OUTPUT_DIR
+        os.makedirs(folder, exist_ok=True)
+        return [
+            ProgressPrinter(self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json")),
+            TensorboardXWriter(folder),
+        ]
 
     def _build_precise_bn(self) -> HookBase | None:
         cfg = self.cfg
@@ -185,7 +204,10 @@ class Trainer(DefaultTrainer):
         Returns:
             :attr:`results`.
         """
+        watch = Stopwatch()
         self.data_loader.seek(self.start_iter)
+        if comm.is_main_process():
+            record_start(self.cfg, start_iter=self.start_iter, seed=self.data_loader.seed)
         logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
@@ -205,10 +227,24 @@ class Trainer(DefaultTrainer):
                 raise
             finally:
                 self.after_train()
+        if comm.is_main_process():
+            logger.info("end of the training\n%s", self._closing_table(watch.seconds))
         self.saving.raise_if_failed()
         if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
             verify_results(self.cfg, self.results)
         return self.results
+
+    def _closing_table(self, seconds: float) -> str:
+        return closing_table(
+            iterations=self.iter - self.start_iter + bool(self.stop_reason),
+            seconds=seconds,
+            results=self.results,
+            best=self.evaluation.best,
+            metric=self.cfg.TEST.BEST_METRIC,
+            left_out=self._trainer.guard.left_out,
+            folder=self.cfg.OUTPUT_DIR,
+            files=_RESULTS,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "seed": self.data_loader.seed, "data": self._data}
@@ -235,32 +271,6 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
         """Detectron2's, as the keys of speed say."""
         return with_speed_keys(super().build_model(cfg), cfg)
-
-    @classmethod
-    def build_step(
-        cls,
-        cfg: CfgNode,
-        model: torch.nn.Module,
-        loader: TrainLoader,
-        optimizer: torch.optim.Optimizer,
-    ) -> TrainStep:
-        """What one iteration does.
-
-        Raises:
-            ConfigError: the batch cannot be divided into ``SOLVER.ACCUMULATE`` parts, or the
-                precision is unknown.
-        """
-        parts = cfg.SOLVER.ACCUMULATE
-        images = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        if parts < 1 or images % parts:
-            raise ConfigError(
-                f"SOLVER.ACCUMULATE is {parts}; it has to divide the {images} images of a batch "
-                "in each process"
-            )
-        bad = cfg.SOLVER.BAD_LOSSES
-        guard = LossGuard(cfg.OUTPUT_DIR, allowed=bad.SKIP, largest=bad.LARGEST)
-        precision = precision_of(cfg)
-        return TrainStep(model, loader, optimizer, guard, parts=parts, precision=precision)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
@@ -315,18 +325,6 @@ class Trainer(DefaultTrainer):
             # a fused step would get gradients still scaled, and clip them as they are.
             fused=not cfg.SOLVER.AMP.ENABLED,
         )
-
-
-def precision_of(cfg: CfgNode) -> torch.dtype | None:
-    """Of mixed precision; None computes in float32.
-
-    Raises:
-        ConfigError: ``SOLVER.AMP.PRECISION`` is unknown.
-    """
-    name = cfg.SOLVER.AMP.PRECISION
-    if name not in _PRECISIONS:
-        raise ConfigError(f"SOLVER.AMP.PRECISION is {name!r}; it can be {' or '.join(_PRECISIONS)}")
-    return _PRECISIONS[name] if cfg.SOLVER.AMP.ENABLED else None
 
 
 def _distributed(model: torch.nn.Module) -> torch.nn.Module:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from maskrcnnpp.data.display import as_rgb
 from maskrcnnpp.data.inspection.reading import CocoSet, Crop
 from maskrcnnpp.data.rle import encode_crop
+from maskrcnnpp.plots import COLORS, new_figure, png
 from maskrcnnpp.visualization import Panel, SheetRow, contact_sheet
 
 #: What is told of objects: name in the numbers, and in words.
@@ -108,13 +106,12 @@ def histograms(numbers: Mapping[str, Any]) -> bytes:
     shown = [(key, words) for key, words in DISTRIBUTIONS if key in about]
     columns = 4
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(13, 2.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 2.4 * rows)
     for index, (key, words) in enumerate(shown):
         axes = figure.add_subplot(rows, columns, index + 1)
         histogram = about[key]["histogram"]
-        axes.stairs(histogram["counts"], histogram["edges"], fill=True, color="#0072B2")
-        axes.axvline(about[key]["p50"], color="#D55E00", lw=1.2)
+        axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=COLORS[0])
+        axes.axvline(about[key]["p50"], color=COLORS[1], lw=1.2)
         if histogram["logarithmic"]:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=_ticks(histogram["edges"])))
@@ -124,10 +121,7 @@ def histograms(numbers: Mapping[str, Any]) -> bytes:
         axes.set_ylabel("images" if key in OF_IMAGES else "objects", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    # no date or version: the same numbers give the same file
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure, dpi=100)
 
 
 def _ticks(edges: Sequence[float]) -> tuple[float, ...]:
