@@ -86,6 +86,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     cfg.TEST.BEST_METRIC = ""
     # Evaluations in a row without a better one that end the training. 0: goes on.
     cfg.TEST.PATIENCE = 0
+    # Images of the first of DATASETS.TEST that are drawn with truth and prediction after each
+    # evaluation while training: predictions.png, and TensorBoard. 0: none.
+    cfg.TEST.PICTURES = 4
 
     # Areas in pixels up to which an object is small, and medium, in APs, APm, APl, ARs, ... COCO's
     # are 32x32 and 96x96; thirds of the objects of one's own data say more.

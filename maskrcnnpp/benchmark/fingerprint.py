@@ -66,6 +66,7 @@ _LATER = (
     "TEST.BEST_METRIC",
     "TEST.LOSS",
     "TEST.PATIENCE",
+    "TEST.PICTURES",
 )
 
 

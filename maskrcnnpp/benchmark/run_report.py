@@ -14,14 +14,13 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.display import read_rgb
 from maskrcnnpp.data.own_files import folder_name, register_file
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
-from maskrcnnpp.evaluation.coco_metrics import segmentation_to_rle
+from maskrcnnpp.evaluation.sheet import result_rows, spread
 from maskrcnnpp.files import write_text
-from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
+from maskrcnnpp.visualization import write_contact_sheet
 
 REPORT_FILE = "report.md"
 SHEET_FILE = "contact_sheet.png"
@@ -84,17 +83,11 @@ def build_report(
     truth, image_root = _dataset(dataset_name)
     chosen = spread(truth["images"], images)
 
-    rows = _rows(truth, chosen, image_root, results, score_threshold)
+    rows = result_rows(truth, chosen, image_root, results, score_threshold)
     write_contact_sheet(output_dir / SHEET_FILE, rows)
     lines = _report_lines(run_dir, config, summary, len(chosen), score_threshold)
     write_text(output_dir / REPORT_FILE, "\n".join(lines) + "\n")
     return summary
-
-
-def spread(items: list, count: int) -> list:
-    """``count`` items at even steps through ``items``, all of them when there are fewer."""
-    count = min(count, len(items))
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _train_command(run_dir: Path) -> str:
@@ -169,44 +162,6 @@ def _dataset(name: str) -> tuple[dict[str, Any], Path]:
     if not truth["images"]:
         raise DataError(f"{json_file}: has no images")
     return truth, Path(PathManager.get_local_path(image_root))
-
-
-def _rows(
-    truth: Mapping[str, Any],
-    chosen: list[Mapping[str, Any]],
-    image_root: Path,
-    results: list[Mapping[str, Any]],
-    score_threshold: float,
-) -> Iterator[SheetRow]:
-    """The sheet's rows, one image in memory at a time."""
-    ids = {image["id"] for image in chosen}
-    truths = _by_image(truth.get("annotations", []), ids)
-    sure = [entry for entry in results if entry["score"] >= score_threshold]
-    predictions = _by_image(sure, ids)
-    for image in chosen:
-        pixels = read_rgb(image_root / image["file_name"])
-        size = pixels.shape[:2]
-        found = predictions[image["id"]]
-        yield SheetRow(
-            title=image["file_name"],
-            image=pixels,
-            panels=[
-                Panel([segmentation_to_rle(entry, *size) for _, entry in truths[image["id"]]]),
-                Panel(
-                    [segmentation_to_rle(entry, *size) for _, entry in found],
-                    [score for score, _ in found],
-                ),
-            ],
-        )
-
-
-def _by_image(entries: list[Mapping[str, Any]], ids: set) -> dict[Any, list[tuple[float, Any]]]:
-    """Score and segmentation of the entries with a mask, by image id."""
-    grouped: dict[Any, list[tuple[float, Any]]] = {image_id: [] for image_id in ids}
-    for entry in entries:
-        if entry["image_id"] in ids and entry.get("segmentation"):
-            grouped[entry["image_id"]].append((entry.get("score", 1.0), entry["segmentation"]))
-    return grouped
 
 
 def _report_lines(

@@ -28,7 +28,7 @@ def write_curves(output_dir: str | os.PathLike) -> Path | None:
         OutputError: it cannot be written.
     """
     entries = read_training_log(output_dir)
-    if sum("total_loss" in entry for entry in entries) < 2:
+    if not any("total_loss" in entry for entry in entries):
         return None
     path = Path(output_dir, FILE)
     with atomic_path(path) as temporary:
@@ -57,7 +57,7 @@ def draw_curves(entries: Entries) -> bytes:
     for axes in grid[1]:
         axes.set_xlabel("iteration")
     for axes in grid.flat:
-        axes.set_xlim(0, entries[-1]["iteration"] + 1)
+        axes.set_xlim(0, 1.03 * (entries[-1]["iteration"] + 1))
     return png(figure)
 
 

@@ -30,6 +30,7 @@ from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
+from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
 from maskrcnnpp.engine.progress import ProgressPrinter, Stopwatch, closing_table
 from maskrcnnpp.engine.run_record import record_start
@@ -128,6 +129,8 @@ class Trainer(DefaultTrainer):
             self.saving,
         ]
         if comm.is_main_process():
+            if cfg.DATASETS.TEST and cfg.TEST.PICTURES > 0:
+                found.append(Pictures(cfg.OUTPUT_DIR, cfg.DATASETS.TEST[0], cfg.TEST.PICTURES))
             found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
             found.append(
                 Curves(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD or cfg.SOLVER.CHECKPOINT_PERIOD)

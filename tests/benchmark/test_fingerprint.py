@@ -51,7 +51,7 @@ def test_keys_that_came_later_count_where_they_are_set(cfg):
         "INPUT": ("CHANNELS", "PERCENTILES", "AUGMENT"),
         "MODEL": ("CHANNELS_LAST", "COMPILE"),
         "SOLVER": ("ACCUMULATE", "BAD_LOSSES", "CHECKPOINTS_KEPT", "EMA_DECAY"),
-        "TEST": ("BEST_METRIC", "LOSS", "PATIENCE"),
+        "TEST": ("BEST_METRIC", "LOSS", "PATIENCE", "PICTURES"),
     }
     del before.MODEL.NESTED_FPN["CHECKPOINTING"]
     del before.SOLVER.AMP["PRECISION"]

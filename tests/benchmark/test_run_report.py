@@ -17,11 +17,12 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from maskrcnnpp.benchmark.run_report import build_report, spread
+from maskrcnnpp.benchmark.run_report import build_report
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics
+from maskrcnnpp.evaluation.sheet import spread
 
 NAME = "maskrcnnpp_test_run"
 TOOL = Path(__file__).parents[2] / "tools" / "run_report.py"

@@ -55,7 +55,8 @@ class Evaluation(HookBase):
         self._patience = patience
         self._save_best = save_best
         self._before = before
-        self._evaluated = 0  # iterations that there were at the last evaluation
+        #: Iterations that there were at the last evaluation.
+        self.evaluated = 0
         self._best: float | None = None
         self._best_iteration = -1
         self._without_gain = 0
@@ -71,7 +72,7 @@ class Evaluation(HookBase):
             logger.info("stopped before: no better %s in %d evaluations", self._metric,
                         self._patience)  # fmt: skip
             self.trainer.max_iter = start
-        elif start > self._evaluated and self._is_due(start):
+        elif start > self.evaluated and self._is_due(start):
             self.trainer.storage.iter = self.trainer.iter = start - 1
             self._run(start)
             self.trainer.storage.iter = self.trainer.iter = start
@@ -98,7 +99,7 @@ class Evaluation(HookBase):
     def _run(self, count: int) -> None:
         found = flatten_results_dict(dict(self._evaluate() or {}))
         self.trainer.storage.put_scalars(**found, smoothing_hint=False)
-        self._evaluated = count
+        self.evaluated = count
         if self._metric:
             self._compare(of_main_process(self._value(found)), count - 1)
         comm.synchronize()
@@ -140,7 +141,7 @@ class Evaluation(HookBase):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "evaluated": self._evaluated,
+            "evaluated": self.evaluated,
             "metric": self._metric,
             "best": self._best,
             "best_iteration": self._best_iteration,
@@ -148,7 +149,7 @@ class Evaluation(HookBase):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._evaluated = state["evaluated"]
+        self.evaluated = state["evaluated"]
         if state["metric"] != self._metric:
             return  # of another metric: nothing is the best yet
         self._best = state["best"]

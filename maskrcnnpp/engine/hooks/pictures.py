@@ -1,0 +1,69 @@
+"""Pictures of what is predicted, after each evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.engine import HookBase
+
+from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.errors import UserError
+from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE
+from maskrcnnpp.evaluation.sheet import result_rows, spread
+from maskrcnnpp.files import atomic_path
+from maskrcnnpp.visualization import contact_sheet
+
+logger = logging.getLogger(__name__)
+
+FILE = "predictions.png"
+_SURE = 0.5  # score of a prediction that is drawn
+
+
+class Pictures(HookBase):
+    """Draws truth and prediction of a few images: ``predictions.png``, and for TensorBoard.
+
+    The images are the same each time. In the main process only, after the hook that evaluates.
+    """
+
+    def __init__(self, output_dir: str, dataset: str, count: int) -> None:
+        """
+        Args:
+            output_dir: of the training.
+            dataset: that is evaluated.
+            count: of images.
+        """
+        self._output_dir = Path(output_dir)
+        self._dataset = dataset
+        self._count = count
+
+    def after_step(self) -> None:
+        if self.trainer.evaluation.evaluated == self.trainer.iter + 1:
+            self._draw()
+
+    def _draw(self) -> None:
+        results = self._output_dir / "inference" / folder_name(self._dataset) / RESULTS_FILE
+        metadata = MetadataCatalog.get(self._dataset)
+        if not results.exists() or not metadata.get("json_file"):
+            return  # of an evaluation of another kind
+        try:
+            sheet = self._sheet(results, metadata.json_file, metadata.get("image_root", ""))
+            with atomic_path(self._output_dir / FILE) as temporary:
+                temporary.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+        except (OSError, UserError) as error:
+            logger.error("no picture of predictions: %s", error)
+            return
+        self.trainer.storage.put_image(
+            f"{self._dataset}: truth, prediction", np.ascontiguousarray(sheet.transpose(2, 0, 1))
+        )
+
+    def _sheet(self, results: Path, truth_file: str, image_root: str) -> np.ndarray:
+        truth = load_coco_truth(truth_file)
+        chosen = spread(truth["images"], self._count)
+        found = json.loads(results.read_text(encoding="utf-8"))
+        return contact_sheet(result_rows(truth, chosen, Path(image_root), found, _SURE))
