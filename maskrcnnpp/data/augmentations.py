@@ -46,12 +46,12 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
     return found
 
 
-def moves_pixels(cfg: CfgNode) -> bool:
+def loosens_boxes(cfg: CfgNode) -> bool:
     """Whether boxes are to be made of the moved masks: those of moved boxes are too large."""
     return bool(cfg.INPUT.AUGMENT.ROTATION or cfg.INPUT.AUGMENT.ELASTIC)
 
 
-class Values(T.ColorTransform):
+class ValueTransform(T.ColorTransform):
     """A change of values, 0..255, that keeps shape and dtype."""
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ class RandomInvert(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> Transform:
         is_on = np.random.uniform() < self.probability
-        return Values(_negative) if is_on else T.NoOpTransform()
+        return ValueTransform(_negative) if is_on else T.NoOpTransform()
 
 
 class _RandomStrength(Augmentation):
@@ -88,14 +88,14 @@ class RandomGamma(_RandomStrength):
     """Values to a power, as parts of 255."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        return Values(partial(_to_power, exponent=self._strength()))
+        return ValueTransform(partial(_to_power, exponent=self._strength()))
 
 
 class RandomBlur(_RandomStrength):
     """A Gaussian, of a sigma in pixels."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        return Values(partial(_blurred, sigma=self._strength()))
+        return ValueTransform(partial(_blurred, sigma=self._strength()))
 
 
 class RandomNoise(_RandomStrength):
@@ -104,7 +104,7 @@ class RandomNoise(_RandomStrength):
     def get_transform(self, image: np.ndarray) -> Transform:
         # a seed, not the noise: a transform gives the same again, and is to be small
         seed = int(np.random.randint(2**31))
-        return Values(partial(_noisy, sd=self._strength(), seed=seed))
+        return ValueTransform(partial(_noisy, sd=self._strength(), seed=seed))
 
 
 class RandomStain(Augmentation):
@@ -123,7 +123,9 @@ class RandomStain(Augmentation):
         factors = np.random.uniform(1 - self.strength, 1 + self.strength, 3)
         if image.ndim != 3 or image.shape[2] != 3 or _is_grey(image):
             return T.NoOpTransform()  # after the draw: the next image has the same luck either way
-        return Values(partial(_stained, factors=factors.astype(np.float32), order=self.order))
+        return ValueTransform(
+            partial(_stained, factors=factors.astype(np.float32), order=self.order)
+        )
 
 
 def _is_grey(image: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +11,13 @@ from detectron2.config import CfgNode
 
 from maskrcnnpp.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 _PHOTOMETRIC = ("STAIN", "INVERT", "GAMMA", "BLUR", "NOISE")
 
 
-def reads_otherwise(cfg: CfgNode) -> bool:
-    """Whether images are to be read otherwise than Detectron2 does."""
+def reads_microscopy(cfg: CfgNode) -> bool:
+    """Whether images are to be read with all their bits and channels, as Detectron2 does not."""
     return bool(cfg.INPUT.CHANNELS or cfg.INPUT.PERCENTILES)
 
 
@@ -32,6 +35,7 @@ def check_input(cfg: CfgNode) -> None:
     """
     if cfg.INPUT.CHANNELS:
         _check_channels(cfg)
+    _check_mean_and_std(cfg)
     if cfg.INPUT.PERCENTILES:
         _check_percentiles(cfg)
     if is_augmented(cfg):
@@ -61,6 +65,33 @@ def _check_channels(cfg: CfgNode) -> None:
                 f"MODEL.{key} has {entries} entries and INPUT.CHANNELS {len(channels)}: give it "
                 "one for each channel"
             )
+    if channels == [0, 1, 2] and cfg.INPUT.FORMAT == "BGR" and cfg.MODEL.WEIGHTS:
+        logger.warning(
+            "INPUT.CHANNELS [0, 1, 2] gives red, green and blue in this order, whatever "
+            "INPUT.FORMAT says; weights that know BGR want [2, 1, 0]"
+        )
+
+
+def _check_mean_and_std(cfg: CfgNode) -> None:
+    mean, std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+    if len(mean) != len(std):
+        raise ConfigError(
+            f"MODEL.PIXEL_MEAN has {len(mean)} entries and MODEL.PIXEL_STD {len(std)}: they are of "
+            "the same channels"
+        )
+    if not all(map(_is_number, (*mean, *std))) or not all(value > 0 for value in std):
+        raise ConfigError(
+            f"MODEL.PIXEL_MEAN is {mean} and MODEL.PIXEL_STD {std}: they need numbers, and a "
+            "standard deviation above 0"
+        )
+    if reads_microscopy(cfg):
+        return
+    count = 1 if cfg.INPUT.FORMAT == "L" else 3
+    if len(mean) != count:
+        raise ConfigError(
+            f"MODEL.PIXEL_MEAN has {len(mean)} entries; INPUT.FORMAT {cfg.INPUT.FORMAT!r} has "
+            f"{count}: for other channels say in INPUT.CHANNELS which to read"
+        )
 
 
 def _check_percentiles(cfg: CfgNode) -> None:
@@ -86,7 +117,7 @@ def _check_percentiles(cfg: CfgNode) -> None:
 def _check_augment(cfg: CfgNode) -> None:
     augment = cfg.INPUT.AUGMENT
     _check_number("ROTATION", augment.ROTATION, 180, "degrees, 0 to 180, such as 15.0")
-    _check_number("ELASTIC", augment.ELASTIC, math.inf, "pixels from 0, such as 4.0")
+    _check_number("ELASTIC", augment.ELASTIC, 100, "pixels, 0 to 100, such as 4.0")
     _check_number("STAIN", augment.STAIN, 1, "a strength of 0 to 1, such as 0.2")
     _check_number("INVERT", augment.INVERT, 1, "a probability, 0 to 1")
     _check_range("GAMMA", augment.GAMMA, "[0.7, 1.4]", above=0)

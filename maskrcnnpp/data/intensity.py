@@ -31,11 +31,16 @@ class Limits:
 
 
 def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limits:
-    """Percentiles of each channel: of all pixels, or of a grid of 16 million where there are more.
+    """Percentiles of each channel, as NumPy interpolates them.
+
+    Of all pixels; of other numbers than integers of up to 16 bits, of a grid of 16 million where
+    there are more.
 
     Raises:
         DataError: see :func:`finite`.
     """
+    if raster.dtype.kind in "iu" and raster.dtype.itemsize <= 2:
+        return _limits_by_counting(raster, percentiles)
     step = max(1, math.ceil((raster.height * raster.width / _SAMPLE) ** 0.5))
     taken = [[] for _ in range(raster.shape[2])]
     for _, _, pixels in raster.blocks():
@@ -44,6 +49,26 @@ def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limit
             values.append(grid[..., channel].ravel())
     low, high = np.array([np.percentile(np.concatenate(v), percentiles) for v in taken]).T
     return Limits(low, high)
+
+
+def _limits_by_counting(raster: Raster, percentiles: tuple[float, float]) -> Limits:
+    """Of few values: a fraction of the time of sorting, and memory that does not grow."""
+    lowest, highest = np.iinfo(raster.dtype).min, np.iinfo(raster.dtype).max
+    counts = np.zeros((raster.shape[2], highest - lowest + 1), dtype=np.int64)
+    for _, _, pixels in raster.blocks():
+        for channel in range(raster.shape[2]):
+            values = pixels[..., channel].ravel().astype(np.int32) - lowest
+            counts[channel] += np.bincount(values, minlength=counts.shape[1])
+    below = counts.cumsum(axis=1)
+    last = raster.height * raster.width - 1
+    places = last * np.array(percentiles) / 100
+    first = np.floor(places).astype(np.int64)
+    # the k-th of sorted values, from 0, is the first with more than k up to it
+    low, high = (
+        np.array([np.searchsorted(row, k, side="right") for row in below]) + lowest
+        for k in (first, np.minimum(first + 1, last))
+    )
+    return Limits(*(low + (high - low) * (places - first)).T)
 
 
 def finite(pixels: np.ndarray, name: str) -> np.ndarray:

@@ -12,11 +12,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
+from detectron2.structures import BitMasks, BoxMode, Instances, PolygonMasks
+from pycocotools import mask as mask_util
 
-from maskrcnnpp.data.augmentations import build_augmentations, moves_pixels
+from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.data.image_io.raster import reason
-from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_otherwise
+from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
 from maskrcnnpp.data.intensity import (
     as_model_takes,
     check_channels,
@@ -26,7 +28,11 @@ from maskrcnnpp.data.intensity import (
 )
 from maskrcnnpp.errors import DataError
 
-_BY_PILLOW = (1, 3)  # channels of 8-bit images that Detectron2's resizing takes as they are
+_MARGIN = 8.0  # pixels: boxes may be rounded
+_CHANNELS_PILLOW_RESIZES = (
+    1,
+    3,
+)  # channels of 8-bit images that Detectron2's resizing takes as they are
 
 
 def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
@@ -36,7 +42,9 @@ def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
         ConfigError: see :func:`maskrcnnpp.data.input_keys.check_input`.
     """
     check_input(cfg)
-    is_needed = reads_otherwise(cfg) or (is_train and is_augmented(cfg))
+    # Detectron2's fails where a crop has no object left and those without are kept
+    keeps_empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    is_needed = reads_microscopy(cfg) or (is_train and (is_augmented(cfg) or keeps_empty))
     return MicroscopyMapper(cfg, is_train) if is_needed else None
 
 
@@ -55,6 +63,7 @@ class MicroscopyMapper(DatasetMapper):
         channels: Sequence[int] = (),
         percentiles: Sequence[float] = (),
         channels_of_model: int = 3,
+        elastic: float = 0.0,
         **others: Any,
     ) -> None:
         """
@@ -63,12 +72,14 @@ class MicroscopyMapper(DatasetMapper):
             channels: INPUT.CHANNELS.
             percentiles: INPUT.PERCENTILES.
             channels_of_model: entries of MODEL.PIXEL_MEAN.
+            elastic: INPUT.AUGMENT.ELASTIC.
             others: of Detectron2's ``DatasetMapper``.
         """
         super().__init__(is_train, **others)
         self.channels = list(channels)
         self.percentiles = tuple(percentiles)
         self.channels_of_model = channels_of_model
+        self.elastic = elastic
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -77,12 +88,13 @@ class MicroscopyMapper(DatasetMapper):
         if is_train:
             # after the crop: the less there is, the sooner it is turned
             found["augmentations"] = [*found["augmentations"], *build_augmentations(cfg)]
-            found["recompute_boxes"] |= cfg.MODEL.MASK_ON and moves_pixels(cfg)
+            found["recompute_boxes"] |= cfg.MODEL.MASK_ON and loosens_boxes(cfg)
         return {
             **found,
             "channels": cfg.INPUT.CHANNELS,
             "percentiles": cfg.INPUT.PERCENTILES,
             "channels_of_model": len(cfg.MODEL.PIXEL_MEAN),
+            "elastic": cfg.INPUT.AUGMENT.ELASTIC,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +141,7 @@ class MicroscopyMapper(DatasetMapper):
                 pixels = limits.apply(finite(pixels, raster.name))
         order = "RGB" if self.channels else self.image_format
         pixels = as_model_takes(pixels, self.channels_of_model, order)
-        if pixels.dtype == np.uint8 and pixels.shape[2] not in _BY_PILLOW:
+        if pixels.dtype == np.uint8 and pixels.shape[2] not in _CHANNELS_PILLOW_RESIZES:
             return pixels.astype(np.float32)
         return np.ascontiguousarray(pixels)
 
@@ -151,6 +163,67 @@ class MicroscopyMapper(DatasetMapper):
             dataset_dict.pop("annotations", None)
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, shape)
+
+    def _transform_annotations(
+        self,
+        dataset_dict: dict[str, Any],
+        transforms: T.TransformList,
+        image_shape: tuple[int, int],
+    ) -> None:
+        """Detectron2's, of what is in sight only, and of images without objects too.
+
+        Of a crop of a large image most objects are not in it. Detectron2's decodes, crops and then
+        drops the mask of each.
+        """
+        annotations = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)]
+        margin = _MARGIN + 2 * self.elastic
+        annotations = _in_sight(annotations, transforms, image_shape, margin)
+        if self.use_instance_mask and not all(a.get("segmentation") for a in annotations):
+            raise ValueError(
+                "an object has no segmentation: add masks, or set MODEL.MASK_ON to False"
+            )
+        if not annotations:
+            del dataset_dict["annotations"]
+            dataset_dict["instances"] = self._no_instances(image_shape)
+            return
+        if self.use_instance_mask and self.elastic:
+            # of a polygon only the corners would be moved
+            size = dataset_dict["height"], dataset_dict["width"]
+            annotations = [_as_pixels(a, *size) for a in annotations]
+        dataset_dict["annotations"] = annotations
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
+
+    def _no_instances(self, image_shape: tuple[int, int]) -> Instances:
+        found = detection_utils.annotations_to_instances([], image_shape)
+        if self.use_instance_mask:
+            is_bitmask = self.instance_mask_format == "bitmask"
+            empty = torch.zeros(0, *image_shape, dtype=torch.bool)
+            found.gt_masks = BitMasks(empty) if is_bitmask else PolygonMasks([])
+        return found
+
+
+def _in_sight(
+    annotations: list[dict[str, Any]],
+    transforms: T.TransformList,
+    image_shape: tuple[int, int],
+    margin: float,
+) -> list[dict[str, Any]]:
+    """Those whose box, transformed, is less than ``margin`` pixels beside the image."""
+    if not annotations:
+        return []
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
+    left, top, right, bottom = transforms.apply_box(np.array(boxes, dtype=np.float64)).T
+    height, width = image_shape
+    is_seen = (right > -margin) & (left < width + margin)
+    is_seen &= (bottom > -margin) & (top < height + margin)
+    return [a for a, seen in zip(annotations, is_seen) if seen]
+
+
+def _as_pixels(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    if not isinstance(annotation["segmentation"], list):
+        return annotation
+    rings = mask_util.frPyObjects(annotation["segmentation"], height, width)
+    return {**annotation, "segmentation": mask_util.merge(rings)}
 
 
 def _semantic(dataset_dict: dict[str, Any]) -> np.ndarray | None:

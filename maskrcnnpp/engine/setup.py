@@ -16,6 +16,7 @@ from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
+from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.errors import ConfigError
 
 
@@ -90,6 +91,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
                     "named by its files: annotations.json:folder_of_images"
                 )
             check_dataset_is_prepared(name)
+            check_images_are_read(cfg, name)
             _check_classes(cfg, name, key)
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged

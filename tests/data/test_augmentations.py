@@ -166,7 +166,11 @@ def test_corners_have_the_median_of_each_channel():
 
 def test_values():
     grey = np.array([[[0], [51], [255]]], np.uint8)
-    assert values.Values(values._negative).apply_image(grey).ravel().tolist() == [255, 204, 0]
+    assert values.ValueTransform(values._negative).apply_image(grey).ravel().tolist() == [
+        255,
+        204,
+        0,
+    ]
     squared = drawn(values.RandomGamma(2, 2), grey).apply_image(grey)
     assert squared.ravel().tolist() == [0, 10, 255]
     flat = np.full((64, 64, 5), 100, np.float32)

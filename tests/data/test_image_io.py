@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from maskrcnnpp.data.image_io import find_images, open_image
 from maskrcnnpp.errors import DataError
@@ -163,11 +163,22 @@ def test_what_black_is_in_a_tiff(tmp_path):
     assert (found == np.asarray(colours.convert("RGB"))).all()
 
 
-def test_photographs_are_turned_as_their_camera_was(tmp_path):
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_as_their_camera_was(tmp_path, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
+    for shape in ((40, 60, 3), (40, 60)):
+        Image.fromarray(values(*shape)).save(tmp_path / "a.png", exif=exif)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
+        assert (pixels_of(tmp_path / "a.png") == expected.reshape(*expected.shape[:2], -1)).all()
     Image.fromarray(values(40, 60, 3)).save(tmp_path / "a.jpg", exif=exif)
-    assert pixels_of(tmp_path / "a.jpg").shape == (60, 40, 3)
+    assert pixels_of(tmp_path / "a.jpg").shape == ((60, 40, 3) if orientation > 4 else (40, 60, 3))
+
+
+def test_an_array_of_unnamed_planes_says_how_to_name_them(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", values(2, 64, 64))
+    with pytest.raises(DataError, match="a.tif is a stack .*metadata={'axes': 'CYX'}, ome=True"):
+        pixels_of(tmp_path / "a.tif")
 
 
 def test_a_pixel_size_that_is_odd_is_no_reason_to_refuse_an_image(tmp_path):

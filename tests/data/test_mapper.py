@@ -11,6 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import add_maskrcnnpp_config
+from maskrcnnpp.data import mapper
+from maskrcnnpp.data.image_io import ArrayRaster
+from maskrcnnpp.data.intensity import percentile_limits
 from maskrcnnpp.data.mapper import MicroscopyMapper, find_mapper
 from maskrcnnpp.errors import ConfigError, DataError
 
@@ -241,7 +244,7 @@ def test_keys_that_do_not_go_together():
     with pytest.raises(ConfigError, match='ELASTIC.*INPUT.MASK_FORMAT to "bitmask"'):
         find_mapper(cfg, True)
     cfg = config(STAIN=0.1)
-    cfg.INPUT.FORMAT = "L"
+    cfg.INPUT.FORMAT, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = "L", [1.0], [1.0]
     with pytest.raises(ConfigError, match="STAIN needs red"):
         find_mapper(cfg, True)
     cfg = config(percentiles=[1.0, 99.0])
@@ -279,3 +282,101 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     sample["annotations"][0]["segmentation"] = {"size": [9, 9], "counts": b"a"}
     with pytest.raises(DataError, match="colour.png or its annotations"):
         find_mapper(config([0, 1, 2]), True)(sample)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "form", "message"),
+    [
+        ([1.0] * 3, [1.0] * 2, "BGR", "PIXEL_MEAN has 3 entries and MODEL.PIXEL_STD 2"),
+        ([1.0] * 2, [1.0] * 2, "BGR", "PIXEL_MEAN has 2 entries; INPUT.FORMAT 'BGR' has 3"),
+        ([1.0] * 3, [1.0] * 3, "L", "PIXEL_MEAN has 3 entries; INPUT.FORMAT 'L' has 1"),
+        ([1.0] * 3, [0.0, 1.0, 1.0], "RGB", "a standard deviation above 0"),
+    ],
+)
+def test_means_that_do_not_fit_the_channels(mean, std, form, message):
+    cfg = config()
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT = mean, std, form
+    with pytest.raises(ConfigError, match=message):
+        find_mapper(cfg, True)
+
+
+def test_colours_in_another_order_than_the_weights_are_told(caplog):
+    cfg = config([0, 1, 2])
+    cfg.MODEL.WEIGHTS = "R-50.pkl"
+    find_mapper(cfg, True)
+    assert "weights that know BGR want [2, 1, 0]" in caplog.text
+
+
+@pytest.mark.parametrize("mask_format", ["bitmask", "polygon"])
+@pytest.mark.parametrize("boxes", [(), ((0, 0, 5, 5),)])
+def test_images_without_an_object_in_sight(tmp_path, boxes, mask_format):
+    Image.fromarray(values(64, 64, 3, dtype=np.uint8)).save(tmp_path / "a.png")
+    cfg = config([2, 1, 0])
+    cfg.INPUT.MASK_FORMAT = mask_format
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [20, 24]
+    np.random.seed(1)  # a crop without the object
+    sample = entry(tmp_path / "a.png", boxes=boxes, polygons=mask_format == "polygon")
+    found = find_mapper(cfg, True)(sample)["instances"]
+    assert len(found) == len(found.gt_masks) == 0 and found.image_size == (20, 24)
+    assert found.gt_boxes.tensor.shape == (0, 4) and found.gt_masks[[]] is not None
+
+
+def test_images_without_objects_that_are_kept_go_through_this_mapper():
+    cfg = config()
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    assert isinstance(find_mapper(cfg, True), MicroscopyMapper)
+    assert find_mapper(cfg, False) is None
+
+
+@pytest.mark.parametrize("segmentation", [None, []])
+def test_objects_without_masks_are_told(tmp_path, segmentation):
+    Image.fromarray(values(64, 64, 3, dtype=np.uint8)).save(tmp_path / "a.png")
+    sample = entry(tmp_path / "a.png")
+    sample["annotations"][1]["segmentation"] = segmentation
+    with pytest.raises(
+        DataError, match="a.png or its .*no segmentation: .* MODEL.MASK_ON to False"
+    ):
+        find_mapper(config([0, 1, 2]), True)(sample)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_leaving_out_what_is_out_of_sight_changes_nothing(tmp_path, monkeypatch, seed):
+    Image.fromarray(values(96, 80, 3, dtype=np.uint8)).save(tmp_path / "a.png")
+    corners = np.random.default_rng(seed).integers(0, 70, (60, 2))
+    boxes = [(x, y, x + 1 + k % 9, y + 1 + k % 7) for k, (x, y) in enumerate(corners.tolist())]
+    sample = entry(tmp_path / "a.png", 96, 80, boxes)
+    cfg = config([2, 1, 0], **EVERYTHING)
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [32, 40]
+    found = []
+    for margin in (1e9, None):
+        if margin is None:
+            monkeypatch.undo()
+        else:
+            monkeypatch.setattr(mapper, "_MARGIN", margin)
+        np.random.seed(seed)
+        found.append(find_mapper(cfg, True)(sample))
+    ours, theirs = (x["instances"] for x in found)
+    assert torch.equal(found[0]["image"], found[1]["image"]) and 0 < len(ours) < 60
+    assert torch.equal(ours.gt_boxes.tensor, theirs.gt_boxes.tensor)
+    assert torch.equal(ours.gt_masks.tensor, theirs.gt_masks.tensor)
+
+
+def test_polygons_are_bent_as_pixels_are(tmp_path):
+    Image.fromarray(values(64, 64, 3, dtype=np.uint8)).save(tmp_path / "a.png")
+    cfg, masks = config([2, 1, 0], ELASTIC=8.0), []
+    for polygons in (False, True):
+        np.random.seed(3)
+        sample = entry(tmp_path / "a.png", boxes=((8, 20, 56, 40),), polygons=polygons)
+        masks.append(find_mapper(cfg, True)(sample)["instances"].gt_masks.tensor)
+    assert torch.equal(*masks)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 2), (64, 50, 3)])
+def test_percentiles_are_those_of_numpy(dtype, shape):
+    pixels = np.random.default_rng(0).normal(50, 40, shape).astype(dtype)
+    for percentiles in ((1.0, 99.8), (0.0, 100.0), (33.3, 50.0)):
+        found = percentile_limits(ArrayRaster(pixels), percentiles)
+        low, high = np.percentile(pixels.reshape(-1, shape[2]), percentiles, axis=0)
+        np.testing.assert_allclose(found.low, low, rtol=1e-12)
+        np.testing.assert_allclose(found.high, high, rtol=1e-12)

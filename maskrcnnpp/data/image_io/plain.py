@@ -17,10 +17,21 @@ from maskrcnnpp.errors import DataError
 PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _LARGEST = 2**32  # pixels
+_ORIENTATION = 274  # number of an EXIF tag
+# by its value, what brings (height, width, channels) upright
+_TURNS = {
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: np.rot90(x),
+}
 
 
 def open_plain(path: Path, content: bytes | None = None) -> Raster:
-    """Grey or colour, 8 or 16 bits. A JPEG is turned as its EXIF says.
+    """Grey or colour, 8 or 16 bits, turned as EXIF says.
 
     Raises:
         DataError: no image is found in it. Decoders raise other errors too.
@@ -36,16 +47,20 @@ def open_plain(path: Path, content: bytes | None = None) -> Raster:
 
 def _pixels(path: Path, content: bytes) -> np.ndarray:
     with _any_size(), Image.open(io.BytesIO(content)) as image:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
         image.load()  # raises where OpenCV would fill up a file that is cut short
         if path.suffix.lower() != ".png":
-            image = ImageOps.exif_transpose(image)  # as Detectron2 does for training
+            image = ImageOps.exif_transpose(image)
             pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
             return pixels.reshape(*pixels.shape[:2], -1)
     # not through Pillow: it has no 16-bit colour
-    pixels = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(
+        np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     if pixels is None:
         raise DataError(f"{path} cannot be read as an image")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = pixels if turn is None else turn(pixels)  # as Detectron2 does for training
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2] > 2 else pixels
 
 

@@ -225,7 +225,8 @@ def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
         sizes = ", ".join(f"{axis} {size}" for axis, size in zip(series.axes, series.shape))
         raise DataError(
             f"{path} is a stack with the axes {sizes}; an image has Y, X and channels (C or S): "
-            "save its planes one by one"
+            "save its planes one by one, or, if these are channels, with "
+            "tifffile.imwrite(..., metadata={'axes': 'CYX'}, ome=True)"
         )
     return others[0] if others else None
 

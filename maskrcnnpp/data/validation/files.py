@@ -62,9 +62,7 @@ def _plain_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # as this project reads pixels: a PNG is not turned
-            is_turned = path.suffix.lower() != ".png"
-            if is_turned and image.getexif().get(_EXIF_ORIENTATION) in _LYING:
+            if image.getexif().get(_EXIF_ORIENTATION) in _LYING:
                 return width, height
             return height, width
     finally:
