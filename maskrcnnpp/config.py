@@ -96,7 +96,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
 
     # Numbers of the channels of an image file that are read, from 0, in the order in which the
     # model takes them. MODEL.PIXEL_MEAN and PIXEL_STD need as many entries: by these Detectron2
-    # knows how many channels the model takes. []: by INPUT.FORMAT, as Detectron2 does.
+    # knows how many channels the model takes. []: by INPUT.FORMAT, as Detectron2 does,
+    # which counts for nothing otherwise: [2, 1, 0] is BGR. With this key
+    # INPUT.FORMAT counts for nothing: [2, 1, 0] is BGR.
     cfg.INPUT.CHANNELS = []
     # Two percentiles, such as [1.0, 99.8], of each image and channel that become 0 and 255; what
     # lies beyond becomes these. Needed for what is not 8-bit. []: values as they are.

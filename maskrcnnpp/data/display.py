@@ -36,6 +36,14 @@ def as_rgb(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
     return np.ascontiguousarray(np.pad(shown, ((0, 0), (0, 0), (0, missing))))
 
 
+def as_model_sees(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
+    """uint8 (height, width, channels): colour and grey as three, others all that there are.
+
+    So a model gets them with INPUT.CHANNELS and INPUT.PERCENTILES as the inspection suggests.
+    """
+    return as_rgb(pixels, True) if is_colour else to_8_bit(pixels, is_colour)
+
+
 def without_alpha(pixels: np.ndarray, is_colour: bool) -> np.ndarray:
     """(height, width, channels) without the channel that says what is transparent."""
     channels = pixels.shape[2]

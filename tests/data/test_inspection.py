@@ -19,6 +19,7 @@ from scipy.ndimage import binary_dilation
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.display import as_rgb
+from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.inspection.measures import measure_objects, shape_of
 from maskrcnnpp.data.inspection.numbers import inspect_dataset
 from maskrcnnpp.data.inspection.page import page_text, write_inspection
@@ -256,8 +257,8 @@ def test_numbers_are_those_of_an_independent_count(made, coco):
 def test_the_mean_pixel_and_sizes_are_those_of_the_files(made):
     images = inspect(CocoSet(annotations_of(made), made / "images"))["images"]
     grey = np.array([cv2.imread(str(p), 0) for p in sorted((made / "images").iterdir())])
-    assert images["mean_rgb"] == pytest.approx([grey.mean()] * 3, rel=1e-4)
-    assert images["std_rgb"] == pytest.approx([grey.std()] * 3, rel=1e-4)
+    assert images["mean"] == pytest.approx([grey.mean()] * 3, rel=1e-4)
+    assert images["std"] == pytest.approx([grey.std()] * 3, rel=1e-4)
     assert images["sizes"] == [{"height": 64, "width": 64, "images": 6}]
     assert images["formats"] == [{"dtype": "uint8", "channels": "grey", "images": 6}]
     assert [(g["name"], g["images"]) for g in images["groups"]] == [("fluorescence", 6)]
@@ -276,7 +277,7 @@ def write_colour(folder: Path, name: str, red: int, suffix: str = ".png") -> str
 def test_the_mean_is_in_the_order_red_green_blue(tmp_path, as_set):
     write_colour(tmp_path / "in", "a", red=200)
     images = inspect(as_set(coco_of([square(3, 3, 20)]), tmp_path / "in"))["images"]
-    assert images["mean_rgb"] == [200, 20, 30] and images["with_colour"] == 1
+    assert images["mean"] == [200, 20, 30] and images["with_colour"] == 1
     assert [row["channel"] for row in images["intensity"]] == ["R", "G", "B"]
     assert images["groups"][0]["name"] == "histology"
 
@@ -290,7 +291,9 @@ def test_the_mean_is_in_the_order_red_green_blue(tmp_path, as_set):
         (np.arange(4096 * 2, dtype=np.int16).reshape(2, 64, 64), "2 channels"),
     ],
 )
-def test_other_images_than_8_bit_are_described_with_a_note(tmp_path, as_set, pixels, channels):
+def test_other_images_than_8_bit_are_described_with_keys_that_read_them(
+    tmp_path, as_set, pixels, channels
+):
     (tmp_path / "in").mkdir()
     axes = {"metadata": {"axes": "CYX"}, "ome": True} if pixels.ndim == 3 else {}
     tifffile.imwrite(tmp_path / "in" / "a.tif", pixels, photometric="minisblack", **axes)
@@ -302,10 +305,17 @@ def test_other_images_than_8_bit_are_described_with_a_note(tmp_path, as_set, pix
     rows = numbers["images"]["intensity"]
     assert len(rows) == (1 if pixels.ndim == 2 else len(pixels))
     assert max(row["max"] for row in rows) == pytest.approx(pixels.max())
-    assert numbers["notes"][0].startswith("Images that are not grey or RGB of 8 bits")
+    keys = {entry["key"]: entry["value"] for entry in numbers["settings"]}
+    count = len(pixels) if pixels.ndim == 3 else 3
+    assert keys.get("INPUT.CHANNELS") == (list(range(count)) if pixels.ndim == 3 else None)
+    assert keys.get("INPUT.PERCENTILES") == (None if pixels.dtype == np.uint8 else [1.0, 99.8])
+    assert len(keys["MODEL.PIXEL_MEAN"]) == len(keys["MODEL.PIXEL_STD"]) == count
     assert numbers["images"]["groups"][0]["name"] == "intensity 1"
     write_inspection(tmp_path / "out", numbers, data)
     assert cv2.imread(str(tmp_path / "out" / "samples.png")).std() > 0
+    text = (tmp_path / "out" / "settings.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(text.replace('# _BASE_: "../', f'_BASE_: "{ROOT}/'))
+    check_input(build_config(str(tmp_path / "own.yaml")))
 
 
 def test_an_image_is_shown_without_its_alpha():
@@ -439,8 +449,8 @@ def numbers_with(**changes) -> dict:
         "sizes": sizes,
         "formats": [{"dtype": "uint8", "channels": "RGB", "images": 4}],
         "groups": [],
-        "mean_rgb": [1.0, 2.0, 3.0],
-        "std_rgb": [0.0, 5.0, 6.0],
+        "mean": [1.0, 2.0, 3.0],
+        "std": [0.0, 5.0, 6.0],
         "mean_of_images": 4,
     }
     objects["distributions"] = quantiles
@@ -766,3 +776,14 @@ def test_the_tool_ends_with_a_message_where_nothing_is_left(
 def test_no_annotation_file_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="missing.json"):
         CocoSet(tmp_path / "missing.json", tmp_path)
+
+
+def test_images_of_unlike_channels_are_told():
+    numbers = numbers_with()
+    numbers["images"]["formats"] = [
+        {"dtype": "uint8", "channels": "RGB", "images": 3},
+        {"dtype": "uint8", "channels": "5 channels", "images": 1},
+    ]
+    notes = suggest_settings(numbers)["notes"]
+    assert any(note.startswith("The images differ in their channels (5 channels, RGB)")
+               for note in notes)  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnnpp.data.display import as_rgb
+from maskrcnnpp.data.display import as_model_sees
 from maskrcnnpp.data.inspection.measures import (
     ObjectMeasures,
     PixelMeasures,
@@ -88,7 +88,7 @@ class _Gathered:
         self.category_objects: Counter = Counter()
         self.category_images: Counter = Counter()
         self.channels: dict[tuple[str, str], list[PixelMeasures]] = defaultdict(list)
-        self.moments: list[np.ndarray] = []
+        self.moments: dict[int, list[np.ndarray]] = defaultdict(list)  # by number of channels
         self._rng = np.random.default_rng(seed)
         self._shaped = self._draw(data.object_count, SHAPE_SAMPLE)
         ids = list(data.images)
@@ -121,9 +121,10 @@ class _Gathered:
             }
         )
         if image.id in self._averaged:
-            flat = as_rgb(image.pixels, image.is_colour).reshape(-1, 3).astype(np.float32)
+            seen = as_model_sees(image.pixels, image.is_colour)
+            flat = seen.reshape(-1, seen.shape[2]).astype(np.float32)
             means = flat.mean(axis=0, dtype=np.float64), (flat**2).mean(axis=0, dtype=np.float64)
-            self.moments.append(np.stack(means))
+            self.moments[seen.shape[2]].append(np.stack(means))
 
     def _add_objects(self, image: InspectedImage, objects: ObjectMeasures) -> None:
         for name, values in objects._asdict().items():
@@ -174,7 +175,9 @@ def _about_images(gathered: _Gathered, groups: list[dict[str, Any]]) -> dict[str
     images = gathered.images
     sizes = Counter((entry["height"], entry["width"]) for entry in images)
     formats = {key: len(measures) for key, measures in gathered.channels.items()}
-    second = np.mean(gathered.moments, axis=0) if gathered.moments else np.zeros((2, 3))
+    # where images differ in channels, no setting fits all: that of most is taken
+    moments = max(gathered.moments.values(), key=len, default=[])
+    second = np.mean(moments, axis=0) if moments else np.zeros((2, 3))
     return {
         "number": len(images),
         "without_objects": sum(entry["objects"] == 0 for entry in images),
@@ -191,9 +194,9 @@ def _about_images(gathered: _Gathered, groups: list[dict[str, Any]]) -> dict[str
             row for key, measures in sorted(gathered.channels.items()) for row in _rows(measures)
         ],
         "groups": groups,
-        "mean_rgb": rounded_all(second[0]),
-        "std_rgb": rounded_all(np.sqrt(np.maximum(second[1] - second[0] ** 2, 0))),
-        "mean_of_images": len(gathered.moments),
+        "mean": rounded_all(second[0]),
+        "std": rounded_all(np.sqrt(np.maximum(second[1] - second[0] ** 2, 0))),
+        "mean_of_images": len(moments),
     }
 
 

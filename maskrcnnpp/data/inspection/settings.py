@@ -15,7 +15,7 @@ _SMALL = 8  # median diameter below which objects have too few pixels of the fin
 _WANTED = 12  # median diameter that a suggested scale gives
 _LARGEST_SCALE = 8
 _CROPS = (128, 512)  # smallest and largest side that is suggested
-_PIXELS_OF_FORMATS = ("grey", "grey and alpha", "RGB", "RGB and alpha")
+_COLOURS = ("grey", "grey and alpha", "RGB", "RGB and alpha")
 
 
 def suggest_settings(numbers: Mapping[str, Any]) -> dict[str, list]:
@@ -31,10 +31,11 @@ def suggest_settings(numbers: Mapping[str, Any]) -> dict[str, list]:
     scale = _scale(numbers, notes)
     sizes = numbers["images"]["sizes"]
     settings = [
-        ("MODEL.PIXEL_MEAN", numbers["images"]["mean_rgb"], _mean_reason(numbers)),
+        *_reading(numbers),
+        ("MODEL.PIXEL_MEAN", numbers["images"]["mean"], _mean_reason(numbers)),
         (
             "MODEL.PIXEL_STD",
-            [max(1.0, value) for value in numbers["images"]["std_rgb"]],
+            [max(1.0, value) for value in numbers["images"]["std"]],
             "standard deviation of the same pixels",
         ),
         *_anchors(numbers, scale),
@@ -44,7 +45,6 @@ def suggest_settings(numbers: Mapping[str, Any]) -> dict[str, list]:
             len(numbers["categories"]),
             "the categories of the annotations",
         ),
-        ("INPUT.FORMAT", "RGB", "the order of PIXEL_MEAN and PIXEL_STD"),
         *_masks(numbers),
         *_scaling(scale, crop, sizes),
         ("INPUT.CROP.ENABLED", True, "batches of crops take the same memory for any image"),
@@ -101,14 +101,36 @@ def _yaml(value: Any) -> str:
     return str(value)
 
 
+def _is_colour(numbers: Mapping[str, Any]) -> bool:
+    """Whether all images are grey or red, green and blue."""
+    return all(entry["channels"] in _COLOURS for entry in numbers["images"]["formats"])
+
+
+def _is_8_bit(numbers: Mapping[str, Any]) -> bool:
+    return all(entry["dtype"] == "uint8" for entry in numbers["images"]["formats"])
+
+
+def _reading(numbers: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+    """How files become what the model takes."""
+    found: list[tuple[str, Any, str]] = []
+    if _is_colour(numbers):
+        found.append(("INPUT.FORMAT", "RGB", "the order of PIXEL_MEAN and PIXEL_STD"))
+    else:
+        channels = list(range(len(numbers["images"]["mean"])))
+        reason = "all channels; leave out, here and in PIXEL_MEAN and PIXEL_STD, what says nothing"
+        found.append(("INPUT.CHANNELS", channels, reason))
+    if not _is_8_bit(numbers):
+        reason = "of each image and channel become 0 and 255, as values are not of 8 bits"
+        found.append(("INPUT.PERCENTILES", list(STRETCH), reason))
+    return found
+
+
 def _mean_reason(numbers: Mapping[str, Any]) -> str:
     images = numbers["images"]
-    said = f"mean of the pixels of {images['mean_of_images']} images, red, green, blue"
-    if any(entry["dtype"] != "uint8" for entry in images["formats"]):
-        said += (
-            f", after stretching those that are not of 8 bits between their percentiles "
-            f"{STRETCH[0]:g} and {STRETCH[1]:g}"
-        )
+    order = "red, green, blue" if _is_colour(numbers) else "in the order of INPUT.CHANNELS"
+    said = f"mean of the pixels of {images['mean_of_images']} images, {order}"
+    if not _is_8_bit(numbers):
+        said += ", between the percentiles of each image"
     return (
         said
         + ". For training from scratch: with weights from ImageNet (detectron2://...) leave out "
@@ -256,18 +278,14 @@ def _scaling(
 def _notes(numbers: Mapping[str, Any]) -> list[str]:
     """What to know before a training."""
     images, objects = numbers["images"], numbers["objects"]
-    unread = sum(
-        entry["images"]
-        for entry in images["formats"]
-        if entry["dtype"] != "uint8" or entry["channels"] not in _PIXELS_OF_FORMATS
-    )
+    layouts = {entry["channels"] for entry in images["formats"]}
+    is_mixed = not _is_colour(numbers) and len(layouts) > 1
     rare = [g for g in images["groups"] if g["images"] < 0.05 * images["number"]]
     unused = [category["name"] for category in numbers["categories"] if not category["objects"]]
     told = [
-        unread
-        and f"Images that are not grey or RGB of 8 bits, which is all that Detectron2 reads for "
-        f"training: {unread}. Write them as such first, for example each stretched between its "
-        f"percentiles {STRETCH[0]:g} and {STRETCH[1]:g}, and predict with the same percentiles.",
+        is_mixed
+        and f"The images differ in their channels ({', '.join(sorted(layouts))}): no model takes "
+        "all of them. Make one data set of each kind.",
         images["without_objects"]
         and f"Images without an object: {images['without_objects']}. Detectron2 leaves them out of "
         "the training; DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps them.",
