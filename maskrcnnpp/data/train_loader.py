@@ -66,6 +66,11 @@ class TrainLoader:
         self._num_workers = num_workers
         self._first = 0
 
+    @property
+    def image_count(self) -> int:
+        """Images that are drawn from."""
+        return len(self._images)
+
     def seek(self, batch: int, seed: int | None = None) -> None:
         """Begin the next iteration with the batch of this number, from 0."""
         self._first = batch

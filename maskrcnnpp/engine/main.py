@@ -11,6 +11,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from maskrcnnpp.engine.advice import advice_on_memory
+from maskrcnnpp.engine.dry_run import dry_run
 from maskrcnnpp.engine.launcher import launch_processes
 from maskrcnnpp.engine.setup import checked_config, setup
 from maskrcnnpp.engine.trainer import Trainer
@@ -20,6 +21,7 @@ from maskrcnnpp.modeling.checkpoint import load_to_use, load_weights
 EPILOG = """
 train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
 go on:     python tools/train_net.py --config-file FILE --resume
+try out:   python tools/train_net.py --config-file FILE --dry-run
 evaluate:  python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS FILE
 """
 
@@ -37,6 +39,10 @@ def run(args: argparse.Namespace) -> dict | None:
     Raises:
         TrainingStopped: by SIGTERM; what there was is saved.
     """
+    if getattr(args, "dry_run", False):
+        with advice_on_memory():
+            print(dry_run(checked_config(args)))
+        return None
     cfg = setup(args)
     return _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
 
@@ -64,9 +70,21 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
     return results
 
 
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's, with what else a training can be asked for."""
+    parser = default_argument_parser(epilog=EPILOG)
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="a training in miniature: does it go through, how long will it take, with what memory",
+    )
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
-    args = default_argument_parser(epilog=EPILOG).parse_args(argv)
+    args = argument_parser().parse_args(argv)
     checked_config(args)  # here, where an error is still one message and not one a process
     launch_processes(
         run,

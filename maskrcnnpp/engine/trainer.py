@@ -112,7 +112,7 @@ class Trainer(DefaultTrainer):
             self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
         )
         self.evaluation = Evaluation(
-            self._evaluate,
+            lambda: self.evaluate(),
             cfg.TEST.EVAL_PERIOD,
             metric=cfg.TEST.BEST_METRIC,
             patience=cfg.TEST.PATIENCE,
@@ -161,7 +161,8 @@ class Trainer(DefaultTrainer):
     def _save_best(self, name: str) -> None:
         self.checkpointer.save_aside(name, iteration=self.iter)
 
-    def _evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> dict[str, Any]:
+        """Metrics of the test sets, and with TEST.LOSS their losses, by name."""
         model = self.model_in_use
         self.results = self.test(self.cfg, model)
         losses = self._validation_losses(model) if self.cfg.TEST.LOSS else {}
