@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tabulate import tabulate
 
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.engine.progress import peak_memory, short_time
+from maskrcnnpp.engine.scratch import scratch_output
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.sheet import spread
@@ -40,21 +40,20 @@ def dry_run(cfg: CfgNode) -> str:
     Raises:
         ConfigError, DataError: what the training would end with; or the disk is too small.
     """
-    output = Path(cfg.OUTPUT_DIR)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f"{output.name}-dry-run-") as folder:
-        with _few_test_images(cfg.DATASETS.TEST, Path(folder)) as names:
-            trainer, seconds, evaluation = _train(_small(cfg, names, folder))
-        checkpoint = Path(folder, "model_final.pth")
+    with scratch_output(cfg) as tried:
+        folder = Path(tried.OUTPUT_DIR)
+        with _few_test_images(cfg.DATASETS.TEST, folder) as names:
+            trainer, seconds, evaluation = _train(_small(tried, names))
+        checkpoint = folder / "model_final.pth"
         trainer.resume_or_load(resume=True)  # what was saved can be loaded
         size = checkpoint.stat().st_size
     _check_disk(cfg, size)
     return _table(cfg, trainer.data_loader.image_count, seconds, evaluation, size)
 
 
-def _small(cfg: CfgNode, names: Sequence[str], folder: str) -> CfgNode:
+def _small(cfg: CfgNode, names: Sequence[str]) -> CfgNode:
     small = cfg.clone()
     small.defrost()
-    small.OUTPUT_DIR = folder
     small.DATASETS.TEST = tuple(names)
     small.SOLVER.MAX_ITER = _ITERATIONS
     small.SOLVER.CHECKPOINT_PERIOD = 0

@@ -13,6 +13,8 @@ from detectron2.utils import comm
 from maskrcnnpp.engine.advice import advice_on_memory
 from maskrcnnpp.engine.dry_run import dry_run
 from maskrcnnpp.engine.launcher import launch_processes
+from maskrcnnpp.engine.lr_finder import find_lr
+from maskrcnnpp.engine.profiler import profile
 from maskrcnnpp.engine.setup import checked_config, setup
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import TrainingStopped
@@ -21,7 +23,7 @@ from maskrcnnpp.modeling.checkpoint import load_to_use, load_weights
 EPILOG = """
 train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
 go on:     python tools/train_net.py --config-file FILE --resume
-try out:   python tools/train_net.py --config-file FILE --dry-run
+try out:   python tools/train_net.py --config-file FILE --dry-run | --profile N | --find-lr
 evaluate:  python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS FILE
 """
 
@@ -39,12 +41,25 @@ def run(args: argparse.Namespace) -> dict | None:
     Raises:
         TrainingStopped: by SIGTERM; what there was is saved.
     """
-    if getattr(args, "dry_run", False):
-        with advice_on_memory():
-            print(dry_run(checked_config(args)))
+    cfg = _tried_out(args)
+    if cfg is None:
         return None
-    cfg = setup(args)
     return _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
+
+
+def _tried_out(args: argparse.Namespace) -> CfgNode | None:
+    """The config of a training or evaluation; None where only something was to be found out."""
+    asked = vars(args)
+    with advice_on_memory():
+        if asked.get("dry_run"):
+            print(dry_run(checked_config(args)))
+        elif asked.get("profile"):
+            print(profile(checked_config(args), args.profile))
+        elif asked.get("find_lr"):
+            print(find_lr(checked_config(args), args.find_lr))
+        else:
+            return setup(args)
+    return None
 
 
 def _train(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
@@ -79,7 +94,28 @@ def argument_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a training in miniature: does it go through, how long will it take, with what memory",
     )
+    others.add_argument(
+        "--profile",
+        type=_count,
+        metavar="N",
+        help="time of an iteration by its parts, of N iterations; nothing is saved",
+    )
+    others.add_argument(
+        "--find-lr",
+        type=_count,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="a first guess of SOLVER.BASE_LR by N iterations, default %(const)s, of rising rates",
+    )
     return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -237,6 +237,19 @@ class Trainer(DefaultTrainer):
         if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
             verify_results(self.cfg, self.results)
         return self.results
+
+    def bare_steps(self, count: int) -> Iterator[EventStorage]:
+        """Train without hooks: nothing is scheduled, evaluated, logged or saved.
+
+        Yields:
+            after each iteration, what it put.
+        """
+        self.data_loader.seek(0)
+        with EventStorage(0) as storage:
+            for self.iter in range(count):
+                storage.iter = self.iter
+                self.run_step()
+                yield storage
 
     def _closing_table(self, seconds: float) -> str:
         return closing_table(
