@@ -245,11 +245,12 @@ class Trainer(DefaultTrainer):
             after each iteration, what it put.
         """
         self.data_loader.seek(0)
-        with EventStorage(0) as storage:
-            for self.iter in range(count):
-                storage.iter = self.iter
+        storage = EventStorage(0)
+        for self.iter in range(count):
+            storage.iter = self.iter
+            with storage:  # not while another trainer may take its turn
                 self.run_step()
-                yield storage
+            yield storage
 
     def _closing_table(self, seconds: float) -> str:
         return closing_table(
