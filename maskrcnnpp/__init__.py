@@ -3,6 +3,8 @@
 Importing the package registers its backbone, heads and data sets with Detectron2.
 """
 
+import warnings
+
 try:
     import detectron2 as _detectron2  # noqa: F401
 except ImportError as error:
@@ -13,10 +15,13 @@ except ImportError as error:
         "https://detectron2.readthedocs.io/tutorials/install.html"
     ) from error
 
-from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
-from maskrcnnpp.config import add_maskrcnnpp_config
-from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
-from maskrcnnpp.inference.predictor import Predictor
-from maskrcnnpp.version import __version__
+with warnings.catch_warnings():
+    # of Detectron2's and fvcore's own code, at every start of every tool
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
+    from maskrcnnpp.config import add_maskrcnnpp_config
+    from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
+    from maskrcnnpp.inference.predictor import Predictor
+    from maskrcnnpp.version import __version__
 
 __all__ = ["Predictor", "__version__", "add_maskrcnnpp_config"]
