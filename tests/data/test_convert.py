@@ -106,6 +106,12 @@ def test_label_images(tmp_path, kind, layout, capsys):
         (("train/a b.jpg", "train/a b_label.png"), ("train/a b.jpg", "train/a b_label.png")),
         (("x/images/ä.tif", "x/masks/ä.npy"), ("x/images/ä.tif", "x/masks/ä.npy")),
         (("images/a.tif", "masks/a_mask.tif"), ("images/a.tif", "masks/a_mask.tif")),
+        (("Images/a.tif", "Labels/a.tif"), ("Images/a.tif", "Labels/a.tif")),
+        (
+            ("s/rawimages/a.tif", "s/groundtruth/a.tif"),
+            ("s/rawimages/a.tif", "s/groundtruth/a.tif"),
+        ),
+        (("a.png", "a_seg.npy", "a_cp_masks.png"), ("a.png", "a_cp_masks.png")),
         (("a.png", "b_masks.png"), None),
         (("labels/a.png", "labels/a_label.png"), ("labels/a.png", "labels/a_label.png")),
     ],

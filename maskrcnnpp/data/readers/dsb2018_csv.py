@@ -129,7 +129,9 @@ def _images(names: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         path = PurePosixPath(name)
-        is_image = path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name not in LABEL_FOLDERS
+        is_image = (
+            path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name.lower() not in LABEL_FOLDERS
+        )
         if is_image:
             found[path.stem].append(name)
     return found

@@ -32,9 +32,14 @@ from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
-LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth")
-#: Endings of a label image's name, before its suffix.
-LABEL_ENDINGS = ("_masks", "_mask", "_labels", "_label", "_seg", "_cp_masks", "_gt")
+#: Names of folders of label images, in lower case.
+LABEL_FOLDERS = (
+    *("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth", "groundtruth"),
+    *("label masks", "label_masks"),
+)
+#: Endings of a label image's name, before its suffix. Cellpose has its labels in ``_cp_masks``, and
+#: in ``_seg.npy`` objects of Python.
+LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_gt")
 
 
 class LabelsReader(Reader):
@@ -97,7 +102,7 @@ def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, 
     for name in names:
         path = PurePosixPath(name)
         if path.suffix.lower() in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES):
-            by_stem[str(path.with_suffix(""))].append(name)
+            by_stem[_stem(path)].append(name)
     found = []
     for stem, files in by_stem.items():
         for other in _label_stems(stem, endings):
@@ -108,6 +113,13 @@ def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, 
                 break
     taken = {labels for _, labels in found}
     return [pair for pair in found if pair[0] not in taken]
+
+
+def _stem(path: PurePosixPath) -> str:
+    """The path without suffix; in lower case the name of its folder, such as ``Labels``."""
+    if len(path.parts) < 2:
+        return path.stem
+    return str(path.parent.parent / path.parent.name.lower() / path.stem)
 
 
 def _label_stems(stem: str, endings: Iterable[str]) -> list[str]:
