@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from maskrcnnpp.errors import DataError
@@ -12,8 +13,9 @@ SHOWN_PROBLEMS = 20
 class Problem(NamedTuple):
     """One thing that is wrong with the input."""
 
-    scope: Literal["image", "object", "file"]
-    """What is left out with ``--skip-bad``: the whole image, one object, or a stray file."""
+    scope: Literal["image", "object", "file", "region"]
+    """What is left out with ``--skip-bad``: the whole image, one object, or a stray file. A region
+    is no object by the rules of its layout: it is always left out, and told."""
     image: str
     """The id of the image that it belongs to; empty for a stray file."""
     item: str
@@ -40,11 +42,11 @@ class ProblemLog:
 
     def raise_unless_skipped(self, source: object) -> None:
         """Raise a DataError naming the first problems, unless bad items are to be skipped."""
-        if not self.problems or self.skip_bad:
+        bad = [problem for problem in self.problems if problem.scope != "region"]
+        if not bad or self.skip_bad:
             return
-        count = len(self.problems)
         raise DataError(
-            f"{source}: {count} problem{'s' if count > 1 else ''}\n{self._shown()}\n"
+            f"{source}: {len(bad)} problem{'s' if len(bad) > 1 else ''}\n{_shown(bad)}\n"
             "Mend or fetch these files again, or add --skip-bad to leave them out."
         )
 
@@ -53,19 +55,20 @@ class ProblemLog:
         of = {scope: [p for p in self.problems if p.scope == scope] for scope in _PLURAL}
         # an image can have several bad masks
         images = len({p.image for p in of["image"]})
-        counts = {"image": images, "object": len(of["object"]), "file": len(of["file"])}
+        counts = {scope: len(found) for scope, found in of.items()} | {"image": images}
         told = [f"{n} {_PLURAL[scope] if n != 1 else scope}" for scope, n in counts.items() if n]
-        return f"left out: {', '.join(told) or 'nothing'}\n{self._shown()}".rstrip()
+        return f"left out: {', '.join(told) or 'nothing'}\n{_shown(self.problems)}".rstrip()
 
     def lines(self) -> str:
         """Every problem, one a line: scope, item, reason, separated by tabs."""
         return "".join(f"{p.scope}\t{p.item}\t{p.reason}\n" for p in self.problems)
 
-    def _shown(self) -> str:
-        shown = [f"  {p.item}: {p.reason}" for p in self.problems[:SHOWN_PROBLEMS]]
-        if len(self.problems) > SHOWN_PROBLEMS:
-            shown.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS} more")
-        return "\n".join(shown)
+
+def _shown(problems: Sequence[Problem]) -> str:
+    shown = [f"  {p.item}: {p.reason}" for p in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        shown.append(f"  ... and {len(problems) - SHOWN_PROBLEMS} more")
+    return "\n".join(shown)
 
 
-_PLURAL = {"image": "images", "object": "objects", "file": "files"}
+_PLURAL = {"image": "images", "object": "objects", "file": "files", "region": "regions"}

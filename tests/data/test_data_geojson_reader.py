@@ -196,7 +196,9 @@ def test_kinds_of_objects(tmp_path):
     samples, problems = read(GeojsonReader, path)
     assert [int(m.sum()) for m in masks(samples["a"])] == [40, 30, 64]
     reasons = [p.reason for p in problems.problems]
-    assert {p.scope for p in problems.problems} == {"object"}
+    assert {p.scope for p in problems.problems} == {"region"}
+    problems.raise_unless_skipped(path)  # nothing is bad
+    assert problems.summary().startswith("left out: 3 regions")
     assert "feature 1 is an annotation around detections: a region" in reasons[0]
     assert "feature 4 is a tile" in reasons[1] and "feature 6 is a root" in reasons[2]
     assert [c["name"] for c in GeojsonReader(path, ProblemLog()).categories] == ["nucleus"]

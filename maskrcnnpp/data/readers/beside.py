@@ -24,6 +24,10 @@ class NotAnObject(DataError):
     """One item of an annotation file is no object; those beside it are as good as before."""
 
 
+class Region(NotAnObject):
+    """An item that is no object by the rules of its layout."""
+
+
 def stem(name: str) -> str:
     """The path without its last ending."""
     return name[: len(name) - len(PurePosixPath(name).suffix)]
@@ -206,7 +210,8 @@ def collect(
             if mask is None:
                 raise NotAnObject("is empty: it has no pixel inside the image")
         except NotAnObject as error:
-            problems.append(Problem("object", pair.name, pair.annotation, f"{called} {error}"))
+            scope = "region" if isinstance(error, Region) else "object"
+            problems.append(Problem(scope, pair.name, pair.annotation, f"{called} {error}"))
         except DataError as error:
             raise DataError(f"{called} {error}") from error
         else:

@@ -22,6 +22,7 @@ from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import (
     NotAnObject,
+    Region,
     category_id,
     check_any,
     collect,
@@ -153,9 +154,9 @@ def _objects(features: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]
     for index, feature in enumerate(features):
         kind = _kind(feature)
         if kind not in _KINDS:
-            feature = NotAnObject(f"is a {kind}, where {', '.join(_KINDS)} are read")
+            feature = Region(f"is a {kind}, where {', '.join(_KINDS)} are read")
         elif index in regions:
-            feature = NotAnObject("is an annotation around detections: a region, no object")
+            feature = Region("is an annotation around detections: a region, no object")
         yield f"feature {index + 1}", feature
 
 
