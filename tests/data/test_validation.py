@@ -572,3 +572,29 @@ def test_nothing_ends_in_a_traceback_and_the_repaired_copy_has_no_error(root, tr
         assert [r.action for r in repairs if r.action == "left out"] == []
         assert again["images"] == fixed["images"]
     assert repr(truth) == before
+
+
+@given(
+    angles=st.lists(st.floats(0, 6.28), min_size=5, max_size=16, unique=True),
+    radius=st.floats(2.5, 9),
+    middle=st.tuples(st.floats(9.5, 10.5), st.floats(9.5, 10.5)),
+)
+def test_the_area_inside_of_an_outline_is_as_good_as_its_pixels(angles, radius, middle):
+    angles = np.sort(angles)
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius + middle
+    x, y = ring.T
+    inside = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    rle = coco_mask.frPyObjects([ring.ravel().tolist()], 25, 18)[0]
+    if inside < 1 or not coco_mask.area(rle):
+        return  # nothing of it is left in pixels
+    truth = good()
+    truth["annotations"][2] |= {
+        "segmentation": [ring.ravel().tolist()],
+        "bbox": coco_mask.toBbox(rle).tolist(),
+        "area": float(inside),
+    }
+    assert not [f for f in found(truth) if f[0] == "areas"]
+    fixed, _ = repair(truth)
+    assert fixed["annotations"][2]["area"] == float(inside)
+    truth["annotations"][2]["area"] = 3 * float(inside) + 20
+    assert [f for f in found(truth) if f[0] == "areas"]

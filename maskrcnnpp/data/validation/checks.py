@@ -220,7 +220,7 @@ class _Check:
             size = owner[2:] if owner else (0, 0)
             for kind, fault in (
                 (BOXES, box_fault(entry.get("bbox"), mask, *size)),
-                (AREAS, area_fault(entry.get("area"), mask)),
+                (AREAS, area_fault(entry, mask)),
                 (SEGMENTATIONS, mask_fault(entry, mask)),
                 (ISCROWD, crowd_fault(entry)),
             ):

@@ -198,7 +198,7 @@ class _Fix:
                 "image_id": image_id,
                 "category_id": category,
                 "bbox": [float(edge) for edge in mask.box],
-                "area": mask.area,
+                "area": mask.area if area_fault(entry, mask) else entry["area"],
                 "iscrowd": _as_id(entry.get("iscrowd")) == 1 or entry.get("iscrowd") is True,
             }
             fixed["iscrowd"] = int(fixed["iscrowd"])
@@ -245,7 +245,7 @@ class _Fix:
             self._tell("changed", item, reason, image.name)
         if fault := box_fault(old.get("bbox"), mask, image.height, image.width):
             self._tell("changed", item, f"box taken from the mask: {fault[1]}", image.name)
-        if fault := area_fault(old.get("area"), mask):
+        if fault := area_fault(old, mask):
             self._tell("changed", item, f"area taken from the mask: {fault[1]}", image.name)
         if crowd_fault(old):
             reason = f"iscrowd is {new['iscrowd']}, not {short(old.get('iscrowd'))}"

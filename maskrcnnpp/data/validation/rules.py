@@ -12,6 +12,9 @@ from maskrcnnpp.data.validation.masks import LARGEST_IMAGE, Measured
 _ROUNDING = 0.01  # pixels that a box may reach outside
 _BOX_TOLERANCE = 1.0  # pixels
 _AREA_TOLERANCE = 0.01
+# Many programs store the area inside of an outline and not its pixels. By 2400 random outlines of
+# 2 to 40 pixels radius the two differ by up to 0.46 times the box's width and height together.
+_OUTLINE_TOLERANCE = 0.5
 
 Fault = tuple[Literal["error", "warning"], str]
 
@@ -72,14 +75,20 @@ def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault
     return None
 
 
-def area_fault(area: Any, mask: Measured | None) -> Fault | None:
-    """What is wrong with an ``area``; ``mask`` is None where it is not known."""
+def area_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
+    """What is wrong with the ``area`` of an annotation; ``mask`` is None where it is not known."""
+    area = entry.get("area")
     if area is None:
         return "error", "no 'area'"
     number = as_number(area)
     if number is None or number <= 0:
         return "error", f"{short(area)}; a number above 0 is needed"
-    if mask and not mask.problem and abs(number - mask.area) > _AREA_TOLERANCE * mask.area:
+    if mask is None or mask.problem:
+        return None
+    allowed = _AREA_TOLERANCE * mask.area
+    if isinstance(entry.get("segmentation"), list):
+        allowed = max(allowed, _OUTLINE_TOLERANCE * sum(mask.box[2:]))
+    if abs(number - mask.area) > allowed:
         return "warning", f"{number:g} is not that of the mask, {mask.area} pixels"
     return None
 
