@@ -594,7 +594,7 @@ def test_the_area_inside_of_an_outline_is_as_good_as_its_pixels(angles, radius, 
         "area": float(inside),
     }
     assert not [f for f in found(truth) if f[0] == "areas"]
-    fixed, _ = repair(truth)
+    fixed, _ = repair(truth, None)
     assert fixed["annotations"][2]["area"] == float(inside)
     truth["annotations"][2]["area"] = 3 * float(inside) + 20
     assert [f for f in found(truth) if f[0] == "areas"]
