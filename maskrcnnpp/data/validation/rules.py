@@ -13,8 +13,8 @@ _ROUNDING = 0.01  # pixels that a box may reach outside
 _BOX_TOLERANCE = 1.0  # pixels
 _AREA_TOLERANCE = 0.01
 # Many programs store the area inside of an outline and not its pixels. By 2400 random outlines of
-# 2 to 40 pixels radius the two differ by up to 0.46 times the box's width and height together; slivers
-# have fewer pixels than that box.
+# 2 to 40 pixels radius the two differ by up to 0.46 times the box's width and height together; of
+# slivers by a little more.
 _OUTLINE_TOLERANCE = 0.5
 
 Fault = tuple[Literal["error", "warning"], str]
