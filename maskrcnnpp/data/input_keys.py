@@ -42,16 +42,22 @@ def check_input(cfg: CfgNode) -> None:
         _check_augment(cfg)
 
 
+def order_of_three(cfg: CfgNode) -> str:
+    """How the model takes three channels: "RGB" as they are read, "BGR" the other way round.
+
+    INPUT.CHANNELS are read in the order of the model. Without these it is INPUT.FORMAT, which can
+    also be another of Detectron2's.
+    """
+    return "RGB" if cfg.INPUT.CHANNELS else cfg.INPUT.FORMAT
+
+
 def channel_order(cfg: CfgNode) -> tuple[int, int, int] | None:
     """Places of red, green and blue among the channels of a model, where it has these."""
-    channels = list(cfg.INPUT.CHANNELS)
-    if channels:
-        found = (
-            tuple(channels.index(k) for k in range(3)) if sorted(channels) == [0, 1, 2] else None
-        )
-    else:
-        found = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}.get(cfg.INPUT.FORMAT)
-    return found if len(cfg.MODEL.PIXEL_MEAN) == 3 else None
+    read = list(cfg.INPUT.CHANNELS) or [0, 1, 2]
+    taken = {"RGB": read, "BGR": read[::-1]}.get(order_of_three(cfg), [])
+    if len(cfg.MODEL.PIXEL_MEAN) != 3 or sorted(taken) != [0, 1, 2]:
+        return None
+    return tuple(taken.index(colour) for colour in range(3))
 
 
 def _check_channels(cfg: CfgNode) -> None:

@@ -1,17 +1,24 @@
-"""From the numbers that an image has to the 0..255 that a model knows."""
+"""From the numbers that an image has to the 0..255 that a model knows.
+
+:class:`ModelInput` is the one way there: of training and evaluation, and of prediction.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from detectron2.config import CfgNode
 
 from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.data.input_keys import order_of_three
+from maskrcnnpp.errors import ConfigError, DataError
 
 _SAMPLE = 2**24  # pixels, of an image that has more
+_COUNTED = 2  # bytes of integers of which each value is counted
 
 
 @dataclass(frozen=True)
@@ -31,67 +38,158 @@ class Limits:
 
 
 def percentile_limits(raster: Raster, percentiles: tuple[float, float]) -> Limits:
-    """Percentiles of each channel, as NumPy interpolates them.
-
-    Of all pixels; of other numbers than integers of up to 16 bits, of a grid of 16 million where
-    there are more.
+    """Percentiles of each channel: of all pixels, or of a grid of 16 million where there are more.
 
     Raises:
-        DataError: see :func:`finite`.
+        DataError: a value is NaN or infinite.
     """
-    if raster.dtype.kind in "iu" and raster.dtype.itemsize <= 2:
-        return _limits_by_counting(raster, percentiles)
     step = max(1, math.ceil((raster.height * raster.width / _SAMPLE) ** 0.5))
-    taken = [[] for _ in range(raster.shape[2])]
+    is_counted = raster.dtype.kind in "iu" and raster.dtype.itemsize <= _COUNTED
+    taken = [_Histogram(raster.dtype) if is_counted else _Values() for _ in range(raster.shape[2])]
     for _, _, pixels in raster.blocks():
-        grid = finite(pixels, raster.name)[::step, ::step]
+        grid = _finite(pixels, raster.name)[::step, ::step]
         for channel, values in enumerate(taken):
-            values.append(grid[..., channel].ravel())
-    low, high = np.array([np.percentile(np.concatenate(v), percentiles) for v in taken]).T
+            values.add(grid[..., channel].ravel())
+    low, high = np.array([values.percentiles(percentiles) for values in taken]).T
     return Limits(low, high)
 
 
-def _limits_by_counting(raster: Raster, percentiles: tuple[float, float]) -> Limits:
-    """Of few values: a fraction of the time of sorting, and memory that does not grow."""
-    lowest, highest = np.iinfo(raster.dtype).min, np.iinfo(raster.dtype).max
-    counts = np.zeros((raster.shape[2], highest - lowest + 1), dtype=np.int64)
-    for _, _, pixels in raster.blocks():
-        for channel in range(raster.shape[2]):
-            values = pixels[..., channel].ravel().astype(np.int32) - lowest
-            counts[channel] += np.bincount(values, minlength=counts.shape[1])
-    below = counts.cumsum(axis=1)
-    last = raster.height * raster.width - 1
-    places = last * np.array(percentiles) / 100
-    first = np.floor(places).astype(np.int64)
-    # the k-th of sorted values, from 0, is the first with more than k up to it
-    low, high = (
-        np.array([np.searchsorted(row, k, side="right") for row in below]) + lowest
-        for k in (first, np.minimum(first + 1, last))
-    )
-    return Limits(*(low + (high - low) * (places - first)).T)
+class _Values:
+    """All values, for their percentiles."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray) -> None:
+        self._parts.append(values)
+
+    def percentiles(self, percentiles: Sequence[float]) -> np.ndarray:
+        return np.percentile(np.concatenate(self._parts), percentiles)
 
 
-def finite(pixels: np.ndarray, name: str) -> np.ndarray:
-    """The pixels, if none is NaN or infinite.
+class _Histogram:
+    """How often each value of a small integer type occurs: the same percentiles, much sooner."""
 
-    Raises:
-        DataError: one is. The message has the ``name``.
-    """
+    def __init__(self, dtype: np.dtype) -> None:
+        about = np.iinfo(dtype)
+        self._first = int(about.min)
+        self._counts = np.zeros(int(about.max) - self._first + 1, dtype=np.int64)
+
+    def add(self, values: np.ndarray) -> None:
+        if self._first:
+            values = values.astype(np.int64) - self._first
+        self._counts += np.bincount(values, minlength=len(self._counts))
+
+    def percentiles(self, percentiles: Sequence[float]) -> np.ndarray:
+        """As NumPy does by default: between neighbours in rank, from the nearer of the two."""
+        up_to = np.cumsum(self._counts)
+        last = up_to[-1] - 1
+        places = np.true_divide(percentiles, 100) * last
+        below = np.floor(places)
+        part = places - below
+        low, high = (
+            np.searchsorted(up_to, np.minimum(rank, last), side="right").astype(float) + self._first
+            for rank in (below, below + 1)
+        )
+        return np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))
+
+
+def _finite(pixels: np.ndarray, name: str) -> np.ndarray:
+    """The pixels, if none is NaN or infinite."""
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DataError(f"{name} has values that are NaN or infinite: replace them first")
     return pixels
 
 
-def check_values(raster: Raster, percentiles: Sequence[float] | None, remedy: str) -> None:
-    """Check that the values of an image can become 0..255.
+class Remedies(NamedTuple):
+    """What to do, in the words of the keys or options that are at hand."""
 
-    Args:
-        percentiles: that will become 0 and 255; None or empty takes 8-bit values as they are.
-        remedy: what to do for other values.
+    values: str  #: where values are not of 8 bits
+    channels: str  #: where there are other channels than the model takes
 
-    Raises:
-        DataError: they are no real numbers, or need percentiles.
+
+@dataclass(frozen=True)
+class ModelInput:
+    """What a model takes of images.
+
+    Attributes:
+        channels: how many (entries of MODEL.PIXEL_MEAN).
+        order: of three channels, "RGB" or "BGR"; "BGR" reverses what is read.
+        percentiles: of each image and channel, that become 0 and 255; () takes 8-bit values as
+            they are.
     """
+
+    channels: int = 3
+    order: str = "RGB"
+    percentiles: tuple[float, float] | tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: the order is neither.
+        """
+        if self.order not in ("RGB", "BGR"):
+            raise ConfigError(f"INPUT.FORMAT is {self.order!r}; it can be RGB or BGR")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> ModelInput:
+        """What the model of a config takes; see :class:`ModelInput` for what is raised."""
+        order = order_of_three(cfg) if len(cfg.MODEL.PIXEL_MEAN) == 3 else "RGB"
+        return cls(len(cfg.MODEL.PIXEL_MEAN), order, tuple(cfg.INPUT.PERCENTILES))
+
+    def limits(self, raster: Raster, remedies: Remedies) -> Limits | None:
+        """Look at an image as a whole, before :meth:`pixels`.
+
+        Args:
+            raster: of which the channels are chosen.
+            remedies: for the messages.
+
+        Returns:
+            what its values are stretched between; None where they stay as they are.
+
+        Raises:
+            DataError: the model cannot take the image. The message names it and says what to do.
+        """
+        _check_values(raster, self.percentiles, remedies.values)
+        self._check_channels(raster, remedies.channels)
+        return percentile_limits(raster, self.percentiles) if self.percentiles else None
+
+    def pixels(
+        self, raster: Raster, limits: Limits | None, region: tuple[int, int, int, int]
+    ) -> np.ndarray:
+        """Part of an image as the model takes it.
+
+        Args:
+            raster: the image.
+            limits: of :meth:`limits`.
+            region: top, left, bottom and right of the part.
+
+        Returns:
+            (bottom - top, right - left, channels), float32 of 0..255, or uint8 without limits.
+
+        Raises:
+            DataError: the file is damaged there, or a value is NaN or infinite.
+        """
+        pixels = raster.region(*region)
+        if limits is not None:
+            pixels = limits.apply(_finite(pixels, raster.name))
+        if pixels.shape[2] == 1 and self.channels == 3:
+            pixels = np.repeat(pixels, 3, axis=2)
+        if self.order == "BGR" and self.channels == 3:
+            pixels = pixels[..., ::-1]
+        return np.ascontiguousarray(pixels)
+
+    def _check_channels(self, raster: Raster, remedy: str) -> None:
+        """That there are as many as the model takes; for three it takes grey too."""
+        there, count = raster.shape[2], self.channels
+        if there != count and (there, count) != (1, 3):
+            has = f"{there} channel{'s' * (there != 1)}"
+            takes = f"{count} channel{'s' * (count != 1)}"
+            raise DataError(f"{raster.name} has {has}, and the model takes {takes}: {remedy}")
+
+
+def _check_values(raster: Raster, percentiles: Sequence[float], remedy: str) -> None:
+    """That the values can become 0..255."""
     name, dtype = raster.name, raster.dtype
     if not np.issubdtype(dtype, np.number):
         raise DataError(f"{name} is {dtype}, which is no number")
@@ -99,27 +197,3 @@ def check_values(raster: Raster, percentiles: Sequence[float] | None, remedy: st
         raise DataError(f"{name} is of complex numbers: take their magnitude or phase")
     if not percentiles and dtype != np.uint8:
         raise DataError(f"{name} is {dtype}, not 8-bit: {remedy}")
-
-
-def check_channels(raster: Raster, count: int, remedy: str) -> None:
-    """Check that a model of ``count`` channels can take the image; of three it takes grey too.
-
-    Raises:
-        DataError: it cannot. The message has both numbers and the ``remedy``.
-    """
-    there = raster.shape[2]
-    if there != count and (there, count) != (1, 3):
-        has = f"{there} channel{'s' * (there != 1)}"
-        takes = f"{count} channel{'s' * (count != 1)}"
-        raise DataError(f"{raster.name} has {has}, and the model takes {takes}: {remedy}")
-
-
-def as_model_takes(pixels: np.ndarray, count: int, order: str) -> np.ndarray:
-    """Pixels (H, W, channels) that passed :func:`check_channels`, as (H, W, count).
-
-    Args:
-        order: "BGR" reverses three channels.
-    """
-    if pixels.shape[2] == 1 and count == 3:
-        pixels = np.repeat(pixels, 3, axis=2)
-    return pixels[..., ::-1] if order == "BGR" and count == 3 else pixels

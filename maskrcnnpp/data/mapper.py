@@ -19,20 +19,15 @@ from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.data.image_io.raster import reason
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
-from maskrcnnpp.data.intensity import (
-    as_model_takes,
-    check_channels,
-    check_values,
-    finite,
-    percentile_limits,
-)
+from maskrcnnpp.data.intensity import ModelInput, Remedies
 from maskrcnnpp.errors import DataError
 
 _MARGIN = 8.0  # pixels: boxes may be rounded
-_CHANNELS_PILLOW_RESIZES = (
-    1,
-    3,
-)  # channels of 8-bit images that Detectron2's resizing takes as they are
+_REMEDIES = Remedies(
+    values="give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255",
+    channels="choose with INPUT.CHANNELS",
+)
+_CHANNELS_PILLOW_RESIZES = (1, 3)  # of 8-bit images, which Detectron2 resizes with Pillow
 
 
 def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
@@ -61,8 +56,7 @@ class MicroscopyMapper(DatasetMapper):
         is_train: bool,
         *,
         channels: Sequence[int] = (),
-        percentiles: Sequence[float] = (),
-        channels_of_model: int = 3,
+        model_input: ModelInput | None = None,
         elastic: float = 0.0,
         **others: Any,
     ) -> None:
@@ -70,15 +64,13 @@ class MicroscopyMapper(DatasetMapper):
         Args:
             is_train: whether annotations are wanted.
             channels: INPUT.CHANNELS.
-            percentiles: INPUT.PERCENTILES.
-            channels_of_model: entries of MODEL.PIXEL_MEAN.
+            model_input: what becomes of images; None leaves reading them to Detectron2.
             elastic: INPUT.AUGMENT.ELASTIC.
             others: of Detectron2's ``DatasetMapper``.
         """
         super().__init__(is_train, **others)
         self.channels = list(channels)
-        self.percentiles = tuple(percentiles)
-        self.channels_of_model = channels_of_model
+        self.model_input = model_input
         self.elastic = elastic
 
     @classmethod
@@ -92,8 +84,7 @@ class MicroscopyMapper(DatasetMapper):
         return {
             **found,
             "channels": cfg.INPUT.CHANNELS,
-            "percentiles": cfg.INPUT.PERCENTILES,
-            "channels_of_model": len(cfg.MODEL.PIXEL_MEAN),
+            "model_input": ModelInput.from_config(cfg) if reads_microscopy(cfg) else None,
             "elastic": cfg.INPUT.AUGMENT.ELASTIC,
         }
 
@@ -126,24 +117,18 @@ class MicroscopyMapper(DatasetMapper):
         Raises:
             DataError: it cannot be read, or is not as the config says. The message names it.
         """
-        if not self.channels and not self.percentiles:
+        if self.model_input is None:
             try:
                 return detection_utils.read_image(name, format=self.image_format)
             except (OSError, SyntaxError, ValueError) as error:
                 raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
         with open_image(name, self.channels or None) as raster:
-            remedy = "give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255"
-            check_values(raster, self.percentiles, remedy)
-            check_channels(raster, self.channels_of_model, "choose with INPUT.CHANNELS")
-            pixels = raster.region(0, 0, raster.height, raster.width)
-            if self.percentiles:
-                limits = percentile_limits(raster, self.percentiles)
-                pixels = limits.apply(finite(pixels, raster.name))
-        order = "RGB" if self.channels else self.image_format
-        pixels = as_model_takes(pixels, self.channels_of_model, order)
+            limits = self.model_input.limits(raster, _REMEDIES)
+            whole = (0, 0, raster.height, raster.width)
+            pixels = self.model_input.pixels(raster, limits, whole)
         if pixels.dtype == np.uint8 and pixels.shape[2] not in _CHANNELS_PILLOW_RESIZES:
             return pixels.astype(np.float32)
-        return np.ascontiguousarray(pixels)
+        return pixels
 
     def _finish(
         self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList

@@ -8,21 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.image_io import ArrayRaster, Raster
-from maskrcnnpp.data.intensity import (
-    Limits,
-    as_model_takes,
-    check_channels,
-    check_values,
-    finite,
-    percentile_limits,
-)
+from maskrcnnpp.data.intensity import Limits, ModelInput, Remedies
 from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.inference.objects import Objects
@@ -35,7 +27,10 @@ from maskrcnnpp.modeling.checkpoint import load_to_use
 
 logger = logging.getLogger(__name__)
 
-_PERCENTILES_HELP = "give percentiles, such as 1 and 99.8, that become black and white"
+_REMEDIES = Remedies(
+    values="give percentiles, such as 1 and 99.8, that become black and white",
+    channels="choose with --channels",
+)
 
 
 class Predictor:
@@ -70,14 +65,13 @@ class Predictor:
         Raises:
             ConfigError: an option is impossible.
         """
-        if input_format not in ("RGB", "BGR"):
-            raise ConfigError(f"INPUT.FORMAT is {input_format!r}; it can be RGB or BGR")
+        self.options = Options(**options)
+        self.model_input = ModelInput(
+            channels_of_model, input_format, tuple(self.options.percentiles or ())
+        )
         self.model = model.eval()
-        self.input_format = input_format
-        self.channels_of_model = channels_of_model
         self.detection_limit = detection_limit
         self.progress = progress
-        self.options = Options(**options)
         if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
             raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
         if self.options.precision != "float32":
@@ -133,10 +127,11 @@ class Predictor:
                 scales=settings.scales,
                 batch_size=settings.batch_size,
             )
+        trained_on = ModelInput.from_config(cfg)
         return cls(
             model,
-            input_format=_order(cfg),
-            channels_of_model=len(cfg.MODEL.PIXEL_MEAN),
+            input_format=trained_on.order,
+            channels_of_model=trained_on.channels,
             detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
             progress=progress,
             **options,
@@ -155,10 +150,9 @@ class Predictor:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
         options = self.options
-        raster = image if isinstance(image, Raster) else _as_raster(image, self.channels_of_model)
-        check_values(raster, options.percentiles, _PERCENTILES_HELP)
-        check_channels(raster, self.channels_of_model, "choose with --channels")
-        limits = percentile_limits(raster, options.percentiles) if options.percentiles else None
+        channels = self.model_input.channels
+        raster = image if isinstance(image, Raster) else _as_raster(image, channels)
+        limits = self.model_input.limits(raster, _REMEDIES)
         tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
         found: list[list[Detection]] = []
         crowded = 0
@@ -193,10 +187,8 @@ class Predictor:
 
     def _tensor(self, raster: Raster, tile: Tile, limits: Limits | None) -> torch.Tensor:
         """A tile as the model takes it: float32 (channels, h, w), 0..255."""
-        pixels = raster.region(tile.top, tile.left, tile.bottom, tile.right)
-        if limits is not None:
-            pixels = limits.apply(finite(pixels, raster.name))
-        pixels = as_model_takes(pixels, self.channels_of_model, self.input_format)
+        region = (tile.top, tile.left, tile.bottom, tile.right)
+        pixels = self.model_input.pixels(raster, limits, region)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
 
     def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
@@ -223,12 +215,6 @@ class Predictor:
                 )
             )
         return detections
-
-
-def _order(cfg: CfgNode) -> str:
-    """Of three channels. Those of INPUT.CHANNELS come in the order that the model takes."""
-    is_order_known = cfg.INPUT.CHANNELS or len(cfg.MODEL.PIXEL_MEAN) != 3
-    return "RGB" if is_order_known else cfg.INPUT.FORMAT
 
 
 def _as_raster(image: np.ndarray, channels_of_model: int) -> Raster:

@@ -100,7 +100,7 @@ def test_five_channels_of_16_bits_from_training_to_prediction(
 
     # what the model sees when it predicts is what it saw when it learnt
     predictor = Predictor.load(*files[1::2], progress=False)
-    assert predictor.options.percentiles == (1.0, 99.8) and predictor.channels_of_model == 5
+    assert predictor.options.percentiles == (1.0, 99.8) and predictor.model_input.channels == 5
     cfg = build_config(str(output / "config.yaml"))
     (first,) = next(iter(Trainer.build_test_loader(cfg, name)))
     planes = tifffile.imread(first["file_name"])[::-1].astype(float)

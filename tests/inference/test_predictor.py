@@ -3,6 +3,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
@@ -272,6 +274,34 @@ def test_percentiles_of_an_image_that_is_larger_than_a_sample(monkeypatch):
     monkeypatch.setattr(intensity, "_SAMPLE", 2**24)
     limits = intensity.percentile_limits(ArrayRaster(image), (1, 99))
     np.testing.assert_allclose([limits.low, limits.high], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@settings(max_examples=40)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3)),
+    spread=st.sampled_from([1, 3, 200, 2**16]),
+    percentiles=st.tuples(st.floats(0, 100), st.floats(0, 100)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_percentiles_of_small_integers_are_numpys(dtype, shape, spread, percentiles, seed):
+    about = np.iinfo(dtype)
+    low = np.random.default_rng(seed).integers(about.min, about.max, endpoint=True)
+    values = np.random.default_rng(seed).integers(low, low + spread, shape)
+    image = values.clip(about.min, about.max).astype(dtype)
+    limits = intensity.percentile_limits(ArrayRaster(image), percentiles)
+    # of float64: differences of small integers would not fit into them
+    expected = np.percentile(image.astype(float), percentiles, axis=(0, 1))
+    assert (np.stack([limits.low, limits.high]) == expected).all()
+
+
+def test_percentiles_are_counted_block_by_block(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 60000, (90, 70, 2)).astype(np.uint16)
+    raster = ArrayRaster(image)
+    blocks = raster.blocks
+    monkeypatch.setattr(raster, "blocks", lambda: blocks(32))
+    limits = intensity.percentile_limits(raster, (1.0, 99.8))
+    assert ([limits.low, limits.high] == np.percentile(image, (1.0, 99.8), axis=(0, 1))).all()
 
 
 def test_flips_and_scales_are_loaded(tmp_path):
