@@ -52,14 +52,16 @@ AUGMENT = {
     "NOISE": [0.0, 10.0],
 }
 RGB, GREY = "8-bit RGB PNG", "16-bit TIFF, 1 channel"
+DENSE = "8-bit RGB PNG of 2048x2048, 1000 objects, cropped to 512x512"
+DENSE_SIDE, DENSE_OBJECTS, DENSE_REPEATS = 2048, 1000, 5
 NONE, ALL = "flip", "flip and all of INPUT.AUGMENT"
 
 
-def annotations(generator: np.random.Generator) -> list[dict]:
+def annotations(generator: np.random.Generator, side: int, count: int) -> list[dict]:
     """Disks of 16 pixels, as RLE."""
     found = []
-    for x, y in generator.integers(16, SIDE - 16, (OBJECTS, 2)).tolist():
-        mask = np.zeros((SIDE, SIDE), np.uint8)
+    for x, y in generator.integers(16, side - 16, (count, 2)).tolist():
+        mask = np.zeros((side, side), np.uint8)
         cv2.circle(mask, (x, y), 8, 1, thickness=-1)
         rle = coco_mask.encode(np.asfortranarray(mask))
         box = [x - 8, y - 8, x + 9, y + 9]
@@ -74,8 +76,16 @@ def write_images(folder: Path) -> dict[str, dict]:
     colours = cv2.GaussianBlur(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8), (9, 9), 0)
     Image.fromarray(colours).save(folder / "rgb.png")
     tifffile.imwrite(folder / "grey.tif", colours[..., 0].astype(np.uint16) * 200)
-    about = {"height": SIDE, "width": SIDE, "annotations": annotations(generator)}
+    about = {"height": SIDE, "width": SIDE, "annotations": annotations(generator, SIDE, OBJECTS)}
+    Image.fromarray(cv2.resize(colours, (DENSE_SIDE, DENSE_SIDE))).save(folder / "dense.png")
+    dense = {
+        "file_name": str(folder / "dense.png"),
+        "height": DENSE_SIDE,
+        "width": DENSE_SIDE,
+        "annotations": annotations(generator, DENSE_SIDE, DENSE_OBJECTS),
+    }
     return {
+        DENSE: dense,
         RGB: {"file_name": str(folder / "rgb.png"), **about},
         GREY: {"file_name": str(folder / "grey.tif"), **about},
     }
@@ -91,17 +101,22 @@ def config(kind: str, augmentation: str) -> CfgNode:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [100.0], [50.0]
     else:
         cfg.INPUT.CHANNELS = [0, 1, 2]
+    if kind == DENSE:
+        cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE = True, "absolute"
+        cfg.INPUT.CROP.SIZE = [512, 512]
     if augmentation == ALL:
         cfg.INPUT.AUGMENT.update(AUGMENT)
         cfg.INPUT.AUGMENT.STAIN *= kind == RGB  # there are no stains in grey
     return cfg
 
 
-def milliseconds(mapper: DatasetMapper, sample: Mapping[str, Any]) -> dict[str, float]:
+def milliseconds(
+    mapper: DatasetMapper, sample: Mapping[str, Any], repeats: int = REPEATS
+) -> dict[str, float]:
     """Median and quartiles of an image, after one to warm up."""
     np.random.seed(0)
     times = []
-    for _ in range(REPEATS + 1):
+    for _ in range(repeats + 1):
         began = time.perf_counter()
         mapper(sample)
         times.append(1000 * (time.perf_counter() - began))
@@ -118,10 +133,11 @@ def measure_all() -> dict[str, Any]:
         # of 16 bits Detectron2's mapper makes something else: there is nothing to compare
         cases = [("Detectron2", RGB, NONE)]
         cases += [("maskrcnnpp", kind, what) for kind in (RGB, GREY) for what in (NONE, ALL)]
+        cases += [(name, DENSE, NONE) for name in ("Detectron2", "maskrcnnpp")]
         for name, kind, what in cases:
             cfg = config(kind, what)
             mapper = (DatasetMapper if name == "Detectron2" else MicroscopyMapper)(cfg, True)
-            found = milliseconds(mapper, samples[kind])
+            found = milliseconds(mapper, samples[kind], DENSE_REPEATS if kind == DENSE else REPEATS)
             rows.append({"mapper": name, "file": kind, "augmentations": what, **found})
             print(rows[-1], flush=True)
     return {"rows": rows, "machine": machine(), "versions": versions()}
@@ -142,7 +158,8 @@ def page(found: Mapping[str, Any]) -> str:
         "# Time to load a training image",
         "",
         f"{SIDE}x{SIDE} pixels without a crop, {OBJECTS} objects of 16 pixels as RLE, one thread,",
-        f"{REPEATS} times each. Written by `python docs/benchmarks/mapper.py`.",
+        f"{REPEATS} times each; the dense images {DENSE_REPEATS} times. Written by",
+        "`python docs/benchmarks/mapper.py`.",
         "",
         tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align),
         "",
