@@ -175,6 +175,16 @@ def test_photographs_are_turned_as_their_camera_was(tmp_path, orientation):
     assert pixels_of(tmp_path / "a.jpg").shape == ((60, 40, 3) if orientation > 4 else (40, 60, 3))
 
 
+def test_a_tiff_that_is_to_be_turned_is_refused(tmp_path):
+    for value in (0, 1, 6):
+        tag = (274, "H", 1, value, True)
+        tifffile.imwrite(tmp_path / f"{value}.tif", values(5, 6), extratags=[tag], metadata=None)
+    for value in (0, 1):
+        assert pixels_of(tmp_path / f"{value}.tif").shape == (5, 6, 1)
+    with pytest.raises(DataError, match="6.tif is to be turned or mirrored .*tag is 6"):
+        pixels_of(tmp_path / "6.tif")
+
+
 def test_an_array_of_unnamed_planes_says_how_to_name_them(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", values(2, 64, 64))
     with pytest.raises(DataError, match="a.tif is a stack .*metadata={'axes': 'CYX'}, ome=True"):

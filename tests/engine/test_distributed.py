@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
@@ -76,9 +77,12 @@ def test_an_image_without_objects_in_one_of_two(opts, files, tmp_path):
     half_empty = tmp_path / "half.json"
     half_empty.write_text(json.dumps(truth))
     more = ["DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False", "SOLVER.IMS_PER_BATCH", "2"]
-    more += ["SOLVER.MAX_ITER", "3"]
+    more += ["SOLVER.MAX_ITER", "6", "SOLVER.REFERENCE_WORLD_SIZE", "1", "SOLVER.STEPS", "()"]
     run(2, [str(half_empty), *files[1:]], tmp_path / "out", [*opts, *more])
     assert (tmp_path / "out" / "model_final.pth").is_file()
+    # twice as many processes as the config is meant for: twice the rate, half of the iterations
+    assert metrics(tmp_path / "out")["lr"] == pytest.approx(0.002)
+    assert torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)["iteration"] == 2
 
 
 @pytest.mark.parametrize("what", ["error", "sigterm"])

@@ -47,8 +47,8 @@ def open_plain(path: Path, content: bytes | None = None) -> Raster:
 
 def _pixels(path: Path, content: bytes) -> np.ndarray:
     with _any_size(), Image.open(io.BytesIO(content)) as image:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
         image.load()  # raises where OpenCV would fill up a file that is cut short
+        turn = _TURNS.get(orientation(image))  # after the pixels, behind which it may stand
         if path.suffix.lower() != ".png":
             image = ImageOps.exif_transpose(image)
             pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
@@ -62,6 +62,14 @@ def _pixels(path: Path, content: bytes) -> np.ndarray:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     pixels = pixels if turn is None else turn(pixels)  # as Detectron2 does for training
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2] > 2 else pixels
+
+
+def orientation(image: Image.Image) -> int:
+    """How an image is to be turned, 1 to 8, by EXIF; 1, not at all, where that says nothing."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # no metadata is worth an image; Detectron2 does without them too
+        return 1
 
 
 @contextmanager

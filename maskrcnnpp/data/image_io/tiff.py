@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _AT_ONCE = 2**26  # bytes of an image that is read at once
+_ORIENTATION = 274
 _CHANNEL_AXES = "CS"
 # of what ImageJ and OME write as a unit
 _MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
@@ -66,6 +67,7 @@ class TiffRaster(Raster):
         series, page = self._levels[0], self._levels[0].keyframe
         _check_files(path, self._file, series)
         _check_codecs(path, page)
+        _check_orientation(path, page)
         self._channel_axis = _channel_axis(path, series)
         self._is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         has_palette = (
@@ -253,6 +255,17 @@ def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
                 f"{path} is compressed in a way ({getattr(kind, 'name', kind)}) that needs "
                 "imagecodecs: pip install 'maskrcnnpp[slides]'"
             )
+
+
+def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:
+    """That the image is upright: of a large file only parts are read, and not turned."""
+    tag = page.tags.get(_ORIENTATION)
+    # 0 is no orientation, and written where none is known
+    if tag is not None and tag.value not in (0, 1):
+        raise DataError(
+            f"{path} is to be turned or mirrored before it is looked at (its orientation tag is "
+            f"{tag.value}): save it the way it is seen, and without the tag"
+        )
 
 
 def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
