@@ -19,6 +19,7 @@ _MEDIAN_STEP = 8  # pixels between those whose median fills corners
 _SPACING = 6.0
 _SHORTEST_SPACING = 8.0  # pixels
 _INVERSION_STEPS = 12
+_POINTS_AT_ONCE = 2**14  # OpenCV looks up no more than 2**15
 
 
 class QuarterTurns(Transform):
@@ -126,6 +127,9 @@ class Elastic(Transform):
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Where points go to: the field says where they come from, and is inverted step by step."""
         start = np.asarray(coords, dtype=np.float32)
+        if len(start) > _POINTS_AT_ONCE:
+            parts = np.array_split(start, len(start) // _POINTS_AT_ONCE + 1)
+            return np.concatenate([self.apply_coords(part) for part in parts])
         found = start.copy()
         for _ in range(_INVERSION_STEPS if len(start) else 0):
             # coordinates of pixels are those of their corners

@@ -196,3 +196,11 @@ def test_stains_of_colour_images_only(order):
     assert (changed[:10] != image[:10]).any()
     same = drawn(values.RandomStain(0.4), white_and_violet, 5).apply_image(white_and_violet)
     assert (changed[..., list(order)] == same).all()
+
+
+def test_more_points_than_opencv_looks_up_at_once():
+    np.random.seed(0)
+    elastic = warps.RandomElastic(4.0).get_transform(np.zeros((64, 64, 1), np.uint8))
+    points = np.random.uniform(0, 64, (40000, 2))
+    moved = elastic.apply_coords(points)
+    np.testing.assert_array_equal(moved[-100:], elastic.apply_coords(points[-100:]))
