@@ -12,17 +12,16 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
-from detectron2.structures import BitMasks, BoxMode, Instances, PolygonMasks
-from pycocotools import mask as mask_util
 
 from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.data.image_io.raster import reason
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
 from maskrcnnpp.data.intensity import ModelInput, Remedies
+from maskrcnnpp.data.objects_of_image import leave_out_far_ones, no_objects, without_polygons
+from maskrcnnpp.data.warps import Elastic
 from maskrcnnpp.errors import DataError
 
-_MARGIN = 8.0  # pixels: boxes may be rounded
 _REMEDIES = Remedies(
     values="give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255",
     channels="choose with INPUT.CHANNELS",
@@ -57,7 +56,6 @@ class MicroscopyMapper(DatasetMapper):
         *,
         channels: Sequence[int] = (),
         model_input: ModelInput | None = None,
-        elastic: float = 0.0,
         **others: Any,
     ) -> None:
         """
@@ -65,13 +63,11 @@ class MicroscopyMapper(DatasetMapper):
             is_train: whether annotations are wanted.
             channels: INPUT.CHANNELS.
             model_input: what becomes of images; None leaves reading them to Detectron2.
-            elastic: INPUT.AUGMENT.ELASTIC.
             others: of Detectron2's ``DatasetMapper``.
         """
         super().__init__(is_train, **others)
         self.channels = list(channels)
         self.model_input = model_input
-        self.elastic = elastic
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -85,7 +81,6 @@ class MicroscopyMapper(DatasetMapper):
             **found,
             "channels": cfg.INPUT.CHANNELS,
             "model_input": ModelInput.from_config(cfg) if reads_microscopy(cfg) else None,
-            "elastic": cfg.INPUT.AUGMENT.ELASTIC,
         }
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +125,35 @@ class MicroscopyMapper(DatasetMapper):
             return pixels.astype(np.float32)
         return pixels
 
+    def _transform_annotations(
+        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
+    ) -> None:
+        """Detectron2's, in place, of those annotations that may be in the image."""
+        if self.use_instance_mask:
+            objects = self._objects(dataset_dict, transforms, image_shape)
+            if not objects:
+                del dataset_dict["annotations"]
+                dataset_dict["instances"] = no_objects(image_shape, self.instance_mask_format)
+                return
+            dataset_dict["annotations"] = objects
+        super()._transform_annotations(dataset_dict, transforms, image_shape)
+
+    def _objects(
+        self, dataset_dict: dict[str, Any], transforms: T.TransformList, image_shape: tuple
+    ) -> list[dict[str, Any]]:
+        """Annotations with masks, of which some pixel may be in the image."""
+        objects = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)]
+        if not all(entry.get("segmentation") for entry in objects):
+            raise DataError(
+                f"{dataset_dict['file_name']}: an annotation has no segmentation; set "
+                "MODEL.MASK_ON to False, or add masks"
+            )
+        size = dataset_dict["height"], dataset_dict["width"]
+        objects = leave_out_far_ones(objects, transforms, size, image_shape)
+        is_bent = any(isinstance(transform, Elastic) for transform in transforms.transforms)
+        # of a polygon bending would move the vertices only
+        return without_polygons(objects, size) if is_bent else objects
+
     def _finish(
         self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
     ) -> None:
@@ -148,67 +172,6 @@ class MicroscopyMapper(DatasetMapper):
             dataset_dict.pop("annotations", None)
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, shape)
-
-    def _transform_annotations(
-        self,
-        dataset_dict: dict[str, Any],
-        transforms: T.TransformList,
-        image_shape: tuple[int, int],
-    ) -> None:
-        """Detectron2's, of what is in sight only, and of images without objects too.
-
-        Of a crop of a large image most objects are not in it. Detectron2's decodes, crops and then
-        drops the mask of each.
-        """
-        annotations = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)]
-        margin = _MARGIN + 2 * self.elastic
-        annotations = _in_sight(annotations, transforms, image_shape, margin)
-        if self.use_instance_mask and not all(a.get("segmentation") for a in annotations):
-            raise ValueError(
-                "an object has no segmentation: add masks, or set MODEL.MASK_ON to False"
-            )
-        if not annotations:
-            del dataset_dict["annotations"]
-            dataset_dict["instances"] = self._no_instances(image_shape)
-            return
-        if self.use_instance_mask and self.elastic:
-            # of a polygon only the corners would be moved
-            size = dataset_dict["height"], dataset_dict["width"]
-            annotations = [_as_pixels(a, *size) for a in annotations]
-        dataset_dict["annotations"] = annotations
-        super()._transform_annotations(dataset_dict, transforms, image_shape)
-
-    def _no_instances(self, image_shape: tuple[int, int]) -> Instances:
-        found = detection_utils.annotations_to_instances([], image_shape)
-        if self.use_instance_mask:
-            is_bitmask = self.instance_mask_format == "bitmask"
-            empty = torch.zeros(0, *image_shape, dtype=torch.bool)
-            found.gt_masks = BitMasks(empty) if is_bitmask else PolygonMasks([])
-        return found
-
-
-def _in_sight(
-    annotations: list[dict[str, Any]],
-    transforms: T.TransformList,
-    image_shape: tuple[int, int],
-    margin: float,
-) -> list[dict[str, Any]]:
-    """Those whose box, transformed, is less than ``margin`` pixels beside the image."""
-    if not annotations:
-        return []
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
-    left, top, right, bottom = transforms.apply_box(np.array(boxes, dtype=np.float64)).T
-    height, width = image_shape
-    is_seen = (right > -margin) & (left < width + margin)
-    is_seen &= (bottom > -margin) & (top < height + margin)
-    return [a for a, seen in zip(annotations, is_seen) if seen]
-
-
-def _as_pixels(annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    if not isinstance(annotation["segmentation"], list):
-        return annotation
-    rings = mask_util.frPyObjects(annotation["segmentation"], height, width)
-    return {**annotation, "segmentation": mask_util.merge(rings)}
 
 
 def _semantic(dataset_dict: dict[str, Any]) -> np.ndarray | None:

@@ -103,7 +103,8 @@ class Elastic(Transform):
         height, width = field.shape[1:]
         self._x = field[0] + np.arange(width, dtype=np.float32)
         self._y = field[1] + np.arange(height, dtype=np.float32)[:, None]
-        self._reach = int(np.ceil(np.abs(field).max())) + 1
+        #: Pixels that a pixel may move by in x and in y.
+        self.reach = int(np.ceil(np.abs(field).max())) + 1
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         if not self.field.any():
@@ -118,7 +119,7 @@ class Elastic(Transform):
             return moved
         # an object is small beside the image: only where it can get to
         window = tuple(
-            slice(max(int(k[0]) - self._reach, 0), int(k[-1]) + self._reach + 1)
+            slice(max(int(k[0]) - self.reach, 0), int(k[-1]) + self.reach + 1)
             for k in (rows, columns)
         )
         moved[window] = cv2.remap(segmentation, self._x[window], self._y[window], cv2.INTER_NEAREST)
