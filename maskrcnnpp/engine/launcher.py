@@ -47,7 +47,7 @@ def launch_processes(
             what it says.
 
     Raises:
-        ConfigError: more processes than there are GPUs, or cores where there is none.
+        ConfigError: see :func:`check_process_count`.
         SystemExit: processes ended with that status.
     """
     if is_torchrun():
@@ -57,11 +57,7 @@ def launch_processes(
         finally:
             torch.distributed.destroy_process_group()
         return
-    gpus = torch.cuda.device_count()
-    there = gpus if gpus else os.cpu_count() or 1
-    if num_processes > max(there, 1):
-        what = "GPUs" if gpus else "cores and no GPU"
-        raise ConfigError(f"--num-gpus is {num_processes}; this machine has {there} {what}")
+    check_process_count(num_processes)
     if num_processes * num_machines == 1:
         main(*args)
         return
@@ -77,6 +73,19 @@ def launch_processes(
             )
         except ProcessExitedException as error:  # which has told its reason itself
             sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
+
+
+def check_process_count(count: int) -> None:
+    """Check ``--num-gpus``.
+
+    Raises:
+        ConfigError: there are not as many GPUs, or cores where there is none.
+    """
+    gpus = torch.cuda.device_count()
+    there = gpus if gpus else os.cpu_count() or 1
+    if count > there:
+        what = "GPUs" if gpus else "cores and no GPU"
+        raise ConfigError(f"--num-gpus is {count}; this machine has {there} {what}")
 
 
 def _join_torchrun() -> None:

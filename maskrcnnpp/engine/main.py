@@ -12,7 +12,7 @@ from detectron2.utils import comm
 
 from maskrcnnpp.engine.advice import advice_on_memory
 from maskrcnnpp.engine.dry_run import dry_run
-from maskrcnnpp.engine.launcher import launch_processes
+from maskrcnnpp.engine.launcher import check_process_count, launch_processes
 from maskrcnnpp.engine.lr_finder import find_lr
 from maskrcnnpp.engine.profiler import profile
 from maskrcnnpp.engine.setup import checked_config, setup
@@ -121,6 +121,7 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: Detectron2's arguments, one process for each GPU."""
     args = argument_parser().parse_args(argv)
+    check_process_count(args.num_gpus)
     checked_config(args)  # here, where an error is still one message and not one a process
     launch_processes(
         run,
