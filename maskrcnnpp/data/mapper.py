@@ -36,9 +36,9 @@ def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
         ConfigError: see :func:`maskrcnnpp.data.input_keys.check_input`.
     """
     check_input(cfg)
-    # Detectron2's fails where a crop has no object left and those without are kept
-    keeps_empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    is_needed = reads_microscopy(cfg) or (is_train and (is_augmented(cfg) or keeps_empty))
+    # with masks, Detectron2's takes ten times as long for a crop of a crowded image, and fails for
+    # one without an object
+    is_needed = reads_microscopy(cfg) or (is_train and (is_augmented(cfg) or cfg.MODEL.MASK_ON))
     return MicroscopyMapper(cfg, is_train) if is_needed else None
 
 

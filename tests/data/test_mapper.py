@@ -137,11 +137,13 @@ def test_photographs_are_turned_as_detectron2_turns_them(tmp_path):
     assert torch.equal(found, DatasetMapper(cfg, True)(sample)["image"])
 
 
-def test_by_default_detectron2_does_it_all():
-    assert find_mapper(config(), True) is None and find_mapper(config(), False) is None
-    augmented = config(ROT90=True)
-    assert isinstance(find_mapper(augmented, True), MicroscopyMapper)
-    assert find_mapper(augmented, False) is None
+def test_what_is_read_as_detectron2_reads_it_is_left_to_its_mapper():
+    for cfg in (config(), config(ROT90=True)):
+        assert isinstance(find_mapper(cfg, True), MicroscopyMapper)
+        assert find_mapper(cfg, False) is None
+    cfg = config()
+    cfg.MODEL.MASK_ON = False
+    assert find_mapper(cfg, True) is None
 
 
 @pytest.mark.parametrize("polygons", [False, True])
@@ -319,13 +321,6 @@ def test_images_without_an_object_in_sight(tmp_path, boxes, mask_format):
     found = find_mapper(cfg, True)(sample)["instances"]
     assert len(found) == len(found.gt_masks) == 0 and found.image_size == (20, 24)
     assert found.gt_boxes.tensor.shape == (0, 4) and found.gt_masks[[]] is not None
-
-
-def test_images_without_objects_that_are_kept_go_through_this_mapper():
-    cfg = config()
-    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
-    assert isinstance(find_mapper(cfg, True), MicroscopyMapper)
-    assert find_mapper(cfg, False) is None
 
 
 @pytest.mark.parametrize("segmentation", [None, []])
