@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 
 from maskrcnnpp.data.convert import find_layout, groups_by_pattern, open_reader
 from maskrcnnpp.data.problems import ProblemLog
+from maskrcnnpp.data.readers.source import is_hidden
 from maskrcnnpp.data.splits import draw_folds, draw_splits_of_groups
 from maskrcnnpp.errors import ConfigError, DataError
 
@@ -316,3 +317,10 @@ def test_groups_are_never_divided(groups_of, seed, count):
 def test_the_group_of_a_name():
     assert groups_by_pattern(["p1_a", "p2_b"], "^p[0-9]") == {"p1_a": "p1", "p2_b": "p2"}
     assert groups_by_pattern(["p1_a"], "p([0-9])_") == {"p1_a": "1"}
+
+
+def test_by_products_of_systems_are_hidden():
+    for name in (".DS_Store", "a/.b/c.png", "__MACOSX/a/b.png", "a/._b.png"):
+        assert is_hidden(name)
+    for name in ("a.png", "./a/b.png", "a/b.c/d.png"):
+        assert not is_hidden(name)

@@ -14,7 +14,7 @@ import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from maskrcnnpp.data.label_masks import label_masks
@@ -100,13 +100,12 @@ def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, 
     """
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        path = PurePosixPath(name)
-        if path.suffix.lower() in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES):
-            by_stem[_stem(path)].append(name)
+        if name.lower().endswith((*IMAGE_SUFFIXES, *LABEL_SUFFIXES)):
+            by_stem[_stem(name)].append(name)
     found = []
     for stem, files in by_stem.items():
-        for other in _label_stems(stem, endings):
-            labels = [n for n in by_stem.get(other, ()) if _has(n, LABEL_SUFFIXES)]
+        for other in filter(by_stem.__contains__, _label_stems(stem, endings)):
+            labels = [n for n in by_stem[other] if _has(n, LABEL_SUFFIXES)]
             images = [n for n in files if _has(n, IMAGE_SUFFIXES)]
             if labels and images:
                 found.append((images[0], labels[0]))
@@ -115,22 +114,25 @@ def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, 
     return [pair for pair in found if pair[0] not in taken]
 
 
-def _stem(path: PurePosixPath) -> str:
+# text and no paths: there may be a file for every object
+
+
+def _stem(name: str) -> str:
     """The path without suffix; in lower case the name of its folder, such as ``Labels``."""
-    if len(path.parts) < 2:
-        return path.stem
-    return str(path.parent.parent / path.parent.name.lower() / path.stem)
+    parts = name.rpartition(".")[0].split("/")
+    parts[-2:-1] = [folder.lower() for folder in parts[-2:-1]]
+    return "/".join(parts)
 
 
-def _label_stems(stem: str, endings: Iterable[str]) -> list[str]:
+def _label_stems(stem: str, endings: Iterable[str]) -> Iterator[str]:
     """What the labels of an image may be called, without suffix."""
-    path = PurePosixPath(stem)
-    beside = [stem + ending for ending in endings]
-    if len(path.parts) < 2 or path.parent.name in LABEL_FOLDERS:
-        return beside
-    above = path.parent.parent
-    folders = [str(above / folder / path.name) for folder in LABEL_FOLDERS]
-    return beside + folders + [folder + ending for folder in folders for ending in endings]
+    yield from (stem + ending for ending in endings)
+    *above, folder, name = ["", *stem.split("/")]
+    if "/" not in stem or folder in LABEL_FOLDERS:
+        return
+    folders = ["/".join([*above[1:], folder, name]) for folder in LABEL_FOLDERS]
+    yield from folders
+    yield from (folder + ending for folder in folders for ending in endings)
 
 
 def _has(name: str, suffixes: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from maskrcnnpp.errors import DataError
 
@@ -118,7 +118,9 @@ def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
 
 def is_hidden(name: str) -> bool:
     """Whether a file is an operating system's by-product: dot files, ``__MACOSX``."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    # of text and no path: there may be a file for every object
+    parts = name.split("/")
+    return any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)
 
 
 def escapes(name: str) -> bool:
