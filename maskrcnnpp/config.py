@@ -16,8 +16,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Depth d of the pyramid, read off the nodes X(i,d-i). Rows and encoder stages below row d are
     # neither built nor computed. 0: as deep as the rows allow (3 for res2..res5, 4 with conv1).
     nested.DEPTH = 0
-    # Which nodes of its row a node reads: "dense" (UNet++), "adjacent" (UNet+) or "ensemble"
-    # (the encoder's only: a plain decoder for each depth, U-Net^e).
+    # Which nodes of its row a node reads: "dense" (UNet++), "adjacent" (UNet+), "ensemble" (the
+    # encoder's only: a decoder for each depth, U-Net^e) or "plain" (the same of one depth, U-Net).
     nested.CONNECTIONS = "dense"
     # Channels of the nodes in row 0, 1, ...; one entry for each of MODEL.FPN.IN_FEATURES. The
     # levels p2..p6 have MODEL.FPN.OUT_CHANNELS.
@@ -25,7 +25,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     nested.ROW_CHANNELS = [64, 64, 128, 256]
     # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1
-    # Up-sampling between rows: "nearest" or "bilinear".
+    # Up-sampling between rows: "nearest", "bilinear", or "transposed" (a 2x2 transposed
+    # convolution, learned).
     nested.UPSAMPLE = "nearest"
     # In training, compute nodes a second time for the gradient instead of keeping what is inside
     # them: less memory, more time.
@@ -51,6 +52,8 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
+
+    _add_semantic_segmentation(cfg)
 
     # Weights with the channels last in memory; backbone and heads through torch.compile, which
     # takes minutes on a CPU. Each is faster on some machines and slower on others.
@@ -128,3 +131,39 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # [lowest, highest] standard deviation of Gaussian noise in grey values of 255, such as
     # [0.0, 10.0].
     augment.NOISE = []
+
+
+def _add_semantic_segmentation(cfg: CfgNode) -> None:
+    """U-Net, UNet+ and UNet++: MODEL.META_ARCHITECTURE SemanticSegmentor, MODEL.BACKBONE.NAME
+    build_nested_unet_backbone and MODEL.SEM_SEG_HEAD.NAME DeepSupervisionSemSegHead.
+    """
+    unet = cfg.MODEL.NESTED_UNET = CfgNode()
+    # Channels of row 0, 1, ... (the papers'; those of the wide U-Net are 35, 70, ..., 560). Images
+    # are padded to multiples of 2^(rows - 1), and what is predicted is cut back.
+    unet.ROW_CHANNELS = [32, 64, 128, 256, 512]
+    # Depth d of the network, whose output is read off X(0,d); 0: as deep as the rows allow.
+    unet.DEPTH = 0
+    # As for MODEL.NESTED_FPN, with the papers' values.
+    unet.CONNECTIONS = "dense"
+    unet.NUM_CONVS = 2
+    unet.UPSAMPLE = "transposed"
+    unet.CHECKPOINTING = False
+    # Normalization of the convolutions; "" for none, as in the papers.
+    unet.NORM = ""
+
+    head = cfg.MODEL.SEM_SEG_HEAD
+    # "sigmoid": a channel for each class but the background, label 0; classes may overlap.
+    # "softmax": a channel for each label, the background's included.
+    head.ACTIVATION = "sigmoid"
+    # With "sigmoid", labels that make up a class, where it is not label 1 the first, 2 the second,
+    # ...: [[1, 2, 4], [1, 4], [4]] are whole tumour, core and enhancing tumour of BraTS.
+    head.REGIONS = []
+    deep = head.DEEP_SUPERVISION = CfgNode()
+    # Loss of every head: "unetpp_2019" (IEEE TMI), "unetpp_2018" (DLMIA), "cross_entropy_dice"
+    # (Dice of an image's mask, squares below) or "cross_entropy".
+    deep.LOSS = "cross_entropy_dice"
+    # Weights of the losses of depth 1, 2, ..., beside the full depth's, which is 1; a depth of
+    # weight 0 has no head. []: no deep supervision.
+    deep.WEIGHTS = []
+    # At inference "pruned" (the full depth) or "ensemble" (mean of the heads).
+    deep.MODE = "pruned"

@@ -29,7 +29,7 @@ FINE_LEVEL = "p1"
 #: What the mask head gives at inference: the full depth's masks, or the mean over depths.
 MODES = ("pruned", "ensemble")
 
-_NODE = re.compile(r"\bgrid\.x_(\d+)_(\d+)\.")
+_NODE = re.compile(r"\bgrid\.(?:x|up)_(\d+)_(\d+)\.")
 _LATERAL = re.compile(r"\bfpn_lateral(\d+)\.")
 _SHALLOW = re.compile(r"p\d+_d(\d+)")
 
@@ -107,6 +107,12 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
             f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
         )
     supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
+    if supervised and cfg.MODEL.NESTED_FPN.CONNECTIONS == "plain":
+        raise ConfigError(
+            "MODEL.NESTED_FPN.CONNECTIONS is 'plain', which has no shallower depths: set "
+            f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros, not {list(deep.WEIGHTS)}, or "
+            "the connections to 'ensemble'"
+        )
     if deep.MODE == "ensemble" and not (masks and supervised):
         raise ConfigError(
             "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE is 'ensemble'; it needs "

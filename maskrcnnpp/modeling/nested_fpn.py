@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import fvcore.nn.weight_init as weight_init
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from detectron2.utils.events import get_event_storage, has_event_storage
-from torch import nn
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.blocks import conv_block, conv_layer, node_norm
 from maskrcnnpp.modeling.depths import (
     FINE_LEVEL,
     check_grid_weights,
@@ -30,54 +29,6 @@ from maskrcnnpp.modeling.nested_grid import (
     NestedGrid,
     outer_diagonal,
 )
-
-
-def _node_norm(norm: str, channels: int) -> nn.Module | None:
-    """Detectron2's ``get_norm``, and for narrow rows GN of fewer groups.
-
-    Detectron2's GN has 32 groups: two channels each at a width of 64, one at 32, where it would be
-    instance normalization. Below 64 channels the groups stay at two.
-
-    Raises:
-        ValueError: GN does not fit the number of channels.
-    """
-    if norm != "GN" or channels >= 64:
-        return get_norm(norm, channels)
-    if channels % 2:
-        raise ValueError(f"{channels} is odd")
-    return nn.GroupNorm(channels // 2, channels)
-
-
-def _conv(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    norm: nn.Module | None,
-    activation: nn.Module | None = None,
-) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size=kernel_size,
-        padding=kernel_size // 2,
-        bias=norm is None,
-        norm=norm,
-        activation=activation,
-    )
-    fill = weight_init.c2_msra_fill if activation else weight_init.c2_xavier_fill
-    fill(conv)
-    return conv
-
-
-def _make_node(in_channels: int, out_channels: int, num_convs: int, norm: str) -> nn.Sequential:
-    """H of one node: ``num_convs`` times 3x3 convolution, norm, ReLU."""
-    channels = [in_channels] + [out_channels] * num_convs
-    return nn.Sequential(
-        *(
-            _conv(cin, cout, 3, _node_norm(norm, cout), nn.ReLU())
-            for cin, cout in zip(channels, channels[1:])
-        )
-    )
 
 
 class NestedFPN(Backbone):
@@ -142,14 +93,14 @@ class NestedFPN(Backbone):
         self._size_divisibility = size_divisibility
 
         for name, stage, channels in zip(in_features, stages, row_channels):
-            lateral = _conv(shapes[name].channels, channels, 1, _node_norm(norm, channels))
+            lateral = conv_layer(shapes[name].channels, channels, 1, node_norm(norm, channels))
             self.add_module(f"fpn_lateral{stage}", lateral)
             if f"p{stage}" != FINE_LEVEL:
-                output = _conv(channels, out_channels, 3, get_norm(norm, out_channels))
+                output = conv_layer(channels, out_channels, 3, get_norm(norm, out_channels))
                 self.add_module(f"fpn_output{stage}", output)
         self.grid = NestedGrid(
             row_channels=row_channels,
-            make_node=lambda cin, cout: _make_node(cin, cout, num_convs, norm),
+            make_node=lambda cin, cout: conv_block(cin, cout, num_convs, norm),
             depths=sorted({depth, *extra_depths_in_training, *extra_depths_at_inference}),
             connections=connections,
             upsample=upsample,
@@ -333,7 +284,7 @@ def _check_norm(cfg: CfgNode, widths: list[int]) -> None:
     norm = cfg.MODEL.FPN.NORM
     try:
         for width in widths:
-            _node_norm(norm, width)
+            node_norm(norm, width)
     except KeyError as error:
         raise ConfigError(
             f"MODEL.FPN.NORM is {norm!r}; Detectron2 knows no such normalization"

@@ -24,9 +24,11 @@ CONNECTIONS: dict[str, Callable[[int], range]] = {
     "dense": lambda j: range(j),  # UNet++: every node to the left
     "adjacent": lambda j: range(j - 1, j),  # UNet+: the nearest one
     "ensemble": lambda j: range(1),  # U-Net^e: the encoder's; one decoder a depth
+    "plain": lambda j: range(1),  # U-Net: the same, of one depth
 }
 
-UPSAMPLE_MODES = ("nearest", "bilinear")
+#: What stands for U: an interpolation, or the papers' 2x2 transposed convolution.
+UPSAMPLE_MODES = ("nearest", "bilinear", "transposed")
 
 
 def outer_diagonal(depth: int) -> list[Node]:
@@ -64,6 +66,7 @@ class NestedGrid(nn.Module):
     Only the nodes that the wanted depths need exist as modules, and :meth:`forward` computes only
     those that the asked-for nodes need. Node X(i,j) is the submodule ``x_{i}_{j}``; its name does
     not depend on the depth of the grid, so the weights of a deep grid load into a shallow one.
+    Where U is learned, that of node X(i,j) is ``up_{i}_{j}``; it gives the channels of row i.
     """
 
     def __init__(
@@ -83,12 +86,13 @@ class NestedGrid(nn.Module):
                 node, which keeps height and width.
             depths: depths whose outer diagonals are wanted; default: all, 1 to the last row.
             connections: a key of :data:`CONNECTIONS`.
-            upsample: interpolation that stands for U: "nearest" or "bilinear".
+            upsample: one of :data:`UPSAMPLE_MODES`.
             checkpointing: in training, keep no more of a node than its map, and compute it again
                 for the gradient. Not for nodes that count what they see, as batch normalization.
 
         Raises:
-            ValueError: an unknown name, or a depth that the rows do not allow.
+            ValueError: an unknown name, a depth that the rows do not allow, or several depths of
+                "plain" connections.
         """
         super().__init__()
         if connections not in CONNECTIONS:
@@ -99,6 +103,8 @@ class NestedGrid(nn.Module):
         depths = range(1, last_row + 1) if depths is None else depths
         if not depths or not all(1 <= depth <= last_row for depth in depths):
             raise ValueError(f"depths {list(depths)} must lie in 1..{last_row}, one row each")
+        if connections == "plain" and len(depths) > 1:
+            raise ValueError(f"depths are {list(depths)}; a plain grid has one")
         self.connections = connections
         self.upsample = upsample
         self.checkpointing = checkpointing
@@ -108,9 +114,13 @@ class NestedGrid(nn.Module):
         for row, column in required_nodes(wanted, connections):
             if column == 0:
                 continue
-            sources = node_inputs((row, column), connections)
-            in_channels = sum(row_channels[source_row] for source_row, _ in sources)
-            self.add_module(f"x_{row}_{column}", make_node(in_channels, row_channels[row]))
+            of_row, below = row_channels[row], row_channels[row + 1]
+            left = len(node_inputs((row, column), connections)) - 1
+            if upsample == "transposed":
+                up = nn.ConvTranspose2d(below, of_row, kernel_size=2, stride=2)
+                self.add_module(f"up_{row}_{column}", up)
+                below = of_row
+            self.add_module(f"x_{row}_{column}", make_node(left * of_row + below, of_row))
             self.nodes.append((row, column))
 
     def forward(
@@ -120,7 +130,8 @@ class NestedGrid(nn.Module):
 
         Args:
             encoder_maps: X(0,0), X(1,0), ...; shape (N, row_channels[i], H_i, W_i). Sizes of
-                neighbouring rows need not be exact doubles: U goes to the size of the row.
+                neighbouring rows need not be exact doubles: U goes to the size of the row. A
+                transposed convolution can add one pixel, and leave none out.
             wanted: nodes to return.
 
         Returns:
@@ -134,21 +145,22 @@ class NestedGrid(nn.Module):
                 maps[node] = encoder_maps[row]
                 continue
             inputs = [maps[source] for source in node_inputs(node, self.connections)]
-            module = self.get_submodule(f"x_{row}_{column}")
             if self.checkpointing and self.training and torch.is_grad_enabled():
-                maps[node] = checkpoint(self._compute, module, *inputs, use_reentrant=False)
+                maps[node] = checkpoint(self._compute, node, *inputs, use_reentrant=False)
             else:
-                maps[node] = self._compute(module, *inputs)
+                maps[node] = self._compute(node, *inputs)
         return {node: maps[node] for node in wanted}
 
-    def _compute(self, module: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        return module(self._fused(*inputs))
+    def _compute(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.get_submodule("x_{}_{}".format(*node))(self._fused(node, *inputs))
 
-    def _fused(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def _fused(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
         """What a node convolves. A method, so that the up-sampled map is gone by then."""
         *left, below = inputs
-        return torch.cat([*left, self._up(below, left[0].shape[-2:])], dim=1)
+        return torch.cat([*left, self._up(node, below, left[0].shape[-2:])], dim=1)
 
-    def _up(self, x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    def _up(self, node: Node, x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        if self.upsample == "transposed":
+            return self.get_submodule("up_{}_{}".format(*node))(x, output_size=size)
         align_corners = None if self.upsample == "nearest" else False
         return F.interpolate(x, size=size, mode=self.upsample, align_corners=align_corners)
