@@ -167,3 +167,10 @@ def _add_semantic_segmentation(cfg: CfgNode) -> None:
     deep.WEIGHTS = []
     # At inference "pruned" (the full depth) or "ensemble" (mean of the heads).
     deep.MODE = "pruned"
+    # Objects made of the prediction, where the truth has objects, to be judged as those of a Mask
+    # R-CNN: "components" are pixels that touch; "watershed" parts these where they are narrow.
+    objects = head.OBJECTS = CfgNode()
+    objects.METHOD = "watershed"
+    # Pixels between the middles of two objects, for the watershed, and pixels of the smallest.
+    objects.MIN_DISTANCE = 5
+    objects.MIN_AREA = 10

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
+from maskrcnnpp.data.semantic import LABEL_FILE
+
 
 def digest(*parts: bytes) -> str:
     """16 hexadecimal digits that differ where the parts do."""
@@ -36,5 +38,11 @@ def data_fingerprint(names: Iterable[str]) -> str:
         parts.append(json.dumps(kept, sort_keys=True).encode())
         for image in coco["images"]:
             path = Path(metadata.get("image_root", ""), image.get("file_name", ""))
-            parts.append(str(path.stat().st_size if path.is_file() else None).encode())
+            parts.append(_size(path))
+            if LABEL_FILE in image:
+                parts.append(_size(Path(metadata.json_file).parent / image[LABEL_FILE]))
     return digest(*parts)
+
+
+def _size(path: Path) -> bytes:
+    return str(path.stat().st_size if path.is_file() else None).encode()

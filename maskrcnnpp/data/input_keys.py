@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def _check_augment(cfg: CfgNode) -> None:
     _check_range("BLUR", augment.BLUR, "[0.0, 1.5]")
     _check_range("NOISE", augment.NOISE, "[0.0, 10.0]")
     has_bitmasks = cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT == "bitmask"
-    if augment.ELASTIC and not has_bitmasks:
+    if augment.ELASTIC and not has_bitmasks and not is_semantic(cfg):
         raise ConfigError(
             "INPUT.AUGMENT.ELASTIC bends masks of pixels only: set MODEL.MASK_ON to True and "
             'INPUT.MASK_FORMAT to "bitmask"'

@@ -19,6 +19,7 @@ from maskrcnnpp.data.image_io.raster import reason
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
 from maskrcnnpp.data.intensity import ModelInput, Remedies
 from maskrcnnpp.data.objects_of_image import leave_out_far_ones, no_objects, without_polygons
+from maskrcnnpp.data.semantic import IGNORED, LABEL_FILE, is_semantic, read_labels
 from maskrcnnpp.data.warps import Elastic
 from maskrcnnpp.errors import DataError
 
@@ -38,6 +39,8 @@ def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
     check_input(cfg)
     # with masks, Detectron2's takes ten times as long for a crop of a crowded image, and fails for
     # one without an object
+    if is_semantic(cfg):
+        return SemanticMapper(cfg, is_train)
     is_needed = reads_microscopy(cfg) or (is_train and (is_augmented(cfg) or cfg.MODEL.MASK_ON))
     return MicroscopyMapper(cfg, is_train) if is_needed else None
 
@@ -99,7 +102,7 @@ class MicroscopyMapper(DatasetMapper):
         image = self.read(name)
         try:
             detection_utils.check_image_size(dataset_dict, image)
-            inputs = T.AugInput(image, sem_seg=_semantic(dataset_dict))
+            inputs = T.AugInput(image, sem_seg=self.semantic_truth(dataset_dict))
             transforms = self.augmentations(inputs)
             self._finish(dataset_dict, inputs, transforms)
         except (AssertionError, IndexError, KeyError, SizeMismatchError, ValueError) as error:
@@ -173,8 +176,34 @@ class MicroscopyMapper(DatasetMapper):
         elif "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, shape)
 
+    def semantic_truth(self, dataset_dict: dict[str, Any]) -> np.ndarray | None:
+        """The label image of an image, where it has one; it is taken out of the dict."""
+        if "sem_seg_file_name" not in dataset_dict:
+            return None
+        return detection_utils.read_image(dataset_dict.pop("sem_seg_file_name"), "L").squeeze(2)
 
-def _semantic(dataset_dict: dict[str, Any]) -> np.ndarray | None:
-    if "sem_seg_file_name" not in dataset_dict:
-        return None
-    return detection_utils.read_image(dataset_dict.pop("sem_seg_file_name"), "L").squeeze(2)
+
+class SemanticMapper(MicroscopyMapper):
+    """The same for semantic segmentation: ``sem_seg`` of label images, or of the objects."""
+
+    @configurable
+    def __init__(self, is_train: bool, *, ignore_value: int = IGNORED, **others: Any) -> None:
+        """
+        Args:
+            is_train: whether the truth is wanted.
+            ignore_value: label of pixels that do not count.
+            others: of :class:`MicroscopyMapper`.
+        """
+        super().__init__(is_train, **others)
+        self.ignore_value = ignore_value
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        found = super().from_config(cfg, is_train)
+        return {**found, "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
+
+    def semantic_truth(self, dataset_dict: dict[str, Any]) -> np.ndarray | None:
+        labels = read_labels(dataset_dict, self.ignore_value) if self.is_train else None
+        for key in (LABEL_FILE, "annotations"):
+            dataset_dict.pop(key, None)
+        return labels

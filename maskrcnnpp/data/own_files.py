@@ -1,4 +1,4 @@
-"""Data sets that are named by their COCO file, such as ``DATASETS.TRAIN "('my.json:images',)"``."""
+"""Data sets that are named by their file: ``DATASETS.TRAIN "('my.json:images',)"``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from maskrcnnpp.data.categories import class_metadata
 from maskrcnnpp.data.coco_file import load_coco_truth, load_records, validate_hint
 from maskrcnnpp.data.own_checks import check_loadable, missing_files
+from maskrcnnpp.data.semantic import check_semantic_file, has_label_images, with_label_files
 from maskrcnnpp.errors import DataError
 
 _NAME = re.compile(r"(?P<file>.+\.json)(?::(?P<images>.+))?")
@@ -51,6 +52,8 @@ def register_file(name: str) -> bool:
     try:
         truth = load_coco_truth(file)
         check_loadable(file, truth)
+        if has_label_images(truth):
+            check_semantic_file(file, truth)
         root = _find_images(file, truth, places)
     except DataError as error:
         if isinstance(error.__cause__, (OSError, ValueError)):  # not there, or no JSON
@@ -151,11 +154,17 @@ def _register(name: str, file: Path, root: Path, truth: Mapping[str, Any]) -> No
     annotations = truth.get("annotations", [])
     objects = [entry for entry in annotations if not entry.get("iscrowd")]
     has_rle = any(isinstance(entry.get("segmentation"), dict) for entry in annotations)
-    DatasetCatalog.register(name, lambda: load_records(file, root, name))
+    is_semantic = has_label_images(truth)
+
+    def load() -> list[dict]:
+        records = load_records(file, root, name)
+        return with_label_files(records, file, truth) if is_semantic else records
+
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         json_file=str(file),
         image_root=str(root),
-        evaluator_type="coco",
+        evaluator_type="sem_seg" if is_semantic else "coco",
         objects=len(objects),
         without_mask=sum(not entry.get("segmentation") for entry in objects),
         mentions_masks=any("segmentation" in entry for entry in annotations),

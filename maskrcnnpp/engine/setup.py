@@ -17,6 +17,7 @@ from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
 from maskrcnnpp.data.seen_images import check_images_are_read
+from maskrcnnpp.data.semantic import check_labels_fit, is_semantic
 from maskrcnnpp.errors import ConfigError
 
 
@@ -92,7 +93,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
                 )
             check_dataset_is_prepared(name)
             check_images_are_read(cfg, name)
-            _check_classes(cfg, name, key)
+            _check_truth(cfg, name, key)
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
@@ -102,6 +103,19 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         raise ConfigError("DATASETS.TRAIN is empty: name a data set to train on")
     for name in key_names.get("DATASETS.TRAIN", ()):
         _check_trainable(cfg, name)
+
+
+def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
+    if is_semantic(cfg):
+        check_labels_fit(cfg, name, key)
+        check_has_masks(name)
+        return
+    if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg":
+        raise ConfigError(
+            f"{key} names {name}, a semantic data set, which has no objects; "
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} needs them"
+        )
+    _check_classes(cfg, name, key)
 
 
 def _check_trainable(cfg: CfgNode, name: str) -> None:
@@ -115,7 +129,7 @@ def _check_trainable(cfg: CfgNode, name: str) -> None:
             f"MODEL.KEYPOINT_ON is True, and the metadata of {name} has no keypoint_names: set it "
             "to False, or register the data in Python with keypoint_names and keypoint_flip_map"
         )
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and not is_semantic(cfg):
         check_has_objects(name)
 
 

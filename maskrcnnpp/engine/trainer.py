@@ -24,8 +24,8 @@ from fvcore.nn.precise_bn import get_bn_modules
 
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import find_mapper
-from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
+from maskrcnnpp.engine.evaluators import build_evaluator
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.curves import Curves
@@ -38,7 +38,6 @@ from maskrcnnpp.engine.step import build_step
 from maskrcnnpp.engine.training_keys import check_training_keys
 from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, UserError
-from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.inference import with_rle_masks
 from maskrcnnpp.modeling.checkpoint import Checkpointer
 from maskrcnnpp.modeling.speed import with_speed_keys
@@ -297,12 +296,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        return COCOInstanceEvaluator(
-            dataset_name=dataset_name,
-            output_dir=os.path.join(cfg.OUTPUT_DIR, "inference", folder_name(dataset_name)),
-            max_dets_per_image=cfg.TEST.DETECTIONS_PER_IMAGE,
-            area_bins=cfg.TEST.AREA_BINS,
-        )
+        return build_evaluator(cfg, dataset_name)
 
     @classmethod
     def test(

@@ -64,9 +64,9 @@ class DeepSupervisionSemSegHead(nn.Module):
             conv = Conv2d(input_shape[top_node(d)].channels, num_classes, kernel_size=1)
             weight_init.c2_msra_fill(conv)
             self.add_module(f"predictor_{d}", conv)
-        regions = regions or [[label] for label in range(1, num_classes + 1)]
-        members = torch.zeros(len(regions), _LABELS)
-        for row, labels in zip(members, regions):
+        labels_of_classes = class_labels(activation, num_classes, regions)
+        members = torch.zeros(len(labels_of_classes), _LABELS)
+        for row, labels in zip(members, labels_of_classes):
             row[list(labels)] = 1
         self.register_buffer("_members", members, persistent=False)
 
@@ -136,6 +136,16 @@ class DeepSupervisionSemSegHead(nn.Module):
             return Grouped.exclusive(logits, labels, is_counted)
         members = self._members[:, labels].transpose(0, 1)
         return Grouped.independent(logits, members, is_counted)
+
+
+def class_labels(
+    activation: str, num_classes: int, regions: Sequence[Sequence[int]] = ()
+) -> list[list[int]]:
+    """Labels of the truth that each channel of the prediction stands for."""
+    if regions:
+        return [list(labels) for labels in regions]
+    first = 0 if activation == "softmax" else 1
+    return [[label] for label in range(first, first + num_classes)]
 
 
 def check_classes(cfg: CfgNode) -> None:

@@ -1,0 +1,149 @@
+"""Detectron2 evaluators of semantic segmentation: of its pixels, and of objects made of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from tabulate import tabulate
+
+from maskrcnnpp.data.semantic import IGNORED, read_labels
+from maskrcnnpp.errors import DataError
+from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
+from maskrcnnpp.evaluation.semantic_metrics import count_pixels, semantic_metrics
+from maskrcnnpp.files import write_json, write_text
+
+METRICS_FILE = "semantic_metrics.json"
+TABLE_FILE = "semantic_metrics.md"
+TASK = "sem_seg"
+
+logger = logging.getLogger(__name__)
+
+
+class SemanticEvaluator(DatasetEvaluator):
+    """IoU and Dice of the classes that a head gives probabilities of.
+
+    ``evaluate`` writes ``semantic_metrics.json`` and ``semantic_metrics.md`` into ``output_dir``.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        class_labels: Sequence[Sequence[int]],
+        exclusive: bool = False,
+        ignore_value: int = IGNORED,
+        output_dir: str | os.PathLike | None = None,
+    ) -> None:
+        """
+        Args:
+            dataset_name: a registered data set.
+            class_labels: labels of the truth that each channel of the prediction stands for.
+            exclusive: each pixel has one class, and channel 0 is background, which is not judged.
+            ignore_value: label of pixels that do not count.
+            output_dir: where files go; None writes none.
+        """
+        self._dataset_name = dataset_name
+        self._class_labels = [list(labels) for labels in class_labels]
+        self._exclusive = exclusive
+        self._ignore_value = ignore_value
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        records = DatasetCatalog.get(dataset_name)
+        self._records = {record["file_name"]: record for record in records}
+        self.reset()
+
+    def reset(self) -> None:
+        self._counts: dict[str, np.ndarray] = {}
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            inputs: dataset dicts with ``file_name``.
+            outputs: with ``sem_seg``, probabilities (channels, H, W).
+
+        Raises:
+            DataError: the truth of an image cannot be read.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            name = record["file_name"]
+            labels = read_labels(self._records[name], self._ignore_value)
+            truth = np.stack([np.isin(labels, members) for members in self._class_labels])
+            values = output["sem_seg"].float().cpu().numpy()
+            if values.shape != truth.shape:
+                raise DataError(f"{name}: predicted are {values.shape}, the truth is {truth.shape}")
+            is_counted = labels != self._ignore_value
+            self._counts[name] = count_pixels(values, truth, is_counted, exclusive=self._exclusive)
+
+    def evaluate(self) -> OrderedDict[str, dict[str, float]]:
+        """The metrics, as ``{"sem_seg": {"IoU": ..., ...}}``; empty in all but the main process.
+
+        See :func:`maskrcnnpp.evaluation.semantic_metrics.semantic_metrics`.
+        """
+        comm.synchronize()
+        gathered = comm.gather(self._counts)
+        if not comm.is_main_process():
+            return OrderedDict()
+        counts = {name: found for part in gathered for name, found in part.items()}
+        if missing := len(self._records) - len(counts):
+            logger.warning("%d images of %s were not predicted", missing, self._dataset_name)
+        if not counts:
+            return OrderedDict()
+        # of each image once, in an order that does not depend on the processes
+        stacked = np.stack([counts[name] for name in sorted(counts)])
+        judged = stacked[:, int(self._exclusive) :]
+        metrics = semantic_metrics(judged, self._names())
+        self._report(metrics, len(counts))
+        return OrderedDict({TASK: metrics})
+
+    def _names(self) -> list[str]:
+        """Of the judged channels."""
+        classes = MetadataCatalog.get(self._dataset_name).get("thing_classes") or ()
+        judged = self._class_labels[int(self._exclusive) :]
+        return [_name(labels, classes) for labels in judged]
+
+    def _report(self, metrics: dict[str, float], images: int) -> None:
+        rows = [[name, "n/a" if math.isnan(x) else f"{x:.2f}"] for name, x in metrics.items()]
+        table = tabulate(rows, ["metric", "percent"], tablefmt="pipe", disable_numparse=True)
+        text = f"{self._dataset_name}: {images} images\n\n{table}"
+        logger.info("semantic segmentation\n%s", text)
+        if self._output_dir is None:
+            return
+        plain = {name: None if math.isnan(x) else x for name, x in metrics.items()}
+        about: dict[str, Any] = {"dataset": self._dataset_name, "images": images, TASK: plain}
+        write_json(self._output_dir / METRICS_FILE, about, indent=2)
+        write_text(self._output_dir / TABLE_FILE, text + "\n")
+
+
+class ObjectsOfSemantic(COCOInstanceEvaluator):
+    """COCO AP of the objects that are made of a semantic prediction."""
+
+    def __init__(self, find_objects: Callable[[torch.Tensor], Instances], **others: Any) -> None:
+        """
+        Args:
+            find_objects: of probabilities (channels, H, W).
+            others: of :class:`COCOInstanceEvaluator`.
+        """
+        super().__init__(**others)
+        self._find_objects = find_objects
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        found = [{"instances": self._find_objects(output["sem_seg"])} for output in outputs]
+        super().process(inputs, found)
+
+
+def _name(labels: Sequence[int], classes: Sequence[str]) -> str:
+    """Of a class, by the labels it is made of."""
+    known = [str(classes[x - 1]) if 0 < x <= len(classes) else str(x) for x in labels]
+    return "+".join(known)

@@ -1,0 +1,121 @@
+"""Objects out of a semantic prediction: connected pixels, or those parted by a watershed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+from skimage.feature import peak_local_max
+from skimage.segmentation import watershed
+
+from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.inference.rle import RleMasks
+
+METHODS = ("components", "watershed")
+_SMOOTHING = 1.0  # sigma, pixels, of the distance to the edge: its plateaus have many maxima
+
+
+@dataclass(frozen=True)
+class ObjectFinder:
+    """How pixels of a class become objects.
+
+    Attributes:
+        method: "components": pixels that touch, by an edge or a corner, are an object;
+            "watershed": these are parted where they are narrow, at the distance to their edge.
+        min_distance: pixels between two middles of objects, for the watershed.
+        min_area: pixels of the smallest object.
+        first_class: of the channels; those before it are background.
+    """
+
+    method: str = "watershed"
+    min_distance: int = 5
+    min_area: int = 10
+    first_class: int = 0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> ObjectFinder:
+        """By ``MODEL.SEM_SEG_HEAD.OBJECTS``.
+
+        Raises:
+            ConfigError: a value is unknown or impossible.
+        """
+        keys = cfg.MODEL.SEM_SEG_HEAD.OBJECTS
+        name = "MODEL.SEM_SEG_HEAD.OBJECTS"
+        if keys.METHOD not in METHODS:
+            raise ConfigError(f"{name}.METHOD is {keys.METHOD!r}; it can be one of {list(METHODS)}")
+        for key in ("MIN_DISTANCE", "MIN_AREA"):
+            if keys[key] < 1:
+                raise ConfigError(f"{name}.{key} is {keys[key]}; it must be at least 1")
+        has_background = cfg.MODEL.SEM_SEG_HEAD.ACTIVATION == "softmax"
+        return cls(keys.METHOD, keys.MIN_DISTANCE, keys.MIN_AREA, int(has_background))
+
+    def __call__(self, probabilities: torch.Tensor) -> Instances:
+        """
+        Args:
+            probabilities: (channels, H, W), 0..1.
+
+        Returns:
+            on the CPU, with ``pred_boxes``, ``scores`` (mean probability of its pixels),
+            ``pred_classes`` (channel, less ``first_class``) and ``pred_masks`` (RleMasks), by
+            class and then from the top down.
+        """
+        values = probabilities.float().cpu().numpy()
+        found: list[tuple[int, float, dict]] = []
+        is_class = self._is_class(values)
+        for channel in range(self.first_class, len(values)):
+            labels = self.label(is_class[channel])
+            numbers, masks = label_masks(labels)
+            scores = ndimage.mean(values[channel], labels, numbers) if numbers else []
+            found += [(channel - self.first_class, s, m) for s, m in zip(scores, masks)]
+        return _instances(found, *values.shape[1:])
+
+    def label(self, mask: np.ndarray) -> np.ndarray:
+        """Objects of a mask.
+
+        Args:
+            mask: bool (H, W).
+
+        Returns:
+            int (H, W): 0 is background, and each object has a number from 1 of its own.
+        """
+        labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+        if self.method == "watershed" and labels.any():
+            labels = self._parted(labels)
+        areas = np.bincount(labels.ravel())
+        areas[0] = self.min_area
+        return np.where(areas[labels] < self.min_area, 0, labels)
+
+    def _is_class(self, values: np.ndarray) -> np.ndarray:
+        if self.first_class == 0:
+            return values > 0.5
+        return values.argmax(axis=0) == np.arange(len(values))[:, None, None]
+
+    def _parted(self, labels: np.ndarray) -> np.ndarray:
+        distance = ndimage.distance_transform_edt(labels)
+        smooth = ndimage.gaussian_filter(distance, _SMOOTHING)
+        # an object of one pixel is a maximum too
+        peaks = peak_local_max(
+            smooth, min_distance=self.min_distance, labels=labels, exclude_border=False
+        )
+        markers = np.zeros_like(labels)
+        markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+        return watershed(-smooth, markers, mask=labels > 0)
+
+
+def _instances(found: list[tuple[int, float, dict]], height: int, width: int) -> Instances:
+    rles = [mask for _, _, mask in found]
+    boxes = np.asarray(coco_mask.toBbox(rles), np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return Instances(
+        (height, width),
+        pred_boxes=Boxes(torch.from_numpy(boxes)),
+        scores=torch.tensor([score for _, score, _ in found], dtype=torch.float32),
+        pred_classes=torch.tensor([category for category, _, _ in found], dtype=torch.int64),
+        pred_masks=RleMasks(rles, height, width),
+    )
