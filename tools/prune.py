@@ -26,6 +26,7 @@ from maskrcnnpp.benchmark.depth_table import (
     write_depths,
 )
 from maskrcnnpp.benchmark.runner import check_test_set
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.engine.setup import check_config
@@ -76,7 +77,7 @@ def cut(cfg: CfgNode, args: argparse.Namespace) -> None:
 def table(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_config(cfg, eval_only=True)
     check_test_set(cfg.DATASETS.TEST[0])
-    if not cfg.MODEL.MASK_ON:
+    if not (cfg.MODEL.MASK_ON or is_semantic(cfg)):
         raise ConfigError("MODEL.MASK_ON is False; the table is about masks")
     setup_logger()
     results = measure_depths(cfg, args.weights, args.output_dir)

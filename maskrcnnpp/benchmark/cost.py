@@ -36,6 +36,7 @@ PARTS = {
     "RPN": ("proposal_generator",),
     "box head": ("roi_heads.box",),
     "mask head": ("roi_heads.mask",),
+    "segmentation head": ("sem_seg_head",),
 }
 #: What is left of a forward pass: the image normalised and padded, the masks pasted into it.
 AROUND = "before and after"
@@ -119,9 +120,11 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
     # a stage inside another is taken off it
     watch(getattr(model.backbone, "bottom_up", None), {"encoder": 1, "pyramid": -1})
     watch(model.backbone, {"pyramid": 1, AROUND: -1})
-    watch(model.proposal_generator, {"RPN": 1, AROUND: -1})
-    watch(model.roi_heads, {"box head": 1, AROUND: -1})
-    for name, module in model.roi_heads.named_children():
+    watch(getattr(model, "sem_seg_head", None), {"segmentation head": 1, AROUND: -1})
+    watch(getattr(model, "proposal_generator", None), {"RPN": 1, AROUND: -1})
+    roi_heads = getattr(model, "roi_heads", None)
+    watch(roi_heads, {"box head": 1, AROUND: -1})
+    for name, module in roi_heads.named_children() if roi_heads else ():
         if name.startswith("mask"):
             watch(module, {"mask head": 1, "box head": -1})
     began = clock()

@@ -24,6 +24,7 @@ from maskrcnnpp.benchmark.fingerprint import (
 )
 from maskrcnnpp.config_reader import build_config, check_weights
 from maskrcnnpp.data.fingerprint import data_fingerprint
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.environment import machine, versions
@@ -175,10 +176,10 @@ def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
     cfg = build_config(config_file, [*opts, "TEST.EXPECTED_RESULTS", "[]"])
     check_config(cfg)
     check_weights(cfg)
-    if not cfg.DATASETS.TEST or not cfg.MODEL.MASK_ON:
+    if not cfg.DATASETS.TEST or not (cfg.MODEL.MASK_ON or is_semantic(cfg)):
         raise ConfigError(
             f"{config_file}: masks are compared; DATASETS.TEST must name a data set and "
-            "MODEL.MASK_ON be True"
+            "MODEL.MASK_ON be True, or the model one of semantic segmentation"
         )
     for name in cfg.DATASETS.TEST:
         check_test_set(name)

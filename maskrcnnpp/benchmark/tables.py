@@ -170,7 +170,7 @@ def cost_tables(results: Mapping[str, Any]) -> str:
     cost = results["cost"]
     reference = cost.get(results["reference"])
     height, width = next(iter(cost.values()))["image_size"]
-    parts = [*PARTS, "total"]
+    parts = [*(p for p in PARTS if any(x["parameters"].get(p) for x in cost.values())), "total"]
     size_rows = []
     for arm, found in cost.items():
         for what, divisor in (("parameters", 1e6), ("flops", 1e9)):
@@ -178,7 +178,7 @@ def cost_tables(results: Mapping[str, Any]) -> str:
             size_rows.append(
                 [arm, unit, *(_text(found[what].get(p, 0) / divisor, 2) for p in parts)]
             )
-    stages = [*STAGES, "total"]
+    stages = [*(s for s in STAGES if any(s in x["latency"] for x in cost.values())), "total"]
     time_rows = []
     for arm, found in cost.items():
         latency = found["latency"]

@@ -12,7 +12,7 @@ from maskrcnnpp.errors import ConfigError
 _LOWER = (
     "lower SOLVER.IMS_PER_BATCH, raise SOLVER.ACCUMULATE, take smaller crops (INPUT.CROP.SIZE) or "
     "images (INPUT.MIN_SIZE_TRAIN), fewer RoIs (MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE), or set "
-    "SOLVER.AMP.ENABLED or MODEL.NESTED_FPN.CHECKPOINTING True"
+    "SOLVER.AMP.ENABLED or CHECKPOINTING of MODEL.NESTED_FPN or NESTED_UNET True"
 )
 # PyTorch has no type of error for these
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")

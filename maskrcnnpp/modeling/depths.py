@@ -130,9 +130,11 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
 
 
 def check_grid_weights(
-    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+    found: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    key: str = "MODEL.NESTED_FPN",
 ) -> None:
-    """Check that weights of a nested pyramid are of the one that they are to be loaded into.
+    """Check that weights of a grid are of the one that they are to be loaded into.
 
     Detectron2 would leave what is missing or of another shape at random, and only log it. Weights
     without any node, such as an encoder's or a stock model's, are not looked at.
@@ -140,32 +142,45 @@ def check_grid_weights(
     Args:
         found: state dict of a checkpoint, or a part of it.
         expected: state dict of the model, or the same part.
+        key: of the grid in the config, for the message: MODEL.NESTED_FPN or MODEL.NESTED_UNET.
 
     Raises:
-        ConfigError: they are of a shallower pyramid or of another one.
+        ConfigError: they are of a shallower grid or of another one.
     """
     theirs, ours = depth_of_weights(found), depth_of_weights(expected)
     if theirs == 0:
         return
     if theirs < ours and _finest_row(found) == _finest_row(expected):
         raise ConfigError(
-            f"the weights are of a nested pyramid of depth {theirs}, the config asks for depth "
-            f"{ours}: set MODEL.NESTED_FPN.DEPTH to {theirs} or less"
+            f"the weights are of a grid of depth {theirs}, the config asks for depth "
+            f"{ours}: set {key}.DEPTH to {theirs} or less"
         )
     for name, weight in expected.items():
         if not (_NODE.search(name) or _LATERAL.search(name) or "mask_fine" in name):
             continue
         if name not in found or found[name].shape != weight.shape:
-            _check_was_trained(name, found, theirs)
+            _check_was_trained(name, found, theirs, key)
             shape = tuple(found[name].shape) if name in found else "missing"
             raise ConfigError(
-                f"the weights are of another nested pyramid: {name} is {shape}, and "
-                f"{tuple(weight.shape)} by the config; set MODEL.FPN.IN_FEATURES, "
-                "MODEL.NESTED_FPN and MODEL.FPN.NORM as config.yaml of that training has them"
+                f"the weights are of another grid: {name} is {shape}, and "
+                f"{tuple(weight.shape)} by the config; set {_OTHERS[key]} as config.yaml of that "
+                "training has them"
             )
 
 
-def _check_was_trained(missing: str, found: Iterable[str], depth: int) -> None:
+#: Keys that decide what a grid is, by that of its own ones.
+_OTHERS = {
+    "MODEL.NESTED_FPN": "MODEL.FPN.IN_FEATURES, MODEL.NESTED_FPN and MODEL.FPN.NORM",
+    "MODEL.NESTED_UNET": "the keys of MODEL.NESTED_UNET",
+}
+#: Keys that decide which depths are trained.
+_SUPERVISION = {
+    "MODEL.NESTED_FPN": "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS",
+    "MODEL.NESTED_UNET": "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.WEIGHTS",
+}
+
+
+def _check_was_trained(missing: str, found: Iterable[str], depth: int, key: str) -> None:
     """Whether a node is missing because its depth, below the weights' own, was not trained."""
     node = _NODE.search(missing)
     if node is None or missing in found:
@@ -175,9 +190,8 @@ def _check_was_trained(missing: str, found: Iterable[str], depth: int) -> None:
     if its_depth < depth and its_depth not in depths:
         raise ConfigError(
             f"depth {its_depth} has not been trained: the weights, of depth {depth}, have none of "
-            "its nodes. With MODEL.NESTED_FPN.CONNECTIONS ensemble they exist where "
-            "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0: set its entry to 0, and "
-            "MODEL.NESTED_FPN.DEPTH to a depth that was trained"
+            f"its nodes. With {key}.CONNECTIONS ensemble they exist where {_SUPERVISION[key]} is "
+            f"above 0: set its entry to 0, and {key}.DEPTH to a depth that was trained"
         )
 
 

@@ -14,18 +14,21 @@ from detectron2.modeling import build_model
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import check_grid_weights, depth_of_weights
+from maskrcnnpp.modeling.semantic_depths import BACKBONE, is_unet, network_depth
 
 
 def full_depth(cfg: CfgNode) -> int:
-    """Depth of the nested pyramid of ``cfg``.
+    """Depth of the nested pyramid, or of the network of the U-Net family, of ``cfg``.
 
     Raises:
         ConfigError: it has none.
     """
+    if is_unet(cfg):
+        return network_depth(cfg)
     if cfg.MODEL.BACKBONE.NAME != "build_resnet_nested_fpn_backbone":
         raise ConfigError(
             f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
-            "build_resnet_nested_fpn_backbone, has a depth to cut"
+            f"build_resnet_nested_fpn_backbone, and {BACKBONE} have a depth to cut"
         )
     return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
 
@@ -34,27 +37,39 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     """``cfg`` at ``depth``, for the weights of :func:`pruned_weights`; not frozen.
 
     What a training of the full depth is to reach (``TEST.EXPECTED_RESULTS``) is left out. A cut
-    predicts the masks of its depth only (``MODE`` pruned).
+    predicts what its depth does only (``MODE`` pruned); one of the U-Net family keeps one head.
 
     Raises:
         ConfigError: there is no such depth.
     """
     deepest = full_depth(cfg)
+    key, of_grid, deep = _keys(cfg)
     if not 1 <= depth <= deepest:
         raise ConfigError(
-            f"a pyramid of depth {deepest} (MODEL.NESTED_FPN.DEPTH {cfg.MODEL.NESTED_FPN.DEPTH}) "
+            f"a network of depth {deepest} ({key}.DEPTH {of_grid.DEPTH}) "
             f"cannot be cut to depth {depth}: choose 1..{deepest}"
         )
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.NESTED_FPN.DEPTH = depth
+    _, of_grid, deep = _keys(cfg)
+    of_grid.DEPTH = depth
     cfg.TEST.EXPECTED_RESULTS = []
-    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
     deep.MODE = "pruned"
-    if cfg.MODEL.NESTED_FPN.CONNECTIONS == "ensemble":
+    if is_unet(cfg):
+        deep.WEIGHTS = []
+    elif of_grid.CONNECTIONS == "ensemble":
         # each shallower depth has nodes of its own, of no use to this one
         deep.WEIGHTS = [0.0] * len(deep.WEIGHTS)
     return cfg
+
+
+def _keys(cfg: CfgNode) -> tuple[str, CfgNode, CfgNode]:
+    """Name and node of the keys of the grid, and those of deep supervision."""
+    if is_unet(cfg):
+        deep = cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION
+        return "MODEL.NESTED_UNET", cfg.MODEL.NESTED_UNET, deep
+    deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
+    return "MODEL.NESTED_FPN", cfg.MODEL.NESTED_FPN, deep
 
 
 def pruned_weights(
@@ -73,18 +88,17 @@ def pruned_weights(
     theirs = depth_of_weights(weights)
     if theirs > full_depth(cfg):
         raise ConfigError(
-            f"the weights are of a nested pyramid of depth {theirs}, the config of depth "
-            f"{full_depth(cfg)}: set MODEL.NESTED_FPN.DEPTH to {theirs}"
+            f"the weights are of a network of depth {theirs}, the config of depth "
+            f"{full_depth(cfg)}: set {_keys(cfg)[0]}.DEPTH to {theirs}"
         )
     wanted = _state(pruned_config(cfg, depth))
     expected = _state(cfg)
-    check_grid_weights(weights, expected)
+    check_grid_weights(weights, expected, _keys(cfg)[0])
     untrained = [name for name in wanted if name not in expected]
     if untrained:
         raise ConfigError(
-            f"depth {depth} has not been trained: its {untrained[0]} is not in the model. With "
-            f"MODEL.NESTED_FPN.CONNECTIONS {cfg.MODEL.NESTED_FPN.CONNECTIONS} a depth has nodes of "
-            "its own, which exist where MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
+            f"depth {depth} has not been trained: its {untrained[0]} is not in the model. "
+            f"{_why_untrained(cfg)}"
         )
     missing = [name for name in expected if name not in weights]
     differing = [n for n, x in expected.items() if n in weights and weights[n].shape != x.shape]
@@ -98,6 +112,18 @@ def pruned_weights(
             "OUTPUT_DIR"
         )
     return {name: weights[name] for name in wanted}
+
+
+def _why_untrained(cfg: CfgNode) -> str:
+    if is_unet(cfg):
+        return (
+            "A depth has a head of its own, which exists where "
+            "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
+        )
+    return (
+        f"With MODEL.NESTED_FPN.CONNECTIONS {cfg.MODEL.NESTED_FPN.CONNECTIONS} a depth has nodes "
+        "of its own, which exist where MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
+    )
 
 
 def _state(cfg: CfgNode) -> dict[str, torch.Tensor]:

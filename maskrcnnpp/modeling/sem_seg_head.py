@@ -13,7 +13,13 @@ from torch import nn
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.losses import SEMANTIC_LOSSES, Grouped
-from maskrcnnpp.modeling.semantic_depths import BACKBONE, network_depth, semantic_depths, top_node
+from maskrcnnpp.modeling.semantic_depths import (
+    BACKBONE,
+    is_unet,
+    network_depth,
+    semantic_depths,
+    top_node,
+)
 
 ACTIVATIONS = ("sigmoid", "softmax")
 _LABELS = 256  # of 8-bit label images
@@ -73,7 +79,7 @@ class DeepSupervisionSemSegHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict:
         head = cfg.MODEL.SEM_SEG_HEAD
-        if cfg.MODEL.BACKBONE.NAME != BACKBONE:
+        if not is_unet(cfg):
             raise ConfigError(
                 f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME!r}; DeepSupervisionSemSegHead "
                 f"reads the top row of {BACKBONE}"

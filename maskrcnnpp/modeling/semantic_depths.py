@@ -19,6 +19,11 @@ def top_node(depth: int) -> str:
     return f"x_0_{depth}"
 
 
+def is_unet(cfg: CfgNode) -> bool:
+    """Whether the model of ``cfg`` is of the U-Net family."""
+    return cfg.MODEL.BACKBONE.NAME == BACKBONE
+
+
 def network_depth(cfg: CfgNode) -> int:
     """Depth of the network of ``cfg``.
 

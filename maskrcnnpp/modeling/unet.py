@@ -131,7 +131,7 @@ class NestedUNet(Backbone):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         # fvcore's checkpointer and PyTorch take what fits and leave the rest as it is
         part = {name: x for name, x in state_dict.items() if name.startswith(prefix)}
-        check_grid_weights(part, self.state_dict(prefix=prefix))
+        check_grid_weights(part, self.state_dict(prefix=prefix), "MODEL.NESTED_UNET")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

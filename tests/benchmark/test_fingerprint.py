@@ -49,12 +49,14 @@ def test_keys_that_came_later_count_where_they_are_set(cfg):
     before.TEST.AREA_BINS = before.TEST.EXPECTED_RESULTS = []
     added = {
         "INPUT": ("CHANNELS", "PERCENTILES", "AUGMENT"),
-        "MODEL": ("CHANNELS_LAST", "COMPILE"),
+        "MODEL": ("CHANNELS_LAST", "COMPILE", "NESTED_UNET"),
         "SOLVER": ("ACCUMULATE", "BAD_LOSSES", "CHECKPOINTS_KEPT", "EMA_DECAY"),
         "TEST": ("BEST_METRIC", "LOSS", "PATIENCE", "PICTURES"),
     }
     del before.MODEL.NESTED_FPN["CHECKPOINTING"]
     del before.SOLVER.AMP["PRECISION"]
+    for key in ("ACTIVATION", "DEEP_SUPERVISION", "OBJECTS", "REGIONS"):
+        del before.MODEL.SEM_SEG_HEAD[key]
     for node, keys in added.items():
         for key in keys:
             assert f"\n  {key}:" in before.dump()

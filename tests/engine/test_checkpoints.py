@@ -113,7 +113,7 @@ def test_sigterm_saves_and_the_rest_is_as_if_it_had_not_been(opts, tmp_path, mon
 
 def test_other_data_or_another_model_are_told(opts, tiny_nuclei, monkeypatch, tmp_path):
     trainer_of(opts).train()
-    with pytest.raises(ConfigError, match="are of another nested pyramid"):
+    with pytest.raises(ConfigError, match="are of another grid"):
         trainer_of(opts, config=STOCK)
     with pytest.raises(ConfigError, match=r"box_predictor.*is \(2, .*ROI_HEADS.NUM_CLASSES"):
         trainer_of(opts, "MODEL.ROI_HEADS.NUM_CLASSES", 3)

@@ -93,14 +93,14 @@ def another(cfg, key, value):
 def test_weights_of_another_grid(deep_cfg, tmp_path, key, value, name):
     weights = build_model(deep_cfg).state_dict()
     cfg = another(deep_cfg, key, value)
-    with pytest.raises(ConfigError, match=f"another nested pyramid: backbone.*{name}"):
+    with pytest.raises(ConfigError, match=f"another grid: backbone.*{name}"):
         pruned_weights(cfg, weights, 2)
     # and not at random through Detectron2's loader, which leaves out what has another shape
     cfg.MODEL.WEIGHTS = str(tmp_path / "other.pth")
     torch.save({"model": weights}, cfg.MODEL.WEIGHTS)
     for resume in (False, True):  # there is nothing yet to go on from
         load = partial(Checkpointer(build_model(cfg)).resume_or_load, cfg.MODEL.WEIGHTS)
-        with pytest.raises(ConfigError, match="other.pth.*another nested pyramid"):
+        with pytest.raises(ConfigError, match="other.pth.*another grid"):
             load_weights(load, cfg, resume=resume)
 
 
@@ -125,7 +125,7 @@ def test_weights_of_other_rows(deep_cfg):
     cfg = another(deep_cfg, "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"])
     cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [32, 32, 32, 32]
     for theirs, mine in ((weights, cfg), (build_model(cfg).state_dict(), deep_cfg)):
-        with pytest.raises(ConfigError, match="another nested pyramid.*MODEL.FPN.IN_FEATURES"):
+        with pytest.raises(ConfigError, match="another grid.*MODEL.FPN.IN_FEATURES"):
             build_model(mine).load_state_dict(theirs, strict=False)
 
 
