@@ -60,6 +60,7 @@ setup(
             *SLIDES,
             "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
             "hypothesis>=6.70",
+            "monai>=1.3",  # blocks of U-Net and UNet++, and metrics, to hold ours against
             "pandas>=1.5",
             "pytest>=7.2",
             "ruff>=0.6",

@@ -171,6 +171,7 @@ def _add_semantic_segmentation(cfg: CfgNode) -> None:
     # R-CNN: "components" are pixels that touch; "watershed" parts these where they are narrow.
     objects = head.OBJECTS = CfgNode()
     objects.METHOD = "watershed"
-    # Pixels between the middles of two objects, for the watershed, and pixels of the smallest.
-    objects.MIN_DISTANCE = 5
+    # Pixels by which a place has to be nearer to the edge than the middles on both its sides, for
+    # the watershed to part there; and pixels of the smallest object.
+    objects.NECK = 1.0
     objects.MIN_AREA = 10

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
 from scipy import ndimage
-from skimage.feature import peak_local_max
+from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
 from maskrcnnpp.data.label_masks import label_masks
@@ -18,7 +18,8 @@ from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference.rle import RleMasks
 
 METHODS = ("components", "watershed")
-_SMOOTHING = 1.0  # sigma, pixels, of the distance to the edge: its plateaus have many maxima
+_ROUNDING = 1e-6
+_TOUCH = np.ones((3, 3))  # by an edge or a corner
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,15 @@ class ObjectFinder:
 
     Attributes:
         method: "components": pixels that touch, by an edge or a corner, are an object;
-            "watershed": these are parted where they are narrow, at the distance to their edge.
-        min_distance: pixels between two middles of objects, for the watershed.
+            "watershed": these are parted where they are narrow.
+        neck: pixels by which a place has to be nearer to the edge than the middles on both its
+            sides, for the watershed to part there.
         min_area: pixels of the smallest object.
         first_class: of the channels; those before it are background.
     """
 
     method: str = "watershed"
-    min_distance: int = 5
+    neck: float = 1.0
     min_area: int = 10
     first_class: int = 0
 
@@ -49,11 +51,12 @@ class ObjectFinder:
         name = "MODEL.SEM_SEG_HEAD.OBJECTS"
         if keys.METHOD not in METHODS:
             raise ConfigError(f"{name}.METHOD is {keys.METHOD!r}; it can be one of {list(METHODS)}")
-        for key in ("MIN_DISTANCE", "MIN_AREA"):
-            if keys[key] < 1:
-                raise ConfigError(f"{name}.{key} is {keys[key]}; it must be at least 1")
+        if keys.NECK <= 0:
+            raise ConfigError(f"{name}.NECK is {keys.NECK}; it must be above 0")
+        if keys.MIN_AREA < 1:
+            raise ConfigError(f"{name}.MIN_AREA is {keys.MIN_AREA}; it must be at least 1")
         has_background = cfg.MODEL.SEM_SEG_HEAD.ACTIVATION == "softmax"
-        return cls(keys.METHOD, keys.MIN_DISTANCE, keys.MIN_AREA, int(has_background))
+        return cls(keys.METHOD, keys.NECK, keys.MIN_AREA, int(has_background))
 
     def __call__(self, probabilities: torch.Tensor) -> Instances:
         """
@@ -84,7 +87,7 @@ class ObjectFinder:
         Returns:
             int (H, W): 0 is background, and each object has a number from 1 of its own.
         """
-        labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+        labels, _ = ndimage.label(mask, structure=_TOUCH)
         if self.method == "watershed" and labels.any():
             labels = self._parted(labels)
         areas = np.bincount(labels.ravel())
@@ -98,14 +101,15 @@ class ObjectFinder:
 
     def _parted(self, labels: np.ndarray) -> np.ndarray:
         distance = ndimage.distance_transform_edt(labels)
-        smooth = ndimage.gaussian_filter(distance, _SMOOTHING)
-        # an object of one pixel is a maximum too
-        peaks = peak_local_max(
-            smooth, min_distance=self.min_distance, labels=labels, exclude_border=False
-        )
-        markers = np.zeros_like(labels)
-        markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-        return watershed(-smooth, markers, mask=labels > 0)
+        # maxima that stand out by less than the neck are filled up to the pass between them
+        filled = reconstruction(distance - self.neck, distance, method="dilation")
+        is_middle = (distance - filled > self.neck - _ROUNDING) & (labels > 0)
+        markers, count = ndimage.label(is_middle, structure=_TOUCH)
+        # of an object so thin that nothing stands out, all is its middle
+        has_marker = np.zeros(labels.max() + 1, dtype=bool)
+        has_marker[labels[is_middle]] = True
+        markers = np.where(has_marker[labels] | (labels == 0), markers, labels + count)
+        return watershed(-distance, markers, mask=labels > 0, connectivity=2)
 
 
 def _instances(found: list[tuple[int, float, dict]], height: int, width: int) -> Instances:
