@@ -26,14 +26,16 @@ from torch.multiprocessing import ProcessExitedException
 
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.image_io import find_images
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import PRECISIONS, Options
-from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
 from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
+from maskrcnnpp.inference.semantic_predictor import load_predictor
 from maskrcnnpp.inference.writers import WRITERS
+from maskrcnnpp.modeling.pruning import depth_key
 
 # beside torch and NumPy, what pixels come from
 _READERS = ("pillow", "tifffile", "imagecodecs", "openslide-python", "opencv-python-headless")
@@ -53,7 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--score", type=float, default=default.score_threshold, help="lowest that is kept"
     )
     parser.add_argument("--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST")
-    parser.add_argument("--depth", type=int, help="MODEL.NESTED_FPN.DEPTH, if trained for it")
+    parser.add_argument("--depth", type=int, help="of the grid, if trained for it")
     parser.add_argument(
         "--min-area", type=int, default=default.min_area, help="pixels of the smallest object"
     )
@@ -115,11 +117,12 @@ def options(args: argparse.Namespace) -> Options:
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
+    """KEY VALUE pairs that the options stand for."""
     words = list(args.opts)
     if args.nms is not None:
         words += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)]
     if args.depth is not None:
-        words += ["MODEL.NESTED_FPN.DEPTH", str(args.depth)]
+        words += [depth_key(build_config(args.config_file, words)), str(args.depth)]
     return words
 
 
@@ -127,7 +130,7 @@ def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Nami
     """What each process does with its share of the files."""
     share = files[comm.get_rank() :: comm.get_world_size()]
     with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
-        predictor = Predictor.load(
+        predictor = load_predictor(
             args.config_file, args.weights, opts=overrides(args), **asdict(options(args))
         )
         predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
@@ -144,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
     args.percentiles = args.percentiles or list(cfg.INPUT.PERCENTILES) or None
     job = Job(files, args.output, args.format, args.channels)
-    job.check()
+    job.check(is_semantic=is_semantic(cfg))
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
     naming = find_naming(cfg, args.annotations)

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from maskrcnnpp.data.categories import class_metadata
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.data.own_files import known_classes
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,9 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     """
     if annotations is not None:
         return _of_annotations(cfg, annotations)
-    count = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    if is_semantic(cfg) and cfg.MODEL.SEM_SEG_HEAD.REGIONS:
+        return _of_regions(cfg)
+    _, count = _class_count(cfg)
     names, ids = [f"class {k + 1}" for k in range(count)], list(range(1, count + 1))
     for name in cfg.DATASETS.TRAIN:
         try:
@@ -84,9 +87,22 @@ def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
     return Naming(names, ids, image_ids)
 
 
+def _of_regions(cfg: CfgNode) -> Naming:
+    """Of classes that are made of several labels."""
+    regions = cfg.MODEL.SEM_SEG_HEAD.REGIONS
+    names = ["labels " + " ".join(map(str, labels)) for labels in regions]
+    return Naming(names, list(range(1, len(names) + 1)))
+
+
+def _class_count(cfg: CfgNode) -> tuple[str, int]:
+    """The key that says how many classes there are, and how many beside the background."""
+    if not is_semantic(cfg):
+        return "MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return "MODEL.SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES - (head.ACTIVATION == "softmax")
+
+
 def _check_count(cfg: CfgNode, count: int, where: str) -> None:
-    if count != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
-        raise ConfigError(
-            f"MODEL.ROI_HEADS.NUM_CLASSES is {cfg.MODEL.ROI_HEADS.NUM_CLASSES}, but {where} has "
-            f"{count} classes"
-        )
+    key, wanted = _class_count(cfg)
+    if count != wanted:
+        raise ConfigError(f"{key} is {wanted}, but {where} has {count} classes")

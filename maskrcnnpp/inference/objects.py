@@ -136,3 +136,34 @@ class Objects:
 
 def _size(box: tuple[float, float, float, float]) -> tuple[float, float]:
     return box[2] - box[0], box[3] - box[1]
+
+
+class SemanticObjects(Objects):
+    """Objects made of a semantic prediction, and the prediction itself.
+
+    Attributes:
+        probabilities: float32 (channels, height, width), 0..1.
+        first_class: of the channels; those before it are background.
+    """
+
+    def __init__(
+        self,
+        detections: Sequence[Detection],
+        probabilities: np.ndarray,
+        first_class: int = 0,
+    ) -> None:
+        super().__init__(detections, *probabilities.shape[1:])
+        self.probabilities = probabilities
+        self.first_class = first_class
+
+    def classes(self) -> np.ndarray:
+        """A label image of the classes: 0 is background, n the n-th class; uint8 (height, width).
+
+        Where several classes are likelier than not, the last of them.
+        """
+        if self.first_class:
+            return self.probabilities.argmax(axis=0).astype(np.uint8)
+        labels = np.zeros(self.image_size, np.uint8)
+        for number, values in enumerate(self.probabilities, start=1):
+            labels[values > 0.5] = number
+        return labels

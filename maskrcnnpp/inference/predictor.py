@@ -12,25 +12,20 @@ from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from maskrcnnpp.config_reader import build_config, check_device, check_weights
-from maskrcnnpp.data.image_io import ArrayRaster, Raster
-from maskrcnnpp.data.intensity import Limits, ModelInput, Remedies
+from maskrcnnpp.data.image_io import Raster
+from maskrcnnpp.data.intensity import ModelInput
 from maskrcnnpp.environment import bound_convolution_cache
-from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
 from maskrcnnpp.inference.rle import paste_masks
+from maskrcnnpp.inference.tile_input import REMEDIES, as_raster, config_to_use, tile_tensor
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
 
 logger = logging.getLogger(__name__)
-
-_REMEDIES = Remedies(
-    values="give percentiles, such as 1 and 99.8, that become black and white",
-    channels="choose with --channels",
-)
 
 
 class Predictor:
@@ -100,22 +95,10 @@ class Predictor:
         Raises:
             ConfigError: a file is missing or does not fit, or a key or option is impossible here.
         """
-        if not str(weights):
-            raise ConfigError("weights are empty: name the checkpoint of a training")
-        Options(**options)
-        cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
-        if cfg.INPUT.PERCENTILES:
-            options.setdefault("percentiles", tuple(cfg.INPUT.PERCENTILES))
+        cfg, options = config_to_use(config_file, weights, opts, options)
         settings = Options(**options)
-        check_device(cfg)
-        check_weights(cfg)
         if not cfg.MODEL.MASK_ON:
             raise ConfigError("MODEL.MASK_ON is False; Predictor is for models with masks")
-        if cfg.INPUT.MIN_SIZE_TEST != 0:
-            raise ConfigError(
-                f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
-                "set it to 0 and give images at the magnification of the training, or scales"
-            )
         bound_convolution_cache()
         model = build_model(cfg)
         load_to_use(model, cfg)
@@ -151,8 +134,8 @@ class Predictor:
         """
         options = self.options
         channels = self.model_input.channels
-        raster = image if isinstance(image, Raster) else _as_raster(image, channels)
-        limits = self.model_input.limits(raster, _REMEDIES)
+        raster = image if isinstance(image, Raster) else as_raster(image, channels)
+        limits = self.model_input.limits(raster, REMEDIES)
         tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
         found: list[list[Detection]] = []
         crowded = 0
@@ -160,7 +143,8 @@ class Predictor:
         quiet = not self.progress or len(tiles) == 1
         for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
             batch = tiles[start : start + options.batch_size]
-            outputs = self._infer([self._tensor(raster, tile, limits) for tile in batch])
+            inputs = [tile_tensor(self.model_input, raster, tile, limits) for tile in batch]
+            outputs = self._infer(inputs)
             crowded += sum(map(self._is_crowded, outputs))
             found += [self._detections(*pair) for pair in zip(outputs, batch)]
         if crowded:
@@ -184,12 +168,6 @@ class Predictor:
         if self.detection_limit is None or len(found) < self.detection_limit:
             return False
         return float(found.scores.min()) >= self.options.score_threshold
-
-    def _tensor(self, raster: Raster, tile: Tile, limits: Limits | None) -> torch.Tensor:
-        """A tile as the model takes it: float32 (channels, h, w), 0..255."""
-        region = (tile.top, tile.left, tile.bottom, tile.right)
-        pixels = self.model_input.pixels(raster, limits, region)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
 
     def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
         height, width = tile.bottom - tile.top, tile.right - tile.left
@@ -215,18 +193,3 @@ class Predictor:
                 )
             )
         return detections
-
-
-def _as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
-    shape = "x".join(map(str, image.shape))
-    if image.ndim not in (2, 3):
-        raise DataError(
-            f"an array of {shape} is no image: it has to be height x width, or with channels last; "
-            "take planes and channels out of a stack one by one"
-        )
-    if 0 in image.shape:
-        raise DataError(f"the image is empty: {shape} pixels")
-    raster = ArrayRaster(image.reshape(*image.shape[:2], -1), name=f"the image of {shape}")
-    has_alpha = raster.shape[2] == 4 and channels_of_model == 3
-    raster.choose(range(3 if has_alpha else raster.shape[2]))
-    return raster

@@ -80,8 +80,11 @@ class Job:
         else:
             self._marker(file).unlink(missing_ok=True)
 
-    def check(self) -> None:
+    def check(self, *, is_semantic: bool = False) -> None:
         """Check what can be before a model is loaded.
+
+        Args:
+            is_semantic: whether that is one of semantic segmentation.
 
         Raises:
             ConfigError: a format is unknown, or the output folder is one of the images' or has
@@ -94,6 +97,10 @@ class Job:
                 f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
             )
         for name in self.formats:
+            if WRITERS[name].is_semantic and not is_semantic:
+                raise ConfigError(
+                    f"--format {name} is of models of semantic segmentation; this one finds objects"
+                )
             lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
             if lacking:
                 raise ConfigError(

@@ -63,6 +63,11 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     return cfg
 
 
+def depth_key(cfg: CfgNode) -> str:
+    """The key of the config that says how deep its grid is."""
+    return f"{_keys(cfg)[0]}.DEPTH"
+
+
 def _keys(cfg: CfgNode) -> tuple[str, CfgNode, CfgNode]:
     """Name and node of the keys of the grid, and those of deep supervision."""
     if is_unet(cfg):

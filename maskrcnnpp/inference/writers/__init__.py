@@ -15,6 +15,7 @@ from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.label_image import write_labels
 from maskrcnnpp.inference.writers.overlay import write_overlay
 from maskrcnnpp.inference.writers.rois import write_rois
+from maskrcnnpp.inference.writers.semantic import write_classes, write_probabilities
 from maskrcnnpp.inference.writers.table import write_csv
 
 
@@ -24,6 +25,7 @@ class Writer(NamedTuple):
     write: Callable[[Objects, Info, Path], None]
     ending: str  #: of its files
     packages: tuple[str, ...] = ()  #: that it needs beside those of this project
+    is_semantic: bool = False  #: takes SemanticObjects only
 
 
 #: By name of the format.
@@ -34,6 +36,8 @@ WRITERS = {
     "rois": Writer(write_rois, ".rois.zip", ("roifile", "shapely")),
     "csv": Writer(write_csv, ".csv"),
     "overlay": Writer(write_overlay, ".overlay.png"),
+    "classes": Writer(write_classes, ".classes.tif", is_semantic=True),
+    "probabilities": Writer(write_probabilities, ".probabilities.tif", is_semantic=True),
 }
 
 __all__ = ["WRITERS", "Writer"]

@@ -1,0 +1,88 @@
+"""What all predictors do before the model: its config, and tiles as it takes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+
+from maskrcnnpp.config_reader import build_config, check_device, check_weights
+from maskrcnnpp.data.image_io import ArrayRaster, Raster
+from maskrcnnpp.data.intensity import Limits, ModelInput, Remedies
+from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.inference.options import Options
+from maskrcnnpp.inference.tiling import Tile
+
+REMEDIES = Remedies(
+    values="give percentiles, such as 1 and 99.8, that become black and white",
+    channels="choose with --channels",
+)
+
+
+def config_to_use(
+    config_file: str | os.PathLike,
+    weights: str | os.PathLike,
+    opts: Sequence[str],
+    options: Mapping[str, Any],
+) -> tuple[CfgNode, dict[str, Any]]:
+    """The config of a training, to predict with.
+
+    Args:
+        config_file: ``config.yaml`` of its OUTPUT_DIR.
+        weights: a checkpoint.
+        opts: KEY VALUE overrides.
+        options: some fields of :class:`Options`.
+
+    Returns:
+        the config, and the options with the percentiles of the training where none are given.
+
+    Raises:
+        ConfigError: a file is missing or does not fit, or a key or option is impossible here.
+    """
+    if not str(weights):
+        raise ConfigError("weights are empty: name the checkpoint of a training")
+    Options(**options)
+    cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
+    options = dict(options)
+    if cfg.INPUT.PERCENTILES:
+        options.setdefault("percentiles", tuple(cfg.INPUT.PERCENTILES))
+    check_device(cfg)
+    check_weights(cfg)
+    if cfg.INPUT.MIN_SIZE_TEST != 0:
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
+            "set it to 0 and give images at the magnification of the training, or scales"
+        )
+    return cfg, options
+
+
+def tile_tensor(
+    model_input: ModelInput, raster: Raster, tile: Tile, limits: Limits | None
+) -> torch.Tensor:
+    """A tile as the model takes it: float32 (channels, h, w), 0..255."""
+    pixels = model_input.pixels(raster, limits, (tile.top, tile.left, tile.bottom, tile.right))
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
+
+
+def as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
+    """An array (H, W) or (H, W, channels) as something that is read tile by tile.
+
+    Raises:
+        DataError: it is no image.
+    """
+    shape = "x".join(map(str, image.shape))
+    if image.ndim not in (2, 3):
+        raise DataError(
+            f"an array of {shape} is no image: it has to be height x width, or with channels last; "
+            "take planes and channels out of a stack one by one"
+        )
+    if 0 in image.shape:
+        raise DataError(f"the image is empty: {shape} pixels")
+    raster = ArrayRaster(image.reshape(*image.shape[:2], -1), name=f"the image of {shape}")
+    has_alpha = raster.shape[2] == 4 and channels_of_model == 3
+    raster.choose(range(3 if has_alpha else raster.shape[2]))
+    return raster
