@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Cut a trained Mask R-CNN++ to a smaller depth: a config and a checkpoint without the rest.
+"""Cut a trained Mask R-CNN++ or UNet++ to a smaller depth: a config and a checkpoint.
 
     python tools/prune.py --config-file OUTPUT_DIR/config.yaml \\
         --weights OUTPUT_DIR/model_final.pth --depth 2 --output-dir DIR
@@ -44,7 +44,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output-dir", required=True, type=Path)
     parser.add_argument(
-        "--max-ap-drop", type=float, metavar="AP", help="points of AP that a cut may lose"
+        "--max-ap-drop",
+        type=float,
+        metavar="AP",
+        help="points of AP, of IoU for a semantic model, that a cut may lose",
     )
     parser.add_argument(
         "--max-latency", type=float, metavar="MS", help="milliseconds that an image may take"
@@ -76,13 +79,17 @@ def cut(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def table(cfg: CfgNode, args: argparse.Namespace) -> None:
     check_config(cfg, eval_only=True)
-    check_test_set(cfg.DATASETS.TEST[0])
-    if not (cfg.MODEL.MASK_ON or is_semantic(cfg)):
-        raise ConfigError("MODEL.MASK_ON is False; the table is about masks")
+    if not is_semantic(cfg):
+        check_test_set(cfg.DATASETS.TEST[0])
+        if not cfg.MODEL.MASK_ON:
+            raise ConfigError("MODEL.MASK_ON is False; the table is about masks")
     setup_logger()
     results = measure_depths(cfg, args.weights, args.output_dir)
     choice = recommendation(
-        results["depths"], max_ap_drop=args.max_ap_drop, max_latency=args.max_latency
+        results["depths"],
+        metric=results["metric"],
+        max_ap_drop=args.max_ap_drop,
+        max_latency=args.max_latency,
     )
     write_depths(args.output_dir, results, choice)
     print(depth_table(results))

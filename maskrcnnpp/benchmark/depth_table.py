@@ -19,17 +19,28 @@ from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.scoring import score_predictions
 from maskrcnnpp.benchmark.tables import made_with
 from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
+from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, TASK
 from maskrcnnpp.files import atomic_path, write_json, write_text
 from maskrcnnpp.modeling.pruning import full_depth
 
 RECORD_FILE = "depths.json"
 TABLE_FILE = "depths.md"
 PICTURE_FILE = "depths.png"
+# what a depth is judged by: what the table calls it, and digits after the point
+_JUDGED = {
+    "AP": ("mask AP", 1),
+    "AP50": ("AP50", 1),
+    "dsb_score": ("DSB score", 3),
+    "IoU": ("IoU", 1),
+    "Dice": ("Dice", 1),
+    "mIoU_thresholds": ("mean IoU over thresholds", 1),
+}
 
 
 def measure_depths(
@@ -37,9 +48,9 @@ def measure_depths(
 ) -> dict[str, Any]:
     """Cut a checkpoint to every depth, evaluate each cut and measure what it costs.
 
-    The cuts stay in ``output_dir``/depth1, ... AP and scores are of the first of DATASETS.TEST, the
-    one that choices are made on; the score threshold of the DSB score is tuned there too, for each
-    depth.
+    The cuts stay in ``output_dir``/depth1, ... AP and scores, or IoU and Dice of a semantic model,
+    are of the first of DATASETS.TEST, the one that choices are made on; the score threshold of the
+    DSB score is tuned there too, for each depth.
 
     Args:
         images: how many latency is measured on; depths alternate image by image.
@@ -48,7 +59,7 @@ def measure_depths(
         ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
     """
     dataset = cfg.DATASETS.TEST[0]
-    truth = load_coco_truth(MetadataCatalog.get(dataset).json_file)
+    judge = _judged_by_pixels if is_semantic(cfg) else _judged_by_objects
     folders = {d: output_dir / f"depth{d}" for d in range(1, full_depth(cfg) + 1)}
     for depth, folder in folders.items():  # all before the first is evaluated: one may not be there
         cut_checkpoint(cfg, weights_file, depth, folder)
@@ -56,16 +67,7 @@ def measure_depths(
     rows = []
     for depth, folder in tqdm(folders.items(), desc="depths", unit="depth"):
         arms.append(evaluate_cut(f"L{depth}", folder, [dataset]))
-        file = folder / "inference" / folder_name(dataset) / PREDICTIONS_FILE
-        scored = score_predictions(
-            truth,
-            json.loads(file.read_text(encoding="utf-8")),
-            max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
-            area_bins=list(cfg.TEST.AREA_BINS),
-        )
-        segm = scored.metrics["segm"]
-        row = {"depth": depth, "AP": segm["AP"], "AP50": segm["AP50"]}
-        rows.append({**row, "dsb_score": scored.metrics["shown"]["dsb_score"]})
+        rows.append({"depth": depth, **judge(cfg, folder / "inference" / folder_name(dataset))})
     costs = measure_inference(arms, images=images)
     for row, arm in zip(rows, arms):
         cost = costs[arm.name]
@@ -76,12 +78,29 @@ def measure_depths(
     return {
         "weights": weights_file,
         "dataset": dataset,
+        "metric": "IoU" if is_semantic(cfg) else "AP",
         "image_size": costs[arms[0].name]["image_size"],
         "images": costs[arms[0].name]["images"],
         "machine": machine(),
         "versions": versions(),
         "depths": rows,
     }
+
+
+def _judged_by_objects(cfg: CfgNode, folder: Path) -> dict[str, float]:
+    scored = score_predictions(
+        load_coco_truth(MetadataCatalog.get(cfg.DATASETS.TEST[0]).json_file),
+        json.loads((folder / PREDICTIONS_FILE).read_text(encoding="utf-8")),
+        max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
+        area_bins=list(cfg.TEST.AREA_BINS),
+    )
+    segm, shown = scored.metrics["segm"], scored.metrics["shown"]
+    return {"AP": segm["AP"], "AP50": segm["AP50"], "dsb_score": shown["dsb_score"]}
+
+
+def _judged_by_pixels(cfg: CfgNode, folder: Path) -> dict[str, float]:
+    found = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))[TASK]
+    return {name: found[name] for name in ("IoU", "Dice", "mIoU_thresholds")}
 
 
 def evaluate_cut(name: str, folder: Path, datasets: Sequence[str]) -> Arm:
@@ -100,16 +119,18 @@ def evaluate_cut(name: str, folder: Path, datasets: Sequence[str]) -> Arm:
 def recommended(
     rows: Sequence[Mapping[str, Any]],
     *,
+    metric: str = "AP",
     max_ap_drop: float | None = None,
     max_latency: float | None = None,
 ) -> Mapping[str, Any] | None:
     """The depth to choose: the fastest that loses little, or the best that is fast enough.
 
     Args:
-        max_ap_drop: AP that may be lost against the full depth, in points. Of the depths that lose
-            no more the fastest is taken.
-        max_latency: milliseconds an image. Slower depths are out; without ``max_ap_drop`` the one
-            of the highest AP is taken.
+        metric: "AP", or "IoU" of a semantic model.
+        max_ap_drop: of it, that may be lost against the full depth, in points. Of the depths that
+            lose no more the fastest is taken.
+        max_latency: milliseconds an image. Slower depths are out; without ``max_ap_drop`` the best
+            one is taken.
 
     Returns:
         A row, or None where no depth will do.
@@ -119,51 +140,52 @@ def recommended(
         row
         for row in rows
         if (max_latency is None or 1000 * row["latency"][0] <= max_latency)
-        and (max_ap_drop is None or full["AP"] - row["AP"] <= max_ap_drop)
+        and (max_ap_drop is None or full[metric] - row[metric] <= max_ap_drop)
     ]
     if not allowed:
         return None
     if max_ap_drop is None:
-        return max(allowed, key=lambda row: row["AP"])
+        return max(allowed, key=lambda row: row[metric])
     return min(allowed, key=lambda row: row["latency"][0])
 
 
 def recommendation(
     rows: Sequence[Mapping[str, Any]],
     *,
+    metric: str = "AP",
     max_ap_drop: float | None = None,
     max_latency: float | None = None,
 ) -> str:
     """:func:`recommended` in a sentence; empty where nothing was asked for."""
     asked = []
     if max_ap_drop is not None:
-        asked.append(f"at most {max_ap_drop:g} AP below the full depth")
+        asked.append(f"at most {max_ap_drop:g} {metric} below the full depth")
     if max_latency is not None:
         asked.append(f"at most {max_latency:g} ms an image")
     if not asked:
         return ""
-    row = recommended(rows, max_ap_drop=max_ap_drop, max_latency=max_latency)
+    row = recommended(rows, metric=metric, max_ap_drop=max_ap_drop, max_latency=max_latency)
     if row is None:
         return f"No depth is {' and '.join(asked)}."
     speed = row["latency"][0] / rows[-1]["latency"][0]
+    value, difference = row[metric], row[metric] - rows[-1][metric]
     return (
-        f"Recommended, {' and '.join(asked)}: L{row['depth']}, AP {row['AP']:.1f} "
-        f"({row['AP'] - rows[-1]['AP']:+.1f}), {speed:.2f} of the full depth's time."
+        f"Recommended, {' and '.join(asked)}: L{row['depth']}, {metric} {value:.1f} "
+        f"({difference:+.1f}), {speed:.2f} of the full depth's time."
     )
 
 
 def depth_table(results: Mapping[str, Any]) -> str:
     """A row a depth, as Markdown; costs also in multiples of the full depth's."""
     full = results["depths"][-1]
+    judged = {name: shown for name, shown in _JUDGED.items() if name in full}
     rows = []
     for row in results["depths"]:
         latency, full_latency = row["latency"][0], full["latency"][0]
         rows.append(
             [
                 f"L{row['depth']}",
-                f"{row['AP']:.1f}",
-                f"{row['AP50']:.1f}",
-                f"{row['dsb_score']:.3f}",
+                *(f"{row[name]:.{digits}f}" for name, (_, digits) in judged.items()),
                 f"{row['parameters'] / 1e6:.2f}",
                 f"{row['flops'] / 1e9:.2f}",
                 f"{1000 * latency:.0f}",
@@ -171,7 +193,8 @@ def depth_table(results: Mapping[str, Any]) -> str:
                 f"{row['peak_memory']:.0f}",
             ]
         )
-    headers = ["depth", "mask AP", "AP50", "DSB score", "M parameters", "G multiply-adds"]
+    headers = ["depth", *(title for title, _ in judged.values())]
+    headers += ["M parameters", "G multiply-adds"]
     headers += ["ms an image", "of the full depth", "peak memory, MiB"]
     align = ["left"] + ["right"] * (len(headers) - 1)
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
@@ -180,18 +203,19 @@ def depth_table(results: Mapping[str, Any]) -> str:
 def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "") -> None:
     """Write depths.json, depths.md and depths.png."""
     height, width = results["image_size"]
+    metric = _metric(results)
     lines = [
         "# What each depth costs and gives",
         "",
         f"One checkpoint, `{results['weights']}`, cut to each depth; {results['dataset']}. Latency "
         f"is the median of {results['images']} images, depths alternating image by image; "
-        f"multiply-adds are of one {height}x{width} image, and depend on how many objects a depth "
-        "finds in it.",
+        f"multiply-adds are of one {height}x{width} image"
+        + (", and depend on how many objects a depth finds in it." if metric == "AP" else "."),
         "",
         depth_table(results),
         "",
         *([choice, ""] if choice else []),
-        f"![Mask AP against latency, by depth]({PICTURE_FILE})",
+        f"![{_JUDGED[metric][0]} against latency, by depth]({PICTURE_FILE})",
         "",
     ]
     lines += [made_with(key, results[key]) for key in ("machine", "versions")]
@@ -202,18 +226,22 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
 
 
 def picture(results: Mapping[str, Any]) -> bytes:
-    """Mask AP against latency, a point a depth, as PNG."""
-    rows = results["depths"]
+    """Mask AP, or IoU, against latency, a point a depth, as PNG."""
+    rows, metric = results["depths"], _metric(results)
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
     latency = [1000 * row["latency"][0] for row in rows]
-    axes.plot(latency, [row["AP"] for row in rows], marker="o")
+    axes.plot(latency, [row[metric] for row in rows], marker="o")
     for x, row in zip(latency, rows):
         place = {"xytext": (5, -11), "textcoords": "offset points"}
-        axes.annotate(f"L{row['depth']}", (x, row["AP"]), **place)
+        axes.annotate(f"L{row['depth']}", (x, row[metric]), **place)
     axes.set_xlabel("milliseconds an image")
-    axes.set_ylabel(f"mask AP, {results['dataset']}")
+    axes.set_ylabel(f"{_JUDGED[metric][0]}, {results['dataset']}")
     axes.grid(alpha=0.3)
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out)
     return out.getvalue()
+
+
+def _metric(results: Mapping[str, Any]) -> str:
+    return results.get("metric", "AP")  # records of before there were others
