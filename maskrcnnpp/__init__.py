@@ -22,6 +22,7 @@ with warnings.catch_warnings():
     from maskrcnnpp.config import add_maskrcnnpp_config
     from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
     from maskrcnnpp.inference.predictor import Predictor
+    from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
     from maskrcnnpp.version import __version__
 
-__all__ = ["Predictor", "__version__", "add_maskrcnnpp_config"]
+__all__ = ["Predictor", "SemanticPredictor", "__version__", "add_maskrcnnpp_config"]
