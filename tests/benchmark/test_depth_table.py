@@ -65,3 +65,18 @@ def test_the_table_and_the_picture(results, tmp_path):
     data = (tmp_path / depths.PICTURE_FILE).read_bytes()
     assert matplotlib.image.imread(io.BytesIO(data)).shape[2] == 4
     assert depths.recommendation(results["depths"]) == ""
+
+
+def test_a_semantic_model_is_judged_by_its_iou(results, tmp_path):
+    results["metric"] = "IoU"
+    for row in results["depths"]:
+        for name in ("AP", "AP50", "dsb_score"):
+            del row[name]
+        row |= {"IoU": 80.0 + row["depth"], "Dice": 90.0, "mIoU_thresholds": 85.0}
+    wishes = {"metric": "IoU", "max_ap_drop": 1.5}
+    choice = depths.recommendation(results["depths"], **wishes)
+    assert choice.startswith("Recommended, at most 1.5 IoU below the full depth: L3, IoU 83.0")
+    depths.write_depths(tmp_path, results, choice)
+    text = (tmp_path / depths.TABLE_FILE).read_text()
+    assert "| L2      |  82.0 |   90.0 |" in text and "AP" not in text
+    assert (tmp_path / depths.PICTURE_FILE).stat().st_size > 1000

@@ -5,6 +5,9 @@ import pytest
 from detectron2.engine import default_argument_parser
 from semantic_config import ROWS, WEIGHTS, grid, head
 
+from maskrcnnpp.benchmark.depth_table import measure_depths
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.engine.main import run
 from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError
@@ -48,9 +51,6 @@ def test_several_classes_exclude_each_other_with_softmax(args):
 
 
 def test_a_cut_is_evaluated(args, tmp_path):
-    from maskrcnnpp.config_reader import build_config
-    from maskrcnnpp.engine.cut import cut_checkpoint
-
     run(args())
     cfg = build_config(str(tmp_path / "output" / "config.yaml"))
     weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
@@ -75,3 +75,16 @@ def test_without_deep_supervision_there_is_one_loss(args, tmp_path):
     run(args(WEIGHTS, []))
     log = (tmp_path / "output" / "metrics.json").read_text()
     assert "loss_sem_seg" not in log or "loss_sem_seg_d1" not in log
+
+
+def test_each_depth_is_measured(args, tiny_nuclei, tmp_path):
+    run(args())
+    cfg = build_config(str(tmp_path / "output" / "config.yaml"))
+    weights = str(tmp_path / "output" / "model_final.pth")
+    found = measure_depths(cfg, weights, tmp_path / "depths", images=2)
+    assert found["metric"] == "IoU" and found["dataset"] == tiny_nuclei
+    rows = found["depths"]
+    assert [row["depth"] for row in rows] == [1, 2, 3, 4]
+    assert all(0 <= row["IoU"] <= 100 and row["latency"][0] > 0 for row in rows)
+    for key in ("parameters", "flops"):
+        assert rows[0][key] < rows[1][key] < rows[2][key] < rows[3][key]
