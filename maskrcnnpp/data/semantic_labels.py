@@ -125,7 +125,7 @@ class LabelMap:
         values, counts = np.unique(raw, return_counts=True)
         shown = ", ".join(
             f"{int(value)} ({count} pixel{'s' * (count != 1)})"
-            for value, count in list(zip(values, counts))[:_SHOWN]
+            for value, count in list(zip(values, counts.tolist()))[:_SHOWN]
         ) + ", ..." * (len(values) > _SHOWN)
         grey = (
             "; of a mask with grey noise, as JPEG makes it, --threshold 128 makes black and white"

@@ -124,17 +124,18 @@ def read_stack(path: Path, *, is_label: bool) -> np.ndarray | None:
         with tifffile.TiffFile(path) as file:
             # the largest: beside a picture its file may hold a small version of it
             series = max(file.series, key=lambda one: one.keyframe.size)
-            sizes = {a: n for a, n in zip(series.axes, series.shape) if n > 1 or a in "YX"}
-            deep = [axis for axis in sizes if axis not in _NOT_PLANE]
+            # axes of one entry say nothing; a name may stand twice
+            sizes = [(a, n) for a, n in zip(series.axes, series.shape) if n > 1 or a in "YX"]
+            deep = [axis for axis, _ in sizes if axis not in _NOT_PLANE]
             if not deep:
                 return None
-            if list(sizes) not in ([deep[0], *"YX"], [deep[0], *"YXS"]):
-                shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+            if "".join(axis for axis, _ in sizes) not in (f"{deep[0]}YX", f"{deep[0]}YXS"):
+                shown = ", ".join(f"{axis} {size}" for axis, size in sizes)
                 raise DataError(f"{path} has the axes {shown}; a stack has planes, Y and X")
             kind = series.keyframe.photometric
             if kind == tifffile.PHOTOMETRIC.PALETTE and not is_label:
                 raise DataError(f"{path} is a stack with a palette; save it as grey or RGB")
-            return _planes(path, file, series).reshape(tuple(sizes.values()))
+            return _planes(path, file, series).reshape([size for _, size in sizes])
     except DataError:
         raise
     except Exception as error:  # of decoders, which raise what they like
