@@ -122,24 +122,32 @@ def read_stack(path: Path, *, is_label: bool) -> np.ndarray | None:
         return None
     try:
         with tifffile.TiffFile(path) as file:
-            # the largest: beside a picture its file may hold a small version of it
+            # pages make one series, or, where they were added one by one, a series each; the
+            # largest: beside a picture its file may hold a small version of it
             series = max(file.series, key=lambda one: one.keyframe.size)
+            alike = [one for one in file.series if (one.axes, one.shape) == _layout(series)]
             # axes of one entry say nothing; a name may stand twice
-            sizes = [(a, n) for a, n in zip(series.axes, series.shape) if n > 1 or a in "YX"]
-            deep = [axis for axis, _ in sizes if axis not in _NOT_PLANE]
-            if not deep:
+            sizes = [(a, n) for a, n in zip(*_layout(series)) if n > 1 or a in "YX"]
+            axes = "".join(axis for axis, _ in sizes)
+            deep = [axis for axis in axes if axis not in _NOT_PLANE]
+            if not deep and len(alike) == 1:
                 return None
-            if "".join(axis for axis, _ in sizes) not in (f"{deep[0]}YX", f"{deep[0]}YXS"):
+            if axes.removeprefix("".join(deep[:1])) not in ("YX", "YXS"):
                 shown = ", ".join(f"{axis} {size}" for axis, size in sizes)
                 raise DataError(f"{path} has the axes {shown}; a stack has planes, Y and X")
             kind = series.keyframe.photometric
             if kind == tifffile.PHOTOMETRIC.PALETTE and not is_label:
                 raise DataError(f"{path} is a stack with a palette; save it as grey or RGB")
-            return _planes(path, file, series).reshape([size for _, size in sizes])
+            planes = np.concatenate([_planes(path, file, one) for one in alike])
+            return planes.reshape(-1, *[n for a, n in sizes if a in _NOT_PLANE])
     except DataError:
         raise
     except Exception as error:  # of decoders, which raise what they like
         raise DataError(f"{path} cannot be read as a TIFF: {reason(error)}") from error
+
+
+def _layout(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    return series.axes, series.shape
 
 
 def _planes(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from semantic_source import (
     THIRDS,
@@ -98,6 +99,20 @@ def test_a_stack_of_planes(tmp_path):
     assert all(item.group is None for item in items)
     assert (np.stack([item.image for item in items]) == volume).all()
     assert (np.stack([item.raw for item in items]) == labels).all()
+
+
+def test_a_stack_whose_planes_were_added_one_by_one(tmp_path):
+    volume = numbers(3, 6, 8, 3)
+    with tifffile.TiffWriter(tmp_path / "v.tif") as file:
+        for plane in volume:
+            file.write(plane, photometric="rgb", compression="zlib")
+    labels = masks(3, 6, 8)
+    with tifffile.TiffWriter(tmp_path / "l.tif") as file:
+        for plane in labels:
+            file.write(plane > 0, photometric="miniswhite")  # black where a bit is set
+    items = list(read_source(tmp_path / "v.tif", tmp_path / "l.tif"))
+    assert (np.stack([item.image for item in items]) == volume).all()
+    assert (np.stack([item.raw for item in items]) == 255 - labels).all()
 
 
 def test_planes_of_one_of_several_stacks_stay_together(tmp_path):

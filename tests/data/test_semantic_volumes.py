@@ -109,6 +109,11 @@ def test_volumes_that_cannot_be_used(tmp_path):
     fails(r"bad\.nii has 4 axes \(5x6x4x2\)", numbers(5, 6, 4, 2))
     fails(r"bad\.nii has 5x6x3 voxels, its labels .*good\.nii 5x6x4", numbers(5, 6, 3))
     fails(r"bad\.nii does not say how its axes lie", image=no_affine(numbers(5, 6, 4)))
+    content = bytearray(good.read_bytes())
+    content[280:296] = bytes(16)  # srow_x
+    (tmp_path / "bad.nii").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.nii does not say .*singular"):
+        list(read_source(tmp_path / "bad.nii", good))
     (tmp_path / "bad.nii").write_bytes(b"no volume")
     with pytest.raises(DataError, match=r"bad\.nii cannot be read as NIfTI"):
         list(read_source(tmp_path / "bad.nii", good))
