@@ -1,7 +1,7 @@
 """Small sources of semantic data sets, and what is made of them."""
 
-import nibabel
 import numpy as np
+import pytest
 import tifffile
 from detectron2.data import DatasetCatalog
 from PIL import Image
@@ -36,6 +36,7 @@ def save_tiff(path, array, **options):
 
 
 def save_nifti(path, array, affine=None):
+    nibabel = pytest.importorskip("nibabel")  # an optional package
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
     return path

@@ -2,7 +2,6 @@
 
 import sys
 
-import nibabel
 import numpy as np
 import pytest
 from semantic_source import (
@@ -23,6 +22,7 @@ from maskrcnnpp.data.semantic_labels import LabelMap
 from maskrcnnpp.data.semantic_sources import find_pairs, read_source
 from maskrcnnpp.errors import DataError
 
+nibabel = pytest.importorskip("nibabel")
 LIVER = LabelMap({"liver": (1,), "tumor": (2,)})
 
 
