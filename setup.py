@@ -22,6 +22,7 @@ DETECTRON2_NEEDS = [
 ]
 
 OUTLINES = ["roifile>=2022.7", "shapely>=2.0"]
+VOLUMES = ["nibabel>=5"]
 SLIDES = ["imagecodecs>=2022.8", "openslide-bin", "openslide-python>=1.3", "tifffile[zarr]>=2025.1"]
 
 setup(
@@ -55,9 +56,12 @@ setup(
         "outlines": OUTLINES,
         # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate
         "slides": SLIDES,
+        # NIfTI for datasets/prepare_semantic.py
+        "volumes": VOLUMES,
         "test": [
             *OUTLINES,
             *SLIDES,
+            *VOLUMES,
             "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
             "hypothesis>=6.70",
             "monai>=1.3",  # blocks of U-Net and UNet++, and metrics, to hold ours against

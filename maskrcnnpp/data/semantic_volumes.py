@@ -55,7 +55,9 @@ def _nibabel(path: Path) -> Any:
     try:
         import nibabel
     except ImportError as error:
-        raise DataError(f"{path} is NIfTI, which needs nibabel: pip install nibabel") from error
+        raise DataError(
+            f"{path} is NIfTI, which needs nibabel: pip install 'maskrcnnpp[volumes]'"
+        ) from error
     return nibabel
 
 

@@ -128,5 +128,5 @@ def test_volumes_that_cannot_be_used(tmp_path):
 def test_without_nibabel_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     path = save_nifti(tmp_path / "a.nii", numbers(3, 3, 2))
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(DataError, match=r"a\.nii is NIfTI.*pip install nibabel"):
+    with pytest.raises(DataError, match=r"a\.nii is NIfTI.*pip install 'maskrcnnpp.volumes"):
         list(read_source(path, path))
