@@ -87,7 +87,9 @@ def check_has_masks(name: str, *, or_boxes_alone: bool = False) -> None:
     if or_boxes_alone and not metadata.get("mentions_masks"):
         return
     if count := metadata.get("without_mask"):
-        raise _unfit(name, f"{count} annotation(s) without segmentation, and MODEL.MASK_ON is True")
+        raise _unfit(
+            name, f"{count} annotation(s) without segmentation, which the model is to learn"
+        )
 
 
 def _unfit(name: str, reason: str) -> DataError:

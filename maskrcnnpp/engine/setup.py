@@ -106,11 +106,18 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
 
 
 def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
+    kind = MetadataCatalog.get(name).get("evaluator_type")
     if is_semantic(cfg):
-        check_labels_fit(cfg, name, key)
+        if cfg.MODEL.SEM_SEG_HEAD.NAME == "DeepSupervisionSemSegHead":
+            check_labels_fit(cfg, name, key)
+        elif kind == "coco":
+            raise ConfigError(
+                f"{key} names {name}, a data set of objects; of these only "
+                "MODEL.SEM_SEG_HEAD.NAME DeepSupervisionSemSegHead makes label images"
+            )
         check_has_masks(name)
         return
-    if MetadataCatalog.get(name).get("evaluator_type") == "sem_seg":
+    if kind == "sem_seg":
         raise ConfigError(
             f"{key} names {name}, a semantic data set, which has no objects; "
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} needs them"

@@ -286,7 +286,7 @@ def test_a_file_without_masks(tmp_path):
         del entry["segmentation"]
     boxes = write(tmp_path / "boxes.json", boxes)
     for train, test in ((boxes, good), (some, good), (good, some)):
-        with pytest.raises(DataError, match="without segmentation, and MODEL.MASK_ON is True"):
+        with pytest.raises(DataError, match="without segmentation, which the model"):
             check(train, test)
         check(train, test, **{"MODEL.MASK_ON": "False"})
     check(good, boxes)
