@@ -23,6 +23,7 @@ DETECTRON2_NEEDS = [
 
 OUTLINES = ["roifile>=2022.7", "shapely>=2.0"]
 VOLUMES = ["nibabel>=5"]
+TIMM = ["timm>=1.0"]
 SLIDES = ["imagecodecs>=2022.8", "openslide-bin", "openslide-python>=1.3", "tifffile[zarr]>=2025.1"]
 
 setup(
@@ -56,11 +57,14 @@ setup(
         "outlines": OUTLINES,
         # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate
         "slides": SLIDES,
+        # more encoders for MODEL.NESTED_UNET.ENCODER
+        "timm": TIMM,
         # NIfTI for datasets/prepare_semantic.py
         "volumes": VOLUMES,
         "test": [
             *OUTLINES,
             *SLIDES,
+            *TIMM,
             *VOLUMES,
             "cellseg-metrics>=0.2",  # this and StarDist: metrics to hold ours against
             "hypothesis>=6.70",

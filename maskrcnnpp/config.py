@@ -143,6 +143,11 @@ def _add_semantic_segmentation(cfg: CfgNode) -> None:
     unet.ROW_CHANNELS = [32, 64, 128, 256, 512]
     # Depth d of the network, whose output is read off X(0,d); 0: as deep as the rows allow.
     unet.DEPTH = 0
+    # What gives rows 1, 2, ...: "unet" (the papers'), "resnet" (MODEL.RESNETS: conv1, res2, ..., up
+    # to five rows) or "timm/NAME" (a network of timm with random weights, such as timm/vgg16_bn).
+    # Beside the papers', row 0 is made of the image by H, and the others are projected to their
+    # ROW_CHANNELS.
+    unet.ENCODER = "unet"
     # As for MODEL.NESTED_FPN, with the papers' values.
     unet.CONNECTIONS = "dense"
     unet.NUM_CONVS = 2

@@ -20,20 +20,21 @@ class ResNetWithConv1(Backbone):
     It takes over the stem and the stages of a ResNet, under their names: weights of a ResNet load.
     """
 
-    def __init__(self, resnet: ResNet) -> None:
+    def __init__(self, resnet: ResNet, *, is_stem_alone: bool = False) -> None:
         """
         Args:
             resnet: one with a :class:`detectron2.modeling.backbone.resnet.BasicStem`.
+            is_stem_alone: leave out its stages; conv1 is the only map.
         """
         super().__init__()
         if not isinstance(resnet.stem, BasicStem):
             raise TypeError(f"conv1 is a map of BasicStem, not of {type(resnet.stem).__name__}")
         self.stem = resnet.stem
-        self._stages = resnet.stage_names
-        for name, stage in zip(resnet.stage_names, resnet.stages):
+        self._stages = () if is_stem_alone else resnet.stage_names
+        for name, stage in zip(self._stages, resnet.stages):
             self.add_module(name, stage)
         conv1 = ShapeSpec(channels=resnet.stem.out_channels, stride=resnet.stem.stride // 2)
-        self._shapes = {"conv1": conv1, **resnet.output_shape()}
+        self._shapes = {"conv1": conv1, **({} if is_stem_alone else resnet.output_shape())}
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
@@ -62,13 +63,14 @@ def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, maps: list[str]) -> Back
     Args:
         cfg: read are ``MODEL.RESNETS`` and ``MODEL.BACKBONE.FREEZE_AT``; it stays as it is.
         input_shape: of the images.
-        maps: neighbours in :data:`ENCODER_MAPS`, two or more.
+        maps: neighbours in :data:`ENCODER_MAPS`, or conv1 alone.
 
     Returns:
         A backbone that hands out ``maps``.
     """
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.RESNETS.OUT_FEATURES = [name for name in maps if name != "conv1"]
+    stages = [name for name in maps if name != "conv1"]
+    cfg.MODEL.RESNETS.OUT_FEATURES = stages or ["res2"]  # Detectron2 builds one at least
     resnet = build_resnet_backbone(cfg, input_shape)
-    return ResNetWithConv1(resnet) if "conv1" in maps else resnet
+    return ResNetWithConv1(resnet, is_stem_alone=not stages) if "conv1" in maps else resnet

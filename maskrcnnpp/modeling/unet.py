@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
@@ -15,46 +14,7 @@ from maskrcnnpp.modeling.blocks import conv_block, node_norm
 from maskrcnnpp.modeling.depths import check_grid_weights
 from maskrcnnpp.modeling.nested_grid import CONNECTIONS, UPSAMPLE_MODES, NestedGrid
 from maskrcnnpp.modeling.semantic_depths import semantic_depths, top_node
-
-
-class UNetEncoder(Backbone):
-    """Column 0 of the papers' networks: X(0,0) = H(image), X(i,0) = H(D(X(i-1,0))).
-
-    D is a 2x2 max-pooling. Its maps are called ``x_0_0``, ``x_1_0``, ...
-    """
-
-    def __init__(
-        self, in_channels: int, *, row_channels: Sequence[int], num_convs: int = 2, norm: str = ""
-    ) -> None:
-        """
-        Args:
-            in_channels: of the images.
-            row_channels: of row 0, 1, ...
-            num_convs, norm: see ``MODEL.NESTED_UNET`` in config.py.
-        """
-        super().__init__()
-        widths = [in_channels, *row_channels]
-        self._shapes = {}
-        for row, (cin, cout) in enumerate(zip(widths, row_channels)):
-            self.add_module(f"x_{row}_0", conv_block(cin, cout, num_convs, norm))
-            self._shapes[f"x_{row}_0"] = ShapeSpec(channels=cout, stride=2**row)
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """
-        Args:
-            x: images, shape (N, C, H, W), H and W at least the stride of the last row.
-
-        Returns:
-            ``{"x_0_0": ..., "x_1_0": ...}``, row i of H/2^i x W/2^i, rounded down.
-        """
-        maps = {}
-        for row, name in enumerate(self._shapes):
-            x = self.get_submodule(name)(F.max_pool2d(x, 2) if row else x)
-            maps[name] = x
-        return maps
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return dict(self._shapes)
+from maskrcnnpp.modeling.unet_encoders import build_unet_encoder
 
 
 class NestedUNet(Backbone):
@@ -146,11 +106,8 @@ def build_nested_unet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedUN
     unet = cfg.MODEL.NESTED_UNET
     depth, in_training, at_inference = semantic_depths(cfg)
     widths = unet.ROW_CHANNELS[: depth + 1]
-    encoder = UNetEncoder(
-        input_shape.channels, row_channels=widths, num_convs=unet.NUM_CONVS, norm=unet.NORM
-    )
     return NestedUNet(
-        encoder,
+        build_unet_encoder(cfg, input_shape, widths),
         row_channels=widths,
         depth=depth,
         size_divisibility=2 ** (len(unet.ROW_CHANNELS) - 1),
