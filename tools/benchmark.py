@@ -20,6 +20,15 @@ from maskrcnnpp.benchmark.cost import Arm, measure_arms
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials
 from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
+from maskrcnnpp.benchmark.semantic import REPORT_FILE as SEMANTIC_REPORT
+from maskrcnnpp.benchmark.semantic import (
+    all_semantic,
+    collect_semantic,
+    has_objects,
+    load_semantic,
+    semantic_table,
+    write_semantic_report,
+)
 from maskrcnnpp.benchmark.tables import ap_table, verdict
 from maskrcnnpp.errors import UserError, exit_on_user_error
 from maskrcnnpp.files import write_text
@@ -78,22 +87,37 @@ def main(args: argparse.Namespace) -> int:
     if args.quote:
         page, name = args.quote
         report.quote(read_page(page), name, "")  # are the marks there? Before hours of training
-    if args.report_only:
-        results = load(args.output_dir / RESULTS_FILE)
-        report.write_reports(args.output_dir, results)
-    else:
-        results = run(args)
+    results = report_anew(args) if args.report_only else run(args)
+    pixels = None if results else load_semantic(args.output_dir)
     if args.quote:
-        table = ap_table(results, datasets(results)[-1], Path(page).parent)
+        folder = Path(page).parent
+        if pixels:
+            table = semantic_table(pixels, pixels["datasets"][-1], folder)
+        else:
+            table = ap_table(results, datasets(results)[-1], folder)
         write_text(page, report.quote(read_page(page), name, table))
-    print(verdict(results))
-    print(f"report: {args.output_dir / report.HTML_FILE}")
-    for name, problem in results["failed"].items():
+    if results:
+        print(verdict(results))
+        print(f"report: {args.output_dir / report.HTML_FILE}")
+    failed = (results or pixels)["failed"]
+    for name, problem in failed.items():
         print(f"{name}: {problem}", file=sys.stderr)
-    return 1 if results["failed"] else 0
+    return 1 if failed else 0
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def report_anew(args: argparse.Namespace) -> dict[str, Any] | None:
+    """See :func:`run`."""
+    if pixels := load_semantic(args.output_dir):
+        write_semantic_report(args.output_dir, pixels)
+        if not (args.output_dir / RESULTS_FILE).is_file():
+            return None
+    results = load(args.output_dir / RESULTS_FILE)
+    report.write_reports(args.output_dir, results)
+    return results
+
+
+def run(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Results of objects; None where there are only pixels, which have their own report."""
     externals = External.parse(args.external)
     trials, failed = plan_trials(args.config_file, args.seeds, args.output_dir, args.opts)
     arms = [arm_name(config_file) for config_file in args.config_file]
@@ -102,6 +126,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name, problem in failed.items():
         print(f"{name}: {problem}", file=sys.stderr)
     failed |= run_trials(trials, jobs=args.jobs)
+    if all_semantic(trials):
+        command = shlex.join(["python", *sys.argv])
+        pixels = collect_semantic(trials, command=command, failed=failed)
+        write_semantic_report(args.output_dir, pixels)
+        print(semantic_table(pixels, pixels["datasets"][-1], args.output_dir))
+        print(f"report: {args.output_dir / SEMANTIC_REPORT}")
+        if not has_objects(trials):
+            return None
     results = collect(
         trials,
         externals,

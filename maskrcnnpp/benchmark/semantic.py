@@ -1,0 +1,187 @@
+"""Arms of semantic segmentation, compared by their pixels: semantic_results.json and its page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from tabulate import tabulate
+
+from maskrcnnpp.benchmark.runner import Trial
+from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
+from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.semantic import is_semantic
+from maskrcnnpp.errors import DataError
+from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, TASK
+from maskrcnnpp.files import write_json, write_text
+
+RESULTS_FILE = "semantic_results.json"
+REPORT_FILE = "semantic_report.md"
+#: Metrics of the tables, and what they call them; the first is what p is of.
+SHOWN = {
+    "IoU": "IoU",
+    "Dice": "Dice",
+    "IoU_image": "IoU, mean over images",
+    "mIoU_thresholds": "mean IoU over thresholds",
+}
+
+HOW_TO_READ = f"""\
+- A row names the config that was trained; the first is the reference. Numbers are percent, mean and
+  (sd, n - 1) over seeds. With the same seed all see the same images, crops and flips.
+- IoU and Dice are of the pixels of all images together, mean over classes. The mean over
+  thresholds, 0.50:0.95 of the probability, is of a class and of all that it is not, as the
+  reference code of the UNet++ papers has it; it is above the IoU where background is easy.
+- p is Welch's, two-sided, of the IoU of the seeds against the reference's: the papers' test over
+  trials. Below {SIGNIFICANCE:g} a difference is more than that of seeds; other images are another
+  matter."""
+
+
+def all_semantic(trials: Sequence[Trial]) -> bool:
+    """Whether all arms predict pixels."""
+    return all(is_semantic(trial.cfg) for trial in trials)
+
+
+def has_objects(trials: Sequence[Trial]) -> bool:
+    """Whether all that is judged on has objects, so that arms can be compared by these, too."""
+    names = trials[0].cfg.DATASETS.TEST
+    return all(MetadataCatalog.get(name).get("evaluator_type") != "sem_seg" for name in names)
+
+
+def collect_semantic(
+    trials: Sequence[Trial], *, command: str, failed: Mapping[str, str] = {}
+) -> dict[str, Any]:
+    """What has finished, for ``semantic_results.json``.
+
+    Args:
+        trials: planned ones; those that have not finished are left out.
+        command: how it was called.
+        failed: what went wrong, by the trial's name.
+
+    Raises:
+        DataError: metrics of a training are missing; none has finished.
+    """
+    rows = []
+    for trial in trials:
+        if kept := trial.result():
+            rows.append({**kept, "metrics": _metrics(trial)})
+    if not rows:
+        raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
+    sizes = {trial.arm: _parameters(trial) for trial in trials}
+    return {
+        "command": command,
+        "reference": rows[0]["arm"],
+        "datasets": list(trials[0].cfg.DATASETS.TEST),
+        "parameters": sizes,
+        "trials": rows,
+        "failed": dict(failed),
+    }
+
+
+def load_semantic(output_dir: Path) -> dict[str, Any] | None:
+    """What :func:`write_semantic_report` wrote to a folder; None where it did not.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = output_dir / RESULTS_FILE
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["trials"][0]["metrics"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not of tools/benchmark.py: {error}") from error
+    return results
+
+
+def _metrics(trial: Trial) -> dict[str, Any]:
+    found = {}
+    for name in trial.cfg.DATASETS.TEST:
+        path = trial.output_dir / "inference" / folder_name(name) / METRICS_FILE
+        try:
+            found[name] = json.loads(path.read_text(encoding="utf-8"))[TASK]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+    return found
+
+
+def _parameters(trial: Trial) -> int:
+    cfg = trial.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    return sum(x.numel() for x in build_model(cfg).parameters())
+
+
+def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> str:
+    """A row an arm, as Markdown.
+
+    Args:
+        results: of :func:`collect_semantic`.
+        dataset: one of its.
+        page_dir: folder of the page that it is for; configs are linked from there.
+    """
+    main = next(iter(SHOWN))
+    reference = _values(results, results["reference"], dataset, main)
+    rows = []
+    for arm in dict.fromkeys(trial["arm"] for trial in results["trials"]):
+        values = {name: _values(results, arm, dataset, name) for name in SHOWN}
+        p = "" if arm == results["reference"] else _number(welch_p(values[main], reference), 3)
+        rows.append(
+            [
+                _link(results, arm, page_dir),
+                f"{results['parameters'][arm] / 1e6:.2f}",
+                len(values[main]),
+                *(_mean_and_sd(numbers) for numbers in values.values()),
+                p,
+            ]
+        )
+    headers = ["arm", "M parameters", "seeds", *SHOWN.values(), "p"]
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _values(results: Mapping[str, Any], arm: str, dataset: str, metric: str) -> list[float]:
+    found = [t["metrics"][dataset][metric] for t in results["trials"] if t["arm"] == arm]
+    return [math.nan if value is None else value for value in found]
+
+
+def _mean_and_sd(values: Sequence[float]) -> str:
+    sd = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
+    return f"{_number(float(np.mean(values)), 1)}{sd}"
+
+
+def _number(value: float, digits: int) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _link(results: Mapping[str, Any], arm: str, page_dir: Path) -> str:
+    file = next(t["config_file"] for t in results["trials"] if t["arm"] == arm)
+    return f"[{arm}]({os.path.relpath(file, page_dir)})"
+
+
+def write_semantic_report(output_dir: Path, results: Mapping[str, Any]) -> None:
+    """Write ``semantic_results.json`` and ``semantic_report.md``."""
+    lines = ["# Semantic segmentation", "", f"`{results['command']}`", ""]
+    for name in results["datasets"]:
+        lines += [f"## {name}", "", semantic_table(results, name, output_dir), ""]
+    lines += ["## How to read the tables", "", HOW_TO_READ, ""]
+    first = results["trials"][0]
+    iterations = sorted({trial["iterations"] for trial in results["trials"]})
+    lines += [
+        f"{' or '.join(map(str, iterations))} iterations, {first['threads']} threads, "
+        f"{first['trainings_at_a_time']} at a time; code {first['fingerprint']['code']}, data "
+        f"{first['fingerprint']['data']}.",
+        "",
+    ]
+    lines += [made_with(key, first[key]) for key in ("machine", "versions")]
+    lines += [f"- {name}: {problem}" for name, problem in results["failed"].items()]
+    write_json(output_dir / RESULTS_FILE, results, indent=1)
+    write_text(output_dir / REPORT_FILE, "\n".join(lines) + "\n")
