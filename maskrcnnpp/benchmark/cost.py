@@ -28,6 +28,7 @@ from tqdm import tqdm
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.modeling.checkpoint import Checkpointer
+from maskrcnnpp.modeling.speed import with_speed_keys
 
 #: Parts of a Mask R-CNN by the beginning of their modules' names; the first that fits counts.
 PARTS = {
@@ -259,7 +260,7 @@ def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str
 
 def load_model(cfg: CfgNode, weights: str) -> nn.Module:
     """The model of ``cfg`` with those weights, for inference."""
-    model = build_model(cfg).eval()
+    model = with_speed_keys(build_model(cfg), cfg).eval()
     Checkpointer(model).load(weights)
     return model
 

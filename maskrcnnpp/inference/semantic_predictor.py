@@ -26,6 +26,7 @@ from maskrcnnpp.inference.tile_input import REMEDIES, as_raster, config_to_use, 
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.semantic_depths import is_unet
+from maskrcnnpp.modeling.speed import with_speed_keys
 
 _FLIPS = ((), (1,), (2,), (1, 2))  # axes of (channels, height, width)
 
@@ -85,7 +86,7 @@ class SemanticPredictor:
                 f"{cfg.MODEL.BACKBONE.NAME}; SemanticPredictor is for the U-Net family"
             )
         bound_convolution_cache()
-        model = build_model(cfg)
+        model = with_speed_keys(build_model(cfg), cfg)
         load_to_use(model, cfg)
         trained_on = ModelInput.from_config(cfg)
         return cls(

@@ -50,7 +50,7 @@ def conv_block(in_channels: int, out_channels: int, num_convs: int, norm: str) -
     channels = [in_channels] + [out_channels] * num_convs
     return nn.Sequential(
         *(
-            conv_layer(cin, cout, 3, node_norm(norm, cout), nn.ReLU())
+            conv_layer(cin, cout, 3, node_norm(norm, cout), nn.ReLU(inplace=True))
             for cin, cout in zip(channels, channels[1:])
         )
     )

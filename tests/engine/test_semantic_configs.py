@@ -17,9 +17,30 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs/semantic").glob("unet*.yaml")), ids=str)
-def test_the_papers_rows_are_as_large_as_printed(path):
+def built(path):
     cfg = build_config(str(path), ["MODEL.DEVICE", "cpu"])
-    count = sum(x.numel() for x in build_model(cfg).parameters())
+    return cfg, sum(x.numel() for x in build_model(cfg).parameters())
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_papers_rows_are_as_large_as_printed(name):
+    cfg, count = built(Path("configs/semantic", f"{name}.yaml"))
     colour = 2 * 9 * cfg.MODEL.NESTED_UNET.ROW_CHANNELS[0]  # two channels more than the papers'
-    assert round((count - colour) / 1e6, 1) == PARAMETERS[path.stem]
+    assert round((count - colour) / 1e6, 1) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_quick_rows_are_the_same_with_half_the_filters(name):
+    large, count = built(Path("configs/semantic", f"{name}.yaml"))
+    small, fewer = built(Path("configs/quick", f"{name}.yaml"))
+    assert fewer == pytest.approx(count / 4, rel=0.01)
+    for cfg in (large, small):
+        for key in ("ROW_CHANNELS", "NORM"):
+            del cfg.MODEL.NESTED_UNET[key]
+    assert small.MODEL.NESTED_UNET == large.MODEL.NESTED_UNET
+    assert small.MODEL.SEM_SEG_HEAD == large.MODEL.SEM_SEG_HEAD
+
+
+def test_there_is_no_row_more():
+    for folder in ("configs/semantic", "configs/quick"):
+        assert {path.stem for path in Path(folder).glob("unet*.yaml")} == set(PARAMETERS)

@@ -12,7 +12,7 @@ from maskrcnnpp.engine.main import run
 from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError
 
-CONFIG = "configs/quick/unetpp.yaml"
+CONFIG = "configs/quick/unetpp_ds.yaml"
 
 
 @pytest.fixture
