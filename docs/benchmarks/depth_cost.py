@@ -136,13 +136,12 @@ def training_image(size: int, objects: int = 40) -> dict[str, Any]:
 
 def measure(repeats: int, training_batches: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        batch = [training_image(TRAINING_SIZE)]
+        batches = [[training_image(TRAINING_SIZE)]] * training_batches
+        arms = training(Path(folder))
         return {
             "depths": measure_predicting(predicting(Path(folder)), SIZES, repeats),
             "ladder": measure_predicting(ladder(Path(folder)), [LADDER_SIZE], repeats),
-            "training": measure_training(
-                training(Path(folder)), [batch] * training_batches, warm_up=1
-            ),
+            "training": measure_training(arms, {arm.name: batches for arm in arms}, warm_up=1),
             "repeats": repeats,
             "training_batches": training_batches,
             "machine": machine(),

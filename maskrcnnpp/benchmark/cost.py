@@ -166,12 +166,17 @@ def measure_latency(
 
 
 def measure_training(
-    arms: Sequence[Arm], batches: Sequence[Batch], *, warm_up: int = 2
+    arms: Sequence[Arm], batches: Mapping[str, Sequence[Batch]], *, warm_up: int = 2
 ) -> dict[str, list[float]]:
     """Seconds of a training iteration (forward, backward, step; no loading) by arm.
 
-    Detectron2's own training step, mixed precision where the config asks for it, on the same
-    batches for all; arms alternate. The learning rate is 0: the weights stay as they were trained.
+    Detectron2's own training step, mixed precision where the config asks for it; arms alternate.
+    The learning rate is 0: the weights stay as they were trained.
+
+    Args:
+        arms: trained models.
+        batches: for each arm as many, of the same images with the truth that it learns from.
+        warm_up: iterations before the first that counts.
 
     Returns:
         Median, first and third quartile.
@@ -185,12 +190,14 @@ def measure_training(
         for group in optimizer.param_groups:
             group["lr"] = 0.0
         step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        steps[arm.name] = step(model, [*batches[:warm_up], *batches], optimizer)
+        of_arm = batches[arm.name]
+        steps[arm.name] = step(model, [*of_arm[:warm_up], *of_arm], optimizer)
         clocks[arm.name] = _clock(model)
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    warming = len(batches[:warm_up])
+    count = min(map(len, batches.values()))
+    warming = min(count, warm_up)
     with EventStorage() as storage:
-        for index in tqdm(range(warming + len(batches)), desc="training step", unit="batch"):
+        for index in tqdm(range(warming + count), desc="training step", unit="batch"):
             for name, step in steps.items():
                 began = clocks[name]()
                 step.run_step()
@@ -250,11 +257,14 @@ def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str
 
     Returns:
         What :func:`measure_inference` does, and ``training`` (seconds an iteration: median,
-        quartiles), on ``images`` batches of the first arm's training data.
+        quartiles), on ``images`` batches of each arm's training data.
     """
     found = measure_inference(arms, images=images)
-    loader = Trainer.build_train_loader(build_config(arms[0].config_file))
-    training = measure_training(arms, list(itertools.islice(loader, images)))
+    batches = {}
+    for arm in arms:  # of one seed: the same images and crops, with masks or label images
+        loader = Trainer.build_train_loader(build_config(arm.config_file))
+        batches[arm.name] = list(itertools.islice(loader, images))
+    training = measure_training(arms, batches)
     return {name: {**costs, "training": training[name]} for name, costs in found.items()}
 
 

@@ -12,6 +12,7 @@ from maskrcnnpp.benchmark.collect import External, Row, _widest, collect
 from maskrcnnpp.benchmark.cost import PARTS, STAGES, Arm, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
+from maskrcnnpp.benchmark.semantic import all_semantic
 from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.synthetic import synthetic_samples
@@ -256,3 +257,23 @@ def test_an_external_name_given_twice_has_two_runs():
 def test_a_plan_that_cannot_work(tmp_path, arms, seeds, opts, word):
     with pytest.raises(ConfigError, match=word):
         plan_trials(arms, seeds, tmp_path, [*OPTS, *opts])
+
+
+def test_both_kinds_are_compared_by_their_objects(tmp_path):
+    trials, failed = plan_trials(["configs/quick/unet.yaml", STOCK], [0], tmp_path / "out", OPTS)
+    assert not failed and not all_semantic(trials)
+    assert run_trials(trials, report=print) == {}
+    results = collect(
+        trials,
+        arms=[trial.arm for trial in trials],
+        command="python tools/benchmark.py",
+        sheet=tmp_path / "sheet.png",
+        replicates=20,
+    )
+    arms = [Arm(t.arm, str(t.kept_config), str(t.weights)) for t in trials]
+    results["cost"] = measure_arms(arms, images=1)
+    shown = results["trials"][0]["metrics"]["synthetic_nuclei_test"]["shown"]
+    assert 0 <= shown["dice"] <= 1 and 0 <= shown["dsb_score"] <= 1
+    assert results["cost"]["unet"]["parameters"].keys() >= {"segmentation head", "total"}
+    write_reports(tmp_path / "report", results)
+    assert "segmentation head" in (tmp_path / "report" / "report.md").read_text()
