@@ -19,6 +19,7 @@ from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, regist
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_fit, is_semantic
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.sem_seg_head import check_classes
 
 
 def checked_config(args: argparse.Namespace) -> CfgNode:
@@ -109,6 +110,7 @@ def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
     kind = MetadataCatalog.get(name).get("evaluator_type")
     if is_semantic(cfg):
         if cfg.MODEL.SEM_SEG_HEAD.NAME == "DeepSupervisionSemSegHead":
+            check_classes(cfg)
             check_labels_fit(cfg, name, key)
         elif kind == "coco":
             raise ConfigError(

@@ -64,6 +64,7 @@ def test_a_cut_is_evaluated(args, tmp_path):
     [
         ((head("NUM_CLASSES"), 3), "NUM_CLASSES is 3"),
         ((head("NUM_CLASSES"), 1, head("ACTIVATION"), "softmax"), "NUM_CLASSES is 1"),
+        ((head("REGIONS"), [1]), "REGIONS is"),
         ((head("NAME"), "SemSegFPNHead"), "a data set of objects"),
     ],
 )
