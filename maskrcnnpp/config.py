@@ -161,7 +161,7 @@ def _add_semantic_segmentation(cfg: CfgNode) -> None:
     # "softmax": a channel for each label, the background's included.
     head.ACTIVATION = "sigmoid"
     # With "sigmoid", labels that make up a class, where it is not label 1 the first, 2 the second,
-    # ...: [[1, 2, 4], [1, 4], [4]] are whole tumour, core and enhancing tumour of BraTS.
+    # ...: [[1, 2, 3], [1, 3], [3]] are whole tumour, core and enhancing tumour of BraTS.
     head.REGIONS = []
     deep = head.DEEP_SUPERVISION = CfgNode()
     # Loss of every head: "unetpp_2019" (IEEE TMI), "unetpp_2018" (DLMIA), "cross_entropy_dice"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tabulate import tabulate
 
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.benchmark.tables import config_link, made_with
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import DataError
@@ -164,7 +163,7 @@ def _number(value: float, digits: int) -> str:
 
 def _link(results: Mapping[str, Any], arm: str, page_dir: Path) -> str:
     file = next(t["config_file"] for t in results["trials"] if t["arm"] == arm)
-    return f"[{arm}]({os.path.relpath(file, page_dir)})"
+    return f"[{arm}]({config_link(file, page_dir)})"
 
 
 def write_semantic_report(output_dir: Path, results: Mapping[str, Any]) -> None:

@@ -132,7 +132,7 @@ def zoo_table(
     arms = by_arm(results, dataset) if results else {}
     cost = results.get("cost", {}) if results else {}
     reference = cost.get(results["reference"]) if results else None
-    links = {arm_name(f): f"[{arm_name(f)}]({_link(f, page_dir)})" for f in config_files}
+    links = {arm_name(f): f"[{arm_name(f)}]({config_link(f, page_dir)})" for f in config_files}
     for arm, trials in arms.items():
         links.setdefault(arm, _named(arm, trials[0], page_dir))
     rows = []
@@ -304,10 +304,10 @@ def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
 def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
     if "config_file" not in trial:
         return f"{arm} (not trained here)"
-    return f"[{arm}]({_link(trial['config_file'], page_dir)})"
+    return f"[{arm}]({config_link(trial['config_file'], page_dir)})"
 
 
-def _link(config_file: str, page_dir: str | os.PathLike) -> str:
+def config_link(config_file: str, page_dir: str | os.PathLike) -> str:
     # config files are named from the checkout's folder, where the tools are run
     return Path(os.path.relpath(config_file, page_dir)).as_posix()
 

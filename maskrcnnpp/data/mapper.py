@@ -178,9 +178,9 @@ class MicroscopyMapper(DatasetMapper):
 
     def semantic_truth(self, dataset_dict: dict[str, Any]) -> np.ndarray | None:
         """The label image of an image, where it has one; it is taken out of the dict."""
-        if "sem_seg_file_name" not in dataset_dict:
+        if LABEL_FILE not in dataset_dict:
             return None
-        return detection_utils.read_image(dataset_dict.pop("sem_seg_file_name"), "L").squeeze(2)
+        return detection_utils.read_image(dataset_dict.pop(LABEL_FILE), "L").squeeze(2)
 
 
 class SemanticMapper(MicroscopyMapper):

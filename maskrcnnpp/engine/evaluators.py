@@ -14,7 +14,7 @@ from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
 from maskrcnnpp.evaluation.semantic_evaluation import ObjectsOfSemantic, SemanticEvaluator
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
-from maskrcnnpp.modeling.sem_seg_head import DeepSupervisionSemSegHead, class_labels
+from maskrcnnpp.modeling.sem_seg_head import class_labels, has_deep_head
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -31,9 +31,9 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
     }
     if not is_semantic(cfg):
         return COCOInstanceEvaluator(**of_objects)
-    head = cfg.MODEL.SEM_SEG_HEAD
-    if head.NAME != DeepSupervisionSemSegHead.__name__:
+    if not has_deep_head(cfg):
         return SemSegEvaluator(dataset_name, output_dir=folder)
+    head = cfg.MODEL.SEM_SEG_HEAD
     evaluators: list[DatasetEvaluator] = [
         SemanticEvaluator(
             dataset_name,

@@ -19,7 +19,7 @@ from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, regist
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_fit, is_semantic
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.sem_seg_head import check_classes
+from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 
 
 def checked_config(args: argparse.Namespace) -> CfgNode:
@@ -109,7 +109,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
 def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
     kind = MetadataCatalog.get(name).get("evaluator_type")
     if is_semantic(cfg):
-        if cfg.MODEL.SEM_SEG_HEAD.NAME == "DeepSupervisionSemSegHead":
+        if has_deep_head(cfg):
             check_classes(cfg)
             check_labels_fit(cfg, name, key)
         elif kind == "coco":

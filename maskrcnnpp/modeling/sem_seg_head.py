@@ -127,21 +127,30 @@ class DeepSupervisionSemSegHead(nn.Module):
     def _losses(
         self, logits: Mapping[int, torch.Tensor], targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
+        is_counted = targets != self.ignore_value
+        labels = targets.long().where(is_counted, 0)
         losses = {}
         for d, x in logits.items():
             name = "loss_sem_seg" if d == self.depth else f"loss_sem_seg_d{d}"
             losses[name] = (
-                self._loss_weight * self._weights[d] * self._loss(self._grouped(x, targets))
+                self._loss_weight
+                * self._weights[d]
+                * self._loss(self._grouped(x, labels, is_counted))
             )
         return losses
 
-    def _grouped(self, logits: torch.Tensor, targets: torch.Tensor) -> Grouped:
-        is_counted = targets != self.ignore_value
-        labels = targets.long().where(is_counted, 0)
+    def _grouped(
+        self, logits: torch.Tensor, labels: torch.Tensor, is_counted: torch.Tensor
+    ) -> Grouped:
         if self.activation == "softmax":
             return Grouped.exclusive(logits, labels, is_counted)
         members = self._members[:, labels].transpose(0, 1)
         return Grouped.independent(logits, members, is_counted)
+
+
+def has_deep_head(cfg: CfgNode) -> bool:
+    """Whether the head of ``cfg`` is the one of this module, which gives probabilities."""
+    return cfg.MODEL.SEM_SEG_HEAD.NAME == DeepSupervisionSemSegHead.__name__
 
 
 def class_labels(
