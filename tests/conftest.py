@@ -1,15 +1,18 @@
 """One thread, no GPU; tiny models and batches, 64x64 pixels."""
 
+import json
 import os
 
 # before CUDA is looked for: the tests compare exact numbers, whatever GPU is there
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from detectron2.config import get_cfg  # noqa: E402
 from detectron2.structures import BitMasks, Boxes, Instances  # noqa: E402
+from PIL import Image  # noqa: E402
 
 import maskrcnnpp  # noqa: E402
 
@@ -65,3 +68,23 @@ def make_input():
         return {"image": image, "instances": instances, "height": size, "width": size}
 
     return make
+
+
+@pytest.fixture
+def label_set(tmp_path):
+    """File of a data set of label images."""
+    rng = np.random.default_rng(0)
+    images = []
+    for folder in ("images", "labels", "annotations"):
+        (tmp_path / folder).mkdir()
+    for number in range(4):
+        labels = np.zeros((64, 64), np.uint8)
+        labels[10:40, 5 * number : 5 * number + 30] = 1
+        pixels = (100 * labels + rng.integers(0, 60, labels.shape)).astype(np.uint8)
+        for folder, array in (("images", pixels), ("labels", labels)):
+            Image.fromarray(array).save(tmp_path / folder / f"{number}.png")
+        about = {"id": number, "file_name": f"{number}.png", "height": 64, "width": 64}
+        images.append({**about, "sem_seg_file_name": f"../labels/{number}.png"})
+    file = tmp_path / "annotations" / "semantic_train.json"
+    file.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "square"}]}))
+    return str(file)

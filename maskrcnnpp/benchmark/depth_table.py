@@ -25,7 +25,7 @@ from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
-from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, TASK
+from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
 from maskrcnnpp.files import atomic_path, write_json, write_text
 from maskrcnnpp.modeling.pruning import full_depth
 
@@ -67,7 +67,7 @@ def measure_depths(
     rows = []
     for depth, folder in tqdm(folders.items(), desc="depths", unit="depth"):
         arms.append(evaluate_cut(f"L{depth}", folder, [dataset]))
-        rows.append({"depth": depth, **judge(cfg, folder / "inference" / folder_name(dataset))})
+        rows.append({"depth": depth, **judge(cfg, folder)})
     costs = measure_inference(arms, images=images)
     for row, arm in zip(rows, arms):
         cost = costs[arm.name]
@@ -88,9 +88,11 @@ def measure_depths(
 
 
 def _judged_by_objects(cfg: CfgNode, folder: Path) -> dict[str, float]:
+    dataset = cfg.DATASETS.TEST[0]
+    predictions = folder / "inference" / folder_name(dataset) / PREDICTIONS_FILE
     scored = score_predictions(
-        load_coco_truth(MetadataCatalog.get(cfg.DATASETS.TEST[0]).json_file),
-        json.loads((folder / PREDICTIONS_FILE).read_text(encoding="utf-8")),
+        load_coco_truth(MetadataCatalog.get(dataset).json_file),
+        json.loads(predictions.read_text(encoding="utf-8")),
         max_dets=cfg.TEST.DETECTIONS_PER_IMAGE,
         area_bins=list(cfg.TEST.AREA_BINS),
     )
@@ -99,7 +101,7 @@ def _judged_by_objects(cfg: CfgNode, folder: Path) -> dict[str, float]:
 
 
 def _judged_by_pixels(cfg: CfgNode, folder: Path) -> dict[str, float]:
-    found = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))[TASK]
+    found = read_metrics(folder, cfg.DATASETS.TEST[0])
     return {name: found[name] for name in ("IoU", "Dice", "mIoU_thresholds")}
 
 

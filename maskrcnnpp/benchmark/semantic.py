@@ -16,10 +16,9 @@ from tabulate import tabulate
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.benchmark.tables import config_link, made_with
-from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, TASK
+from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
 from maskrcnnpp.files import write_json, write_text
 
 RESULTS_FILE = "semantic_results.json"
@@ -70,7 +69,9 @@ def collect_semantic(
     rows = []
     for trial in trials:
         if kept := trial.result():
-            rows.append({**kept, "metrics": _metrics(trial)})
+            names = trial.cfg.DATASETS.TEST
+            metrics = {name: read_metrics(trial.output_dir, name) for name in names}
+            rows.append({**kept, "metrics": metrics})
     if not rows:
         raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
     sizes = {trial.arm: _parameters(trial) for trial in trials}
@@ -101,17 +102,6 @@ def load_semantic(output_dir: Path) -> dict[str, Any] | None:
     return results
 
 
-def _metrics(trial: Trial) -> dict[str, Any]:
-    found = {}
-    for name in trial.cfg.DATASETS.TEST:
-        path = trial.output_dir / "inference" / folder_name(name) / METRICS_FILE
-        try:
-            found[name] = json.loads(path.read_text(encoding="utf-8"))[TASK]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
-    return found
-
-
 def _parameters(trial: Trial) -> int:
     cfg = trial.cfg.clone()
     cfg.defrost()
@@ -128,17 +118,17 @@ def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> 
         page_dir: folder of the page that it is for; configs are linked from there.
     """
     main = next(iter(SHOWN))
-    reference = _values(results, results["reference"], dataset, main)
+    reference = values_of_seeds(results, results["reference"], dataset, main)
     rows = []
     for arm in dict.fromkeys(trial["arm"] for trial in results["trials"]):
-        values = {name: _values(results, arm, dataset, name) for name in SHOWN}
+        values = {name: values_of_seeds(results, arm, dataset, name) for name in SHOWN}
         p = "" if arm == results["reference"] else _number(welch_p(values[main], reference), 3)
         rows.append(
             [
                 _link(results, arm, page_dir),
                 f"{results['parameters'][arm] / 1e6:.2f}",
                 len(values[main]),
-                *(_mean_and_sd(numbers) for numbers in values.values()),
+                *(mean_and_sd(numbers) for numbers in values.values()),
                 p,
             ]
         )
@@ -147,12 +137,14 @@ def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> 
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
-def _values(results: Mapping[str, Any], arm: str, dataset: str, metric: str) -> list[float]:
+def values_of_seeds(results: Mapping[str, Any], arm: str, dataset: str, metric: str) -> list[float]:
+    """One metric of each trial of an arm; nan where there was nothing to judge."""
     found = [t["metrics"][dataset][metric] for t in results["trials"] if t["arm"] == arm]
     return [math.nan if value is None else value for value in found]
 
 
-def _mean_and_sd(values: Sequence[float]) -> str:
+def mean_and_sd(values: Sequence[float]) -> str:
+    """Of percent, to one digit: "88.3 (0.2)"."""
     sd = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
     return f"{_number(float(np.mean(values)), 1)}{sd}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -18,23 +19,46 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.rle import encode_crop
+from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.data.semantic import IGNORED, read_labels
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
-from maskrcnnpp.evaluation.semantic_metrics import count_pixels, semantic_metrics
+from maskrcnnpp.evaluation.semantic_metrics import (
+    count_pixels,
+    predicted_masks,
+    semantic_metrics,
+)
 from maskrcnnpp.files import write_json, write_text
 
 METRICS_FILE = "semantic_metrics.json"
 TABLE_FILE = "semantic_metrics.md"
+PREDICTIONS_FILE = "semantic_predictions.json"
 TASK = "sem_seg"
 
 logger = logging.getLogger(__name__)
 
 
+def read_metrics(run_dir: str | os.PathLike, dataset_name: str) -> dict[str, float | None]:
+    """What :class:`SemanticEvaluator` wrote of a data set into the folder of a run.
+
+    Raises:
+        DataError: it is not there, or is something else.
+    """
+    path = Path(run_dir, "inference", folder_name(dataset_name), METRICS_FILE)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))[TASK]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
 class SemanticEvaluator(DatasetEvaluator):
     """IoU and Dice of the classes that a head gives probabilities of.
 
-    ``evaluate`` writes ``semantic_metrics.json`` and ``semantic_metrics.md`` into ``output_dir``.
+    ``evaluate`` writes into ``output_dir`` ``semantic_metrics.json``, ``semantic_metrics.md`` and
+    ``semantic_predictions.json``: of each class its name and its labels in the truth, and its mask
+    in each image, by the image's file name, as COCO RLE in the order of the classes.
     """
 
     def __init__(
@@ -57,6 +81,7 @@ class SemanticEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._class_labels = [list(labels) for labels in class_labels]
         self._exclusive = exclusive
+        self._judged = slice(int(exclusive), None)  # channels: all but the background's
         self._ignore_value = ignore_value
         self._output_dir = None if output_dir is None else Path(output_dir)
         records = DatasetCatalog.get(dataset_name)
@@ -65,6 +90,7 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._counts: dict[str, np.ndarray] = {}
+        self._masks: dict[str, list[Rle]] = {}
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Count the pixels of a batch.
@@ -85,6 +111,9 @@ class SemanticEvaluator(DatasetEvaluator):
                 raise DataError(f"{name}: predicted are {values.shape}, the truth is {truth.shape}")
             is_counted = labels != self._ignore_value
             self._counts[name] = count_pixels(values, truth, is_counted, exclusive=self._exclusive)
+            if self._output_dir is not None:
+                shown = predicted_masks(values, exclusive=self._exclusive)[self._judged]
+                self._masks[name] = [encode_crop(mask, 0, 0, *mask.shape) for mask in shown]
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """The metrics, as ``{"sem_seg": {"IoU": ..., ...}}``; empty in all but the main process.
@@ -92,26 +121,35 @@ class SemanticEvaluator(DatasetEvaluator):
         See :func:`maskrcnnpp.evaluation.semantic_metrics.semantic_metrics`.
         """
         comm.synchronize()
-        gathered = comm.gather(self._counts)
+        gathered = comm.gather((self._counts, self._masks))
         if not comm.is_main_process():
             return OrderedDict()
-        counts = {name: found for part in gathered for name, found in part.items()}
+        counts = {name: found for part, _ in gathered for name, found in part.items()}
+        masks = {name: found for _, part in gathered for name, found in part.items()}
         if missing := len(self._records) - len(counts):
             logger.warning("%d images of %s were not predicted", missing, self._dataset_name)
         if not counts:
             return OrderedDict()
         # of each image once, in an order that does not depend on the processes
         stacked = np.stack([counts[name] for name in sorted(counts)])
-        judged = stacked[:, int(self._exclusive) :]
-        metrics = semantic_metrics(judged, self._names())
+        metrics = semantic_metrics(stacked[:, self._judged], self._names())
         self._report(metrics, len(counts))
+        self._write_predictions(masks)
         return OrderedDict({TASK: metrics})
 
     def _names(self) -> list[str]:
         """Of the judged channels."""
         classes = MetadataCatalog.get(self._dataset_name).get("thing_classes") or ()
-        judged = self._class_labels[int(self._exclusive) :]
-        return [_name(labels, classes) for labels in judged]
+        return [_name(labels, classes) for labels in self._class_labels[self._judged]]
+
+    def _write_predictions(self, masks: dict[str, list[Rle]]) -> None:
+        if self._output_dir is None:
+            return
+        labels = self._class_labels[self._judged]
+        about = [{"name": n, "labels": members} for n, members in zip(self._names(), labels)]
+        images = {name: masks[name] for name in sorted(masks)}
+        path = self._output_dir / PREDICTIONS_FILE
+        write_json(path, {"dataset": self._dataset_name, "classes": about, "images": images})
 
     def _report(self, metrics: dict[str, float], images: int) -> None:
         rows = [[name, "n/a" if math.isnan(x) else f"{x:.2f}"] for name, x in metrics.items()]

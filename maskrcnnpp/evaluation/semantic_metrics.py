@@ -11,6 +11,22 @@ import numpy as np
 THRESHOLDS = np.round(np.arange(0.5, 1.0, 0.05), 2)
 
 
+def predicted_masks(probabilities: np.ndarray, *, exclusive: bool = False) -> np.ndarray:
+    """Which pixels are predicted to be of each class.
+
+    Args:
+        probabilities: (classes, ...), 0..1.
+        exclusive: each pixel has one class, the likeliest; else all above the first threshold.
+
+    Returns:
+        bool, of the same shape.
+    """
+    if not exclusive:
+        return probabilities > THRESHOLDS[0]
+    classes = np.arange(len(probabilities)).reshape(-1, *[1] * (probabilities.ndim - 1))
+    return probabilities.argmax(axis=0) == classes
+
+
 def count_pixels(
     probabilities: np.ndarray, truth: np.ndarray, is_counted: np.ndarray, *, exclusive: bool = False
 ) -> np.ndarray:
@@ -31,8 +47,8 @@ def count_pixels(
     counts = np.zeros((len(values), len(THRESHOLDS), 4), np.int64)
     for index, threshold in enumerate(THRESHOLDS):
         shown = values > threshold
-        if exclusive and index == 0:
-            shown = values.argmax(axis=0) == np.arange(len(values))[:, None]
+        if index == 0:
+            shown = predicted_masks(values, exclusive=exclusive)
         hits, all_shown = (shown & wanted).sum(axis=1), shown.sum(axis=1)
         misses, extra = positives - hits, all_shown - hits
         counts[:, index] = np.stack([hits, extra, misses, total - hits - extra - misses], axis=1)

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from maskrcnnpp.data.display import read_rgb
+from maskrcnnpp.data.rle import encode_crop
+from maskrcnnpp.data.semantic import read_labels
 from maskrcnnpp.evaluation.coco_metrics import segmentation_to_rle
 from maskrcnnpp.visualization import Panel, SheetRow
 
@@ -54,6 +58,33 @@ def result_rows(
                     [segmentation_to_rle(entry, *size) for _, entry in found],
                     [score for score, _ in found],
                 ),
+            ],
+        )
+
+
+def semantic_rows(
+    predictions: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]
+) -> Iterator[SheetRow]:
+    """As :func:`result_rows`, of a semantic data set: an outline is of all pixels of a class.
+
+    Args:
+        predictions: content of ``semantic_predictions.json``.
+        chosen: Detectron2's dicts of some of the images; those not predicted are left out.
+
+    Raises:
+        DataError: an image or its labels cannot be read.
+    """
+    for record in chosen:
+        if record["file_name"] not in predictions["images"]:
+            continue
+        labels = read_labels(record)
+        members = [np.isin(labels, entry["labels"]) for entry in predictions["classes"]]
+        yield SheetRow(
+            title=Path(record["file_name"]).name,
+            image=read_rgb(record["file_name"]),
+            panels=[
+                Panel([encode_crop(mask, 0, 0, *mask.shape) for mask in members]),
+                Panel(predictions["images"][record["file_name"]]),
             ],
         )
 

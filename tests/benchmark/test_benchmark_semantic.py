@@ -1,8 +1,4 @@
-import json
-
-import numpy as np
 import pytest
-from PIL import Image
 
 from maskrcnnpp.benchmark import semantic
 from maskrcnnpp.benchmark.runner import plan_trials, run_trials
@@ -62,26 +58,6 @@ def test_what_is_written_is_read(results, tmp_path):
     (tmp_path / semantic.RESULTS_FILE).write_text("{}")
     with pytest.raises(DataError, match="not of tools/benchmark.py"):
         semantic.load_semantic(tmp_path)
-
-
-@pytest.fixture
-def label_set(tmp_path):
-    """File of a data set of label images."""
-    rng = np.random.default_rng(0)
-    images = []
-    for folder in ("images", "labels", "annotations"):
-        (tmp_path / folder).mkdir()
-    for number in range(4):
-        labels = np.zeros((64, 64), np.uint8)
-        labels[10:40, 5 * number : 5 * number + 30] = 1
-        pixels = (100 * labels + rng.integers(0, 60, labels.shape)).astype(np.uint8)
-        for folder, array in (("images", pixels), ("labels", labels)):
-            Image.fromarray(array).save(tmp_path / folder / f"{number}.png")
-        about = {"id": number, "file_name": f"{number}.png", "height": 64, "width": 64}
-        images.append({**about, "sem_seg_file_name": f"../labels/{number}.png"})
-    file = tmp_path / "annotations" / "semantic_train.json"
-    file.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "square"}]}))
-    return str(file)
 
 
 def test_arms_are_trained_and_compared_on_label_images(label_set, tmp_path):

@@ -1,16 +1,19 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 from detectron2.engine import default_argument_parser
 from semantic_config import ROWS, WEIGHTS, grid, head
 
 from maskrcnnpp.benchmark.depth_table import measure_depths
 from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.engine.main import run
 from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
 
 CONFIG = "configs/quick/unetpp_ds.yaml"
 
@@ -90,3 +93,14 @@ def test_each_depth_is_measured(args, tiny_nuclei, tmp_path):
     assert all(0 <= row["IoU"] <= 100 and row["latency"][0] > 0 for row in rows)
     for key in ("parameters", "flops"):
         assert rows[0][key] < rows[1][key] < rows[2][key] < rows[3][key]
+
+
+def test_predictions_are_drawn_for_label_images(args, label_set, tmp_path):
+    data = ["DATASETS.TRAIN", f"('{label_set}',)", "DATASETS.TEST", f"('{label_set}',)"]
+    run(args(*data, "TEST.PICTURES", 2, "INPUT.CROP.SIZE", "[64, 64]"))
+    sheet = cv2.imread(str(tmp_path / "output" / "predictions.png"))
+    assert sheet.shape[0] > 2 * 64 and sheet.std() > 0
+    folder = tmp_path / "output" / "inference" / folder_name(label_set)
+    predictions = json.loads((folder / PREDICTIONS_FILE).read_text())
+    assert predictions["classes"] == [{"name": "square", "labels": [1]}]
+    assert len(predictions["images"]) == 4

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_dice, compute_iou
+from pycocotools import mask as coco_mask
 
 from maskrcnnpp.evaluation.semantic_evaluation import SemanticEvaluator
 from maskrcnnpp.evaluation.semantic_metrics import THRESHOLDS, count_pixels, semantic_metrics
@@ -103,3 +104,7 @@ def test_the_evaluator_judges_against_the_objects(data_set, tmp_path, exclusive)
     kept = json.loads((tmp_path / "semantic_metrics.json").read_text())
     assert kept["images"] == 1 and kept["sem_seg"]["IoU"] == pytest.approx(50)
     assert "| IoU " in (tmp_path / "semantic_metrics.md").read_text()
+    predictions = json.loads((tmp_path / "semantic_predictions.json").read_text())
+    assert predictions["classes"] == [{"name": "cell", "labels": [1]}]
+    (mask,) = predictions["images"]["a.png"]
+    assert np.array_equal(coco_mask.decode(mask), found[0].numpy() > 0.5)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.errors import UserError
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE
-from maskrcnnpp.evaluation.sheet import result_rows, spread
+from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
+from maskrcnnpp.evaluation.sheet import result_rows, semantic_rows, spread
 from maskrcnnpp.files import atomic_path
-from maskrcnnpp.visualization import contact_sheet
+from maskrcnnpp.visualization import SheetRow, contact_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +49,16 @@ class Pictures(HookBase):
             self._draw()
 
     def _draw(self) -> None:
-        results = self._output_dir / "inference" / folder_name(self._dataset) / RESULTS_FILE
+        folder = self._output_dir / "inference" / folder_name(self._dataset)
         metadata = MetadataCatalog.get(self._dataset)
-        if not results.exists() or not metadata.get("json_file"):
-            return  # of an evaluation of another kind
         try:
-            sheet = self._sheet(results, metadata.json_file, metadata.get("image_root", ""))
+            if (folder / RESULTS_FILE).exists() and metadata.get("json_file"):
+                rows = self._of_objects(folder / RESULTS_FILE)
+            elif (folder / PREDICTIONS_FILE).exists():
+                rows = self._of_classes(folder / PREDICTIONS_FILE)
+            else:
+                return  # of an evaluation of another kind
+            sheet = contact_sheet(rows)
             with atomic_path(self._output_dir / FILE) as temporary:
                 temporary.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
         except (OSError, UserError) as error:
@@ -62,8 +68,13 @@ class Pictures(HookBase):
             f"{self._dataset}: truth, prediction", np.ascontiguousarray(sheet.transpose(2, 0, 1))
         )
 
-    def _sheet(self, results: Path, truth_file: str, image_root: str) -> np.ndarray:
-        truth = load_coco_truth(truth_file)
+    def _of_objects(self, results: Path) -> Iterator[SheetRow]:
+        metadata = MetadataCatalog.get(self._dataset)
+        truth = load_coco_truth(metadata.json_file)
         chosen = spread(truth["images"], self._count)
         found = json.loads(results.read_text(encoding="utf-8"))
-        return contact_sheet(result_rows(truth, chosen, Path(image_root), found, _SURE))
+        return result_rows(truth, chosen, Path(metadata.get("image_root", "")), found, _SURE)
+
+    def _of_classes(self, predictions: Path) -> Iterator[SheetRow]:
+        chosen = spread(DatasetCatalog.get(self._dataset), self._count)
+        return semantic_rows(json.loads(predictions.read_text(encoding="utf-8")), chosen)
