@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Find what is wrong with a COCO annotation file, and write a repaired copy of it.
 
+Of a semantic data set, whose images name label images, these are checked; there is no repair.
+
     python tools/validate_coco.py annotations/instances_train.json --images images/
     python tools/validate_coco.py instances.json --images images/ --fix repaired.json
 
@@ -75,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     """
     check_paths(args)
     truth = load(args.file)
-    about = {"max_dets": args.max_dets, "progress": True}
+    about: dict[str, Any] = {"max_dets": args.max_dets, "progress": True}
+    about["label_root"] = args.file.parent
     findings = validate(truth, args.images, **about)
     say(f"{args.file}: {contents(truth)}")
     for note in notes(args):

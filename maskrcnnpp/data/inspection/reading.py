@@ -17,6 +17,7 @@ from maskrcnnpp.data.image_io import open_all_channels
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.source import escapes
 from maskrcnnpp.data.segmentation import checked_rle, crop_of
+from maskrcnnpp.data.semantic import has_label_images
 from maskrcnnpp.errors import DataError
 
 
@@ -66,10 +67,16 @@ class CocoSet:
             images: the folder that its file names start from.
 
         Raises:
-            DataError: the file cannot be read, or the folder is not there.
+            DataError: the file cannot be read or has no objects but label images, or the folder is
+                not there.
         """
         self.annotations, self.folder = Path(annotations), Path(images)
         self.truth = load_coco_truth(annotations)
+        if has_label_images(self.truth):
+            raise DataError(
+                f"{annotations}: is of label images, and the page is of objects; "
+                "tools/validate_coco.py checks label images"
+            )
         if not self.folder.is_dir():
             raise DataError(f"{images}: there is no such folder; name that of the images")
         self.categories: dict[Any, str] = {

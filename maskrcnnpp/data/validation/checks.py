@@ -15,6 +15,11 @@ from typing import Any, Literal, NamedTuple
 from tqdm import tqdm
 
 from maskrcnnpp.data.validation.files import file_name_problem, file_size
+from maskrcnnpp.data.validation.label_images import (
+    classes_fault,
+    label_faults,
+    names_label_images,
+)
 from maskrcnnpp.data.validation.masks import measure
 from maskrcnnpp.data.validation.rules import (
     area_fault,
@@ -38,6 +43,7 @@ ISCROWD = "iscrowd"
 CATEGORIES = "categories"
 EMPTY_IMAGES = "empty images"
 MANY_OBJECTS = "many objects"
+LABEL_IMAGES = "label images"
 
 KINDS = {
     STRUCTURE: "no object with lists of images, annotations and categories; no image",
@@ -51,6 +57,7 @@ KINDS = {
     CATEGORIES: "none, no integer ids, ids or names twice; unused, or ids not 1..n (warnings)",
     EMPTY_IMAGES: "images without an annotation (warning)",
     MANY_OBJECTS: "images with more objects than the evaluator counts detections (warning)",
+    LABEL_IMAGES: "missing, unreadable, of another size or labels; a class in none (warning)",
 }
 """The kinds of findings, in the order of a report, and what each stands for."""
 
@@ -82,13 +89,20 @@ class ImageEntry(NamedTuple):
 
 
 def validate(
-    truth: Any, image_root: Path | None, *, max_dets: int = MAX_DETS, progress: bool = False
+    truth: Any,
+    image_root: Path | None,
+    *,
+    label_root: Path | None = None,
+    max_dets: int = MAX_DETS,
+    progress: bool = False,
 ) -> list[Finding]:
     """Everything that is wrong with the content of a COCO annotation file.
 
     Args:
         truth: the content; may be anything that JSON can hold.
         image_root: folder of the image files; None leaves these out.
+        label_root: folder of the annotation file, from which that of a semantic data set names its
+            label images; None leaves these out.
         max_dets: detections of an image that the evaluator counts.
         progress: show bars of what takes more than a second.
 
@@ -100,10 +114,16 @@ def validate(
         check.add(STRUCTURE, "the file", f"holds {short(truth)}, where an object with keys is due")
         return check.findings
     lists = {key: check.entries(truth, key) for key in ("images", "categories", "annotations")}
+    is_semantic = names_label_images(truth.get("images"))
+    if lists["annotations"] is None and not is_semantic and "annotations" not in truth:
+        reason = "missing: objects are not checked"
+        check.add(STRUCTURE, "annotations", reason, severity="warning")
     categories = check.categories(lists["categories"] or [])
     images = check.images(lists["images"] or [], image_root)
     if lists["annotations"] is not None:
         check.annotations(lists["annotations"], images, categories, max_dets)
+    if is_semantic:
+        check.label_images(lists["images"] or [], categories, label_root)
     order = {kind: number for number, kind in enumerate(KINDS)}
     return sorted(check.findings, key=lambda found: (order[found.kind], found.severity))
 
@@ -125,7 +145,6 @@ class _Check:
     def entries(self, truth: Mapping, key: str) -> Entries | None:
         """The entries of a list that have keys, numbered; None where there is no such list."""
         if key not in truth and key == "annotations":
-            self.add(STRUCTURE, key, "missing: objects are not checked", severity="warning")
             return None
         found = truth.get(key)
         if not isinstance(found, list):
@@ -189,6 +208,26 @@ class _Check:
                 size = (0, 0) if faults[0] else (height, width)
                 found[image["id"]] = ImageEntry(shown, item, *size)
         return found
+
+    def label_images(
+        self, images: Entries, categories: Mapping[int, str], root: Path | None
+    ) -> None:
+        """Check the truth of a semantic data set."""
+        if fault := classes_fault(categories):
+            self.add(CATEGORIES, "categories", fault)
+            return
+        if root is None:
+            return
+        found: Counter = Counter()
+        entries = dict(images)
+        bar = self._bar(images, desc="label images", unit="image")
+        for number, fault in label_faults(bar, len(categories), root, found):
+            name = entries[number].get("file_name")
+            item = item_name("image", entries[number], number)
+            self.add(LABEL_IMAGES, item, fault, image=name if isinstance(name, str) else "")
+        for label, item in categories.items():
+            if not found[label]:
+                self.add(LABEL_IMAGES, item, "no pixel is of it", severity="warning")
 
     def annotations(
         self,

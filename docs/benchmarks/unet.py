@@ -1,0 +1,283 @@
+#!/usr/bin/env python
+"""The U-Net family beside the figures of the UNet++ papers: unet.md.
+
+    python docs/benchmarks/unet.py
+
+Reads what tools/benchmark.py and unet_depths.py left in the folders of docs/benchmarks/unet; the
+page names the commands. A folder that is not there is left out. Also writes the README's table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tabulate import tabulate
+
+from maskrcnnpp.benchmark.report import quote
+from maskrcnnpp.benchmark.results import RESULTS_FILE, by_arm, datasets, load, of_seeds
+from maskrcnnpp.benchmark.semantic import load_semantic, mean_and_sd, values_of_seeds
+from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
+from maskrcnnpp.errors import exit_on_user_error
+from maskrcnnpp.files import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs/benchmarks/unet"
+PAGE = ROOT / "docs/benchmarks/unet.md"
+README, QUOTED = ROOT / "README.md", "unet"
+
+
+class Row(NamedTuple):
+    """A row of the papers' semantic table: IoU and sd in percent, over 20 trainings."""
+
+    title: str
+    em: tuple[float, float] | None = None
+    nuclei: tuple[float, float] | None = None
+
+
+#: IEEE TMI 2019, semantic segmentation, by the name of our arm. Of U-Net^e only means are given.
+SEMANTIC = {
+    "unet": Row("U-Net", (88.30, 0.24), (90.57, 1.26)),
+    "unet_wide": Row("wide U-Net", (88.37, 0.13), (90.47, 1.15)),
+    "unet_ensemble": Row("U-Net^e, DS", (88.33, 0.0)),
+    "unetplus": Row("UNet+", (88.39, 0.15), (91.73, 1.09)),
+    "unetplus_ds": Row("UNet+, DS", (88.89, 0.12), (92.04, 0.89)),
+    "unetpp": Row("UNet++", (88.92, 0.14), (92.44, 1.20)),
+    "unetpp_ds": Row("UNet++, DS", (89.33, 0.10), (92.37, 0.98)),
+}
+#: The same on DSB2018, four systems: IoU and Dice in percent, score of the competition.
+FOUR = {
+    "unet": ("U-Net", 91.03, 75.73, 0.244),
+    "unetpp_ds": ("UNet++, DS", 92.55, 89.74, 0.327),
+    "mask_rcnn_R_18_FPN": ("Mask R-CNN", 93.28, 87.91, 0.401),
+    "maskrcnnpp_R_18_nested_fpn": ("Mask R-CNN++", 95.10, 91.36, 0.414),
+}
+#: Read off a plot: seconds for 10,000 images on a TITAN X, and IoU, of depth 1 to 4 on nuclei.
+PRUNED = ((15, 91.5), (22, 92.2), (36, 92.2), (54, 92.5))
+#: Read off a plot: IoU of isolated and embedded training, depth 1 to 3.
+EMBEDDED_CELL = ((88.9, 90.4), (90.5, 91.15), (91.0, 91.3))
+EMBEDDED_LIVER = ((71.4, 76.2), (75.6, 80.1), (77.0, 81.65))
+
+INTRODUCTION = f"""\
+# The U-Net family, beside the papers
+
+Each table has what we measured and what the UNet++ papers print (IEEE TMI 2019, and the
+dissertation that follows it). Ours: mean and (sd, n - 1) over seeds, on test images that nothing
+was chosen on; p is Welch's, two-sided, as in the papers, and below {SIGNIFICANCE:g} a difference is
+more than that of seeds.
+
+Written by `python docs/benchmarks/unet.py`, from the records in [unet](unet).
+
+## Where ours differ from the papers, and why
+
+- **Small, for a CPU of two cores**: half the papers' filters (16 to 256), 500 iterations of four
+  crops of 128x128 with Adam's decoupled form (AdamW), GN. The papers: 32 to 512 filters, 32 and
+  more patches of 96x96, early stopping, a GPU. Absolute figures are not to be compared; gains of
+  one row over another are. The papers' sizes are in [configs/semantic](../../configs/semantic).
+- **3 seeds**, the papers have 20 trainings: what we cannot tell apart they may.
+- **Data**: the EM slices and nuclei are the papers' (the 24/3/3 slices and the 50/20/30 % of the
+  nuclei are drawn anew, as theirs are not published). Cell is private; Brain and Liver need an
+  application, and their readers are here ([datasets](../../datasets/README.md)).
+- **IoU**: ours is of the foreground's pixels of all test images together. The reference code
+  averages over thresholds of the probability, over foreground and background; that is the column
+  "mean over thresholds". Which of them a table of the papers has is not said there. In the table of
+  four systems their IoU exceeds Dice, which no single mask allows (IoU = D / (2 - D)).
+- **Loss**: the one named below, chosen on validation images, the same in all rows.
+"""
+
+
+def papers(figure: tuple[float, float] | None) -> str:
+    if figure is None:
+        return ""
+    mean, sd = figure
+    return f"{mean:.2f}" + (f" ({sd:.2f})" if sd else "")
+
+
+def semantic_part(folder: str, title: str, of_papers: str) -> list[str]:
+    """The six rows of the papers on a data set, and U-Net^e."""
+    results = load_semantic(FOLDER / folder)
+    if results is None:
+        return []
+    dataset = results["datasets"][-1]
+    reference = values_of_seeds(results, results["reference"], dataset, "IoU")
+    rows = []
+    for arm, row in SEMANTIC.items():
+        values = values_of_seeds(results, arm, dataset, "IoU")
+        is_reference = arm == results["reference"]
+        rows.append(
+            [
+                row.title,
+                f"{results['parameters'][arm] / 1e6:.2f}",
+                len(values),
+                mean_and_sd(values),
+                "" if is_reference else f"{np.mean(values) - np.mean(reference):+.1f}",
+                "" if is_reference else f"{welch_p(values, reference):.3f}",
+                mean_and_sd(values_of_seeds(results, arm, dataset, "mIoU_thresholds")),
+                papers(getattr(row, of_papers)),
+                _gain(getattr(row, of_papers), getattr(SEMANTIC["unet"], of_papers), is_reference),
+            ]
+        )
+    headers = ["", "M parameters", "seeds", "IoU", "gain", "p", "mean over thresholds"]
+    headers += ["papers' IoU", "papers' gain"]
+    command = results["command"]
+    return [
+        f"## {title}",
+        "",
+        _table(rows, headers),
+        "",
+        f"On {Path(dataset).stem}. Gains are over U-Net. "
+        f"[The report](unet/{folder}/semantic_report.md); `{command}`",
+        "",
+    ]
+
+
+def _gain(
+    figure: tuple[float, float] | None, reference: tuple[float, float] | None, is_reference: bool
+) -> str:
+    if figure is None or reference is None or is_reference:
+        return ""
+    return f"{figure[0] - reference[0]:+.2f}"
+
+
+def four_table(results: Mapping[str, Any]) -> str:
+    """The papers' table of four systems."""
+    dataset = datasets(results)[-1]
+    arms = by_arm(results, dataset)
+    rows = []
+    for arm, (title, *figures) in FOUR.items():
+        trials = arms[arm]
+        iou, dice, score = (
+            of_seeds(trials, dataset, "shown", name)
+            for name in ("foreground_iou", "dice", "dsb_score")
+        )
+        iou, dice = (100 * np.array(values) for values in (iou, dice))
+        ap = of_seeds(trials, dataset, "segm", "AP")
+        cells = [mean_and_sd(values) for values in (iou, dice)]
+        cells += [f"{np.mean(score):.3f} ({np.std(score, ddof=1):.3f})", mean_and_sd(ap)]
+        theirs = [f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:.3f}"]
+        rows.append([title, len(trials), *cells, *theirs])
+    headers = ["", "seeds", "IoU", "Dice", "DSB score", "mask AP"]
+    return _table(rows, [*headers, "papers' IoU", "papers' Dice", "papers' score"])
+
+
+def four_part() -> list[str]:
+    path = FOLDER / "four" / RESULTS_FILE
+    if not path.is_file():
+        return []
+    results = load(path)
+    return [
+        "## Four systems on nuclei",
+        "",
+        four_table(results),
+        "",
+        f"On {datasets(results)[-1]}. Score, IoU and Dice are of the objects above a score "
+        "threshold, which each training tunes on validation images; those of U-Net and UNet++ are "
+        "made by a watershed. IoU and Dice are of the foreground of all images together. The "
+        "papers have ResNet-101, ours ResNet-18 trained from noise. The U-Nets have their channels "
+        "last in memory, as is faster for them on this machine, the Mask R-CNNs not, as is faster "
+        f"for these. [The report](unet/four/report.md); `{results['command']}`",
+        "",
+    ]
+
+
+def depths_part() -> list[str]:
+    """Pruning, and embedded against isolated training, beside the papers' plots."""
+    found = {}
+    for name in ("nuclei", "em"):
+        path = FOLDER / name / "depths.json"
+        if path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    if not found:
+        return []
+    lines = ["## Pruning, and embedded against isolated training", ""]
+    headers = ["depth"]
+    for name in found:
+        headers += [f"IoU, {name}", "time of L4's", "memory of L4's", "embedded - isolated", "p"]
+    headers += ["papers' IoU, nuclei", "papers' time of L4's", "papers' gain, Cell", "Liver"]
+    rows = []
+    for depth in (1, 2, 3, 4):
+        row = [f"L{depth}"]
+        for results in found.values():
+            row += _depth_cells(results, depth)
+        seconds, iou = PRUNED[depth - 1]
+        row += [f"{iou:.1f}", f"{seconds / PRUNED[-1][0]:.2f}"]
+        for gains in (EMBEDDED_CELL, EMBEDDED_LIVER):
+            isolated, embedded = gains[depth - 1] if depth < 4 else (0.0, 0.0)
+            row.append(f"{embedded - isolated:+.2f}" if depth < 4 else "")
+        rows.append(row)
+    pages = " and ".join(f"[{name}](unet/{name}/depths.md)" for name in found)
+    lines += [_table(rows, headers), "", "UNet++ with deep supervision, cut to each depth."]
+    lines += [f"Latency, parameters, multiply-adds and seeds: {pages}.", ""]
+    for name in found:
+        lines += [f"![IoU by depth, {name}](unet/{name}/depths.png)", ""]
+    return lines
+
+
+def _depth_cells(results: Mapping[str, Any], depth: int) -> list[str]:
+    dataset = results["datasets"][-1]
+    embedded, isolated = (
+        values_of_seeds(results, f"{kind} L{depth}", dataset, "IoU")
+        for kind in ("embedded", "isolated")
+    )
+    cost, full = results["cost"][f"L{depth}"], results["cost"]["L4"]
+    time = cost["latency"]["total"][0] / full["latency"]["total"][0]
+    memory = cost["peak_memory"] / full["peak_memory"]
+    cells = [mean_and_sd(embedded), f"{time:.2f}", f"{memory:.2f}"]
+    if depth == 4:
+        return [*cells, "", ""]
+    gain = np.mean(embedded) - np.mean(isolated)
+    return [*cells, f"{gain:+.1f}", f"{welch_p(embedded, isolated):.3f}"]
+
+
+def loss_part() -> list[str]:
+    """Losses of UNet++ on the images that the choice was made on."""
+    results = load_semantic(FOLDER / "loss")
+    if results is None:
+        return []
+    dataset = results["datasets"][0]
+    instances = load(FOLDER / "loss" / RESULTS_FILE)
+    rows = []
+    for arm, trials in by_arm(instances, dataset).items():
+        values = values_of_seeds(results, arm, dataset, "IoU")
+        ap = of_seeds(trials, dataset, "segm", "AP")
+        rows.append([f"`{arm}`", len(values), mean_and_sd(values), mean_and_sd(ap)])
+    return [
+        "## Choice of the loss",
+        "",
+        _table(rows, ["loss", "seeds", "IoU", "mask AP of objects"]),
+        "",
+        f"UNet++ with deep supervision, on {dataset}: images that no other table has. "
+        f"[The report](unet/loss/semantic_report.md); `{results['command']}`",
+        "",
+    ]
+
+
+def page() -> str:
+    lines = [INTRODUCTION]
+    lines += four_part()
+    lines += semantic_part("nuclei", "Six rows on nuclei (DSB2018)", "nuclei")
+    lines += semantic_part("em", "Six rows on EM (ISBI 2012)", "em")
+    lines += depths_part()
+    lines += loss_part()
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def main() -> None:
+    write_text(PAGE, page())
+    results = FOLDER / "four" / RESULTS_FILE
+    if results.is_file():
+        text = README.read_text(encoding="utf-8")
+        write_text(README, quote(text, QUOTED, four_table(load(results))))
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main()

@@ -1,0 +1,242 @@
+#!/usr/bin/env python
+"""UNet++ by depth: embedded against isolated training, and what each depth costs.
+
+    python docs/benchmarks/unet_depths.py --output-dir output/benchmark/nuclei --seeds 0 1 2 \\
+        --jobs 2 --page-dir docs/benchmarks/unet/nuclei
+
+Isolated: a training for each depth. Embedded: one training of all depths, cut to each. Trainings
+that lie in the output folder, such as tools/benchmark.py makes, are kept. Writes depths.json,
+depths.md and depths.png into the page's folder; without --output-dir only draws them up anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from tqdm import tqdm
+
+from maskrcnnpp.benchmark.cost import Arm, measure_inference
+from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.report import provenance
+from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
+from maskrcnnpp.benchmark.semantic import mean_and_sd, values_of_seeds
+from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
+from maskrcnnpp.benchmark.tables import config_link, made_with
+from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.engine import build_config
+from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
+from maskrcnnpp.environment import machine
+from maskrcnnpp.errors import DataError, exit_on_user_error
+from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, read_metrics
+from maskrcnnpp.files import atomic_path, write_json, write_text
+
+RECORD_FILE, PAGE_FILE, PICTURE_FILE = "depths.json", "depths.md", "depths.png"
+EMBEDDED = "configs/quick/unetpp_ds.yaml"
+FULL = 4
+SHALLOWER = (1, 2, 3)
+ISOLATED = {depth: f"configs/benchmark/unet/isolated_L{depth}.yaml" for depth in SHALLOWER}
+COLORS = {"isolated": "#0072B2", "embedded": "#D55E00"}
+
+
+def arm(kind: str, depth: int) -> str:
+    return f"{kind} L{depth}"
+
+
+def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) -> dict[str, Any]:
+    """Train what is missing, cut, evaluate and measure."""
+    trials, problems = plan_trials([EMBEDDED, *ISOLATED.values()], seeds, output_dir, opts)
+    problems |= run_trials(trials, jobs=jobs)
+    if problems:
+        raise DataError("; ".join(f"{name}: {problem}" for name, problem in problems.items()))
+    rows = []
+    for trial in tqdm(trials, desc="evaluating", unit="training"):
+        for name, folder in depths_of(trial):
+            metrics = {data: read_metrics(folder, data) for data in trial.cfg.DATASETS.TEST}
+            rows.append({**trial.result(), "arm": name, "metrics": metrics})
+    first = next(trial for trial in trials if trial.config_file == EMBEDDED)
+    arms = [
+        Arm(f"L{depth}", str(folder / CONFIG_FILE), str(folder / WEIGHTS_FILE))
+        for depth in SHALLOWER
+        for folder in [cut_folder(first, depth)]
+    ]
+    arms.append(Arm(f"L{FULL}", str(first.kept_config), str(first.weights)))
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "datasets": list(trials[0].cfg.DATASETS.TEST),
+        "trials": rows,
+        "cost": measure_inference(arms),
+        "measured_on": machine(),
+    }
+
+
+def cut_folder(trial: Trial, depth: int) -> Path:
+    return trial.output_dir / f"L{depth}"
+
+
+def depths_of(trial: Trial) -> Iterator[tuple[str, Path]]:
+    """What a training is called here and where its metrics lie; for the embedded one by depth.
+
+    What was cut and evaluated before is kept.
+    """
+    isolated = {file: depth for depth, file in ISOLATED.items()}
+    if trial.config_file != EMBEDDED:
+        yield arm("isolated", isolated[trial.config_file]), trial.output_dir
+        return
+    names = trial.cfg.DATASETS.TEST
+    for depth in SHALLOWER:
+        folder = cut_folder(trial, depth)
+        if not (folder / "inference" / folder_name(names[-1]) / METRICS_FILE).is_file():
+            cut_checkpoint(build_config(str(trial.kept_config)), trial.weights, depth, folder)
+            evaluate_cut(f"L{depth}", folder, names)
+        yield arm("embedded", depth), folder
+    # the full depth alone is the same training
+    yield arm("embedded", FULL), trial.output_dir
+    yield arm("isolated", FULL), trial.output_dir
+
+
+def page(results: Mapping[str, Any], page_dir: Path) -> str:
+    links = {Path(f).stem: config_link(f, page_dir) for f in (EMBEDDED, *ISOLATED.values())}
+    told = ", ".join(f"[{name}]({link})" for name, link in links.items())
+    cost = results["cost"][f"L{FULL}"]
+    height, width = cost["image_size"]
+    lines = [
+        "# UNet++ by depth",
+        "",
+        "Embedded: one training with deep supervision, cut to each depth. Isolated: a training of "
+        "each depth alone. IoU in percent, mean and (sd, n - 1) over seeds; p is Welch's, of "
+        f"embedded against isolated, and below {SIGNIFICANCE:g} a difference is more than that of "
+        f"seeds. The configs: {told}.",
+        "",
+        f"![IoU by depth and by time]({PICTURE_FILE})",
+        "",
+    ]
+    for name in reversed(results["datasets"]):
+        lines += [f"## {name}", "", depth_table(results, name), ""]
+    lines += [
+        "## What a depth costs",
+        "",
+        cost_table(results),
+        "",
+        f"Latency: median of {cost['images']} images, depths alternating image by image; "
+        f"multiply-adds of one {height}x{width} image. L4's encoder rows, decoders and head that "
+        "a depth has no use for are not in its checkpoint and are not computed.",
+        "",
+        made_with("machine", results["measured_on"]),
+        "",
+        "## How it was run",
+        "",
+        provenance(results),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def depth_table(results: Mapping[str, Any], dataset: str) -> str:
+    rows = []
+    for depth in (*SHALLOWER, FULL):
+        isolated, embedded = (
+            values_of_seeds(results, arm(kind, depth), dataset, "IoU")
+            for kind in ("isolated", "embedded")
+        )
+        row = [f"L{depth}", len(embedded), mean_and_sd(isolated), mean_and_sd(embedded)]
+        if depth != FULL:
+            row += [f"{np.mean(embedded) - np.mean(isolated):+.1f}"]
+            row += [f"{welch_p(embedded, isolated):.3f}"]
+        rows.append(row)
+    headers = ["depth", "seeds", "isolated", "embedded", "embedded - isolated", "p"]
+    return _table(rows, headers)
+
+
+def cost_table(results: Mapping[str, Any]) -> str:
+    costs = results["cost"]
+    full = costs[f"L{FULL}"]
+    rows = []
+    for name, cost in costs.items():
+        latency, of_full = cost["latency"]["total"][0], full["latency"]["total"][0]
+        rows.append(
+            [
+                name,
+                f"{1000 * latency:.0f}",
+                f"{latency / of_full:.2f}",
+                f"{cost['flops']['total'] / 1e9:.2f}",
+                f"{cost['flops']['total'] / full['flops']['total']:.2f}",
+                f"{cost['parameters']['total'] / 1e6:.3f}",
+                f"{cost['parameters']['total'] / full['parameters']['total']:.3f}",
+                f"{cost['peak_memory']:.0f}",
+            ]
+        )
+    part = f"of L{FULL}"
+    headers = ["depth", "ms an image", part, "G multiply-adds", part, "M parameters", part]
+    return _table(rows, [*headers, "peak memory, MiB"])
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
+    align = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def picture(results: Mapping[str, Any]) -> bytes:
+    """IoU by depth, a point a training and a line through the means, and against latency. PNG."""
+    dataset = results["datasets"][-1]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    by_depth, by_time = figure.subplots(1, 2, sharey=True)
+    depths = [*SHALLOWER, FULL]
+    means = {}
+    for kind, shift in (("isolated", -0.06), ("embedded", 0.06)):
+        values = [values_of_seeds(results, arm(kind, d), dataset, "IoU") for d in depths]
+        means[kind] = [np.mean(v) for v in values]
+        places = [depth + shift for depth in depths]
+        by_depth.plot(places, means[kind], color=COLORS[kind], label=kind)
+        for place, of_depth in zip(places, values):
+            by_depth.plot(
+                [place] * len(of_depth), of_depth, "o", color=COLORS[kind], ms=4, alpha=0.7
+            )
+    by_depth.set_xticks(depths, [f"L{depth}" for depth in depths])
+    by_depth.set(ylabel=f"IoU, {dataset}")
+    latency = [1000 * results["cost"][f"L{d}"]["latency"]["total"][0] for d in depths]
+    for kind, color in COLORS.items():
+        by_time.plot(latency, means[kind], "o-", color=color)
+    for place, depth, value in zip(latency, depths, means["embedded"]):
+        about = {"xytext": (5, -12), "textcoords": "offset points"}
+        by_time.annotate(f"L{depth}", (place, value), **about)
+    by_time.set(xlabel="milliseconds an image", xlim=(0, 1.1 * latency[-1]))
+    for axes in (by_depth, by_time):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    out = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(out, dpi=110, metadata={"Software": None})
+    return out.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--page-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, help="default: only draw up the page anew")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE")
+    args = parser.parse_args()
+    record = args.page_dir / RECORD_FILE
+    if args.output_dir:
+        write_json(record, run(args.output_dir, args.seeds, args.jobs, args.opts), indent=1)
+    results = json.loads(record.read_text(encoding="utf-8"))
+    write_text(args.page_dir / PAGE_FILE, page(results, args.page_dir))
+    with atomic_path(args.page_dir / PICTURE_FILE) as temporary:
+        temporary.write_bytes(picture(results))
+
+
+if __name__ == "__main__":
+    with exit_on_user_error():
+        main()
