@@ -178,7 +178,8 @@ def four_part() -> list[str]:
         "made by a watershed. IoU and Dice are of the foreground of all images together. The "
         "papers have ResNet-101, ours ResNet-18 trained from noise. The U-Nets have their channels "
         "last in memory, as is faster for them on this machine, the Mask R-CNNs not, as is faster "
-        f"for these. [The report](unet/four/report.md); `{results['command']}`",
+        "for these; the U-Nets also learn from images without objects, of which there are none. "
+        f"[The report](unet/four/report.md); `{results['command']}`",
         "",
     ]
 

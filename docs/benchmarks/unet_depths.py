@@ -5,7 +5,8 @@
         --jobs 2 --page-dir docs/benchmarks/unet/nuclei
 
 Isolated: a training for each depth. Embedded: one training of all depths, cut to each. Trainings
-that lie in the output folder, such as tools/benchmark.py makes, are kept. Writes depths.json,
+that lie in the output folder, such as tools/benchmark.py makes, are kept. Ensemble: the mean of the
+heads of the embedded one. Writes depths.json,
 depths.md and depths.png into the page's folder; without --output-dir only draws them up anew.
 """
 
@@ -46,6 +47,7 @@ EMBEDDED = "configs/quick/unetpp_ds.yaml"
 FULL = 4
 SHALLOWER = (1, 2, 3)
 ISOLATED = {depth: f"configs/benchmark/unet/isolated_L{depth}.yaml" for depth in SHALLOWER}
+ENSEMBLE = "ensemble"
 COLORS = {"isolated": "#0072B2", "embedded": "#D55E00"}
 
 
@@ -93,16 +95,27 @@ def depths_of(trial: Trial) -> Iterator[tuple[str, Path]]:
     if trial.config_file != EMBEDDED:
         yield arm("isolated", isolated[trial.config_file]), trial.output_dir
         return
-    names = trial.cfg.DATASETS.TEST
     for depth in SHALLOWER:
         folder = cut_folder(trial, depth)
-        if not (folder / "inference" / folder_name(names[-1]) / METRICS_FILE).is_file():
+        if not is_evaluated(trial, folder):
             cut_checkpoint(build_config(str(trial.kept_config)), trial.weights, depth, folder)
-            evaluate_cut(f"L{depth}", folder, names)
+            evaluate_cut(f"L{depth}", folder, trial.cfg.DATASETS.TEST)
         yield arm("embedded", depth), folder
+    folder = trial.output_dir / ENSEMBLE
+    if not is_evaluated(trial, folder):
+        opts = ["MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.MODE", "ensemble", "OUTPUT_DIR", str(folder)]
+        cfg = build_config(str(trial.kept_config), [*opts, "MODEL.WEIGHTS", str(trial.weights)])
+        write_text(folder / CONFIG_FILE, cfg.dump())
+        evaluate_cut(ENSEMBLE, folder, trial.cfg.DATASETS.TEST)
+    yield ENSEMBLE, folder
     # the full depth alone is the same training
     yield arm("embedded", FULL), trial.output_dir
     yield arm("isolated", FULL), trial.output_dir
+
+
+def is_evaluated(trial: Trial, folder: Path) -> bool:
+    last = folder_name(trial.cfg.DATASETS.TEST[-1])
+    return (folder / "inference" / last / METRICS_FILE).is_file()
 
 
 def page(results: Mapping[str, Any], page_dir: Path) -> str:
@@ -154,6 +167,8 @@ def depth_table(results: Mapping[str, Any], dataset: str) -> str:
             row += [f"{np.mean(embedded) - np.mean(isolated):+.1f}"]
             row += [f"{welch_p(embedded, isolated):.3f}"]
         rows.append(row)
+    values = values_of_seeds(results, ENSEMBLE, dataset, "IoU")
+    rows.append(["mean of all heads", len(values), "", mean_and_sd(values)])
     headers = ["depth", "seeds", "isolated", "embedded", "embedded - isolated", "p"]
     return _table(rows, headers)
 

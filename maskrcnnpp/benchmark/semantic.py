@@ -160,9 +160,15 @@ def _link(results: Mapping[str, Any], arm: str, page_dir: Path) -> str:
 
 def write_semantic_report(output_dir: Path, results: Mapping[str, Any]) -> None:
     """Write ``semantic_results.json`` and ``semantic_report.md``."""
+    write_json(output_dir / RESULTS_FILE, results, indent=1)
+    write_text(output_dir / REPORT_FILE, semantic_page(results, output_dir))
+
+
+def semantic_page(results: Mapping[str, Any], page_dir: Path) -> str:
+    """The report as Markdown, for a page in the folder ``page_dir``."""
     lines = ["# Semantic segmentation", "", f"`{results['command']}`", ""]
     for name in results["datasets"]:
-        lines += [f"## {name}", "", semantic_table(results, name, output_dir), ""]
+        lines += [f"## {name}", "", semantic_table(results, name, page_dir), ""]
     lines += ["## How to read the tables", "", HOW_TO_READ, ""]
     first = results["trials"][0]
     iterations = sorted({trial["iterations"] for trial in results["trials"]})
@@ -174,5 +180,4 @@ def write_semantic_report(output_dir: Path, results: Mapping[str, Any]) -> None:
     ]
     lines += [made_with(key, first[key]) for key in ("machine", "versions")]
     lines += [f"- {name}: {problem}" for name, problem in results["failed"].items()]
-    write_json(output_dir / RESULTS_FILE, results, indent=1)
-    write_text(output_dir / REPORT_FILE, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
