@@ -19,7 +19,13 @@ from tabulate import tabulate
 
 from maskrcnnpp.benchmark.report import quote
 from maskrcnnpp.benchmark.results import RESULTS_FILE, by_arm, datasets, load, of_seeds
-from maskrcnnpp.benchmark.semantic import load_semantic, mean_and_sd, values_of_seeds
+from maskrcnnpp.benchmark.semantic import (
+    gain_and_sd,
+    gains_of_seeds,
+    load_semantic,
+    mean_and_sd,
+    values_of_seeds,
+)
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.files import write_text
@@ -66,8 +72,9 @@ INTRODUCTION = f"""\
 
 Each table has what we measured and what the UNet++ papers print (IEEE TMI 2019, and the
 dissertation that follows it). Ours: mean and (sd, n - 1) over seeds, on test images that nothing
-was chosen on; p is Welch's, two-sided, as in the papers, and below {SIGNIFICANCE:g} a difference is
-more than that of seeds.
+was chosen on. A gain is over the same seed's training, which sees the same images, crops and
+flips; p is Welch's, two-sided, as in the papers, and below {SIGNIFICANCE:g} a difference is more
+than that of seeds.
 
 Written by `python docs/benchmarks/unet.py`, from the records in [unet](unet).
 
@@ -107,13 +114,14 @@ def semantic_part(folder: str, title: str, of_papers: str) -> list[str]:
     for arm, row in SEMANTIC.items():
         values = values_of_seeds(results, arm, dataset, "IoU")
         is_reference = arm == results["reference"]
+        gains = gains_of_seeds(results, arm, results["reference"], dataset)
         rows.append(
             [
                 row.title,
                 f"{results['parameters'][arm] / 1e6:.2f}",
                 len(values),
                 mean_and_sd(values),
-                "" if is_reference else f"{np.mean(values) - np.mean(reference):+.1f}",
+                "" if is_reference else gain_and_sd(gains),
                 "" if is_reference else f"{welch_p(values, reference):.3f}",
                 mean_and_sd(values_of_seeds(results, arm, dataset, "mIoU_thresholds")),
                 papers(getattr(row, of_papers)),
@@ -229,8 +237,9 @@ def _depth_cells(results: Mapping[str, Any], depth: int) -> list[str]:
     cells = [mean_and_sd(embedded), f"{time:.2f}", f"{memory:.2f}"]
     if depth == 4:
         return [*cells, "", ""]
-    gain = np.mean(embedded) - np.mean(isolated)
-    return [*cells, f"{gain:+.1f}", f"{welch_p(embedded, isolated):.3f}"]
+    names = (f"{kind} L{depth}" for kind in ("embedded", "isolated"))
+    gains = gains_of_seeds(results, *names, dataset)
+    return [*cells, gain_and_sd(gains), f"{welch_p(embedded, isolated):.3f}"]
 
 
 def loss_part() -> list[str]:

@@ -31,7 +31,12 @@ from maskrcnnpp.benchmark.cost import Arm, measure_inference
 from maskrcnnpp.benchmark.depth_table import evaluate_cut
 from maskrcnnpp.benchmark.report import provenance
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
-from maskrcnnpp.benchmark.semantic import mean_and_sd, values_of_seeds
+from maskrcnnpp.benchmark.semantic import (
+    gain_and_sd,
+    gains_of_seeds,
+    mean_and_sd,
+    values_of_seeds,
+)
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.benchmark.tables import config_link, made_with
 from maskrcnnpp.data.own_files import folder_name
@@ -127,7 +132,8 @@ def page(results: Mapping[str, Any], page_dir: Path) -> str:
         "# UNet++ by depth",
         "",
         "Embedded: one training with deep supervision, cut to each depth. Isolated: a training of "
-        "each depth alone. IoU in percent, mean and (sd, n - 1) over seeds; p is Welch's, of "
+        "each depth alone. IoU in percent, mean and (sd, n - 1) over seeds; the "
+        "difference is of the same seed, p is Welch's, of "
         f"embedded against isolated, and below {SIGNIFICANCE:g} a difference is more than that of "
         f"seeds. The configs: {told}.",
         "",
@@ -164,7 +170,8 @@ def depth_table(results: Mapping[str, Any], dataset: str) -> str:
         )
         row = [f"L{depth}", len(embedded), mean_and_sd(isolated), mean_and_sd(embedded)]
         if depth != FULL:
-            row += [f"{np.mean(embedded) - np.mean(isolated):+.1f}"]
+            arms = (arm(kind, depth) for kind in ("embedded", "isolated"))
+            row += [gain_and_sd(gains_of_seeds(results, *arms, dataset))]
             row += [f"{welch_p(embedded, isolated):.3f}"]
         rows.append(row)
     values = values_of_seeds(results, ENSEMBLE, dataset, "IoU")

@@ -37,9 +37,10 @@ HOW_TO_READ = f"""\
 - IoU and Dice are of the pixels of all images together, mean over classes. The mean over
   thresholds, 0.50:0.95 of the probability, is of a class and of all that it is not, as the
   reference code of the UNet++ papers has it; it is above the IoU where background is easy.
+- The gain in IoU is over the reference with the same seed, mean and (sd) over seeds.
 - p is Welch's, two-sided, of the IoU of the seeds against the reference's: the papers' test over
-  trials. Below {SIGNIFICANCE:g} a difference is more than that of seeds; other images are another
-  matter."""
+  trials, which knows nothing of pairs. Below {SIGNIFICANCE:g} a difference is more than that of
+  seeds; other images are another matter."""
 
 
 def all_semantic(trials: Sequence[Trial]) -> bool:
@@ -122,17 +123,21 @@ def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> 
     rows = []
     for arm in dict.fromkeys(trial["arm"] for trial in results["trials"]):
         values = {name: values_of_seeds(results, arm, dataset, name) for name in SHOWN}
-        p = "" if arm == results["reference"] else _number(welch_p(values[main], reference), 3)
+        gain = p = ""
+        if arm != results["reference"]:
+            gain = gain_and_sd(gains_of_seeds(results, arm, results["reference"], dataset))
+            p = _number(welch_p(values[main], reference), 3)
         rows.append(
             [
                 _link(results, arm, page_dir),
                 f"{results['parameters'][arm] / 1e6:.2f}",
                 len(values[main]),
                 *(mean_and_sd(numbers) for numbers in values.values()),
+                gain,
                 p,
             ]
         )
-    headers = ["arm", "M parameters", "seeds", *SHOWN.values(), "p"]
+    headers = ["arm", "M parameters", "seeds", *SHOWN.values(), f"{SHOWN[main]}, gain", "p"]
     align = ["left"] + ["right"] * (len(headers) - 1)
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
@@ -143,10 +148,27 @@ def values_of_seeds(results: Mapping[str, Any], arm: str, dataset: str, metric: 
     return [math.nan if value is None else value for value in found]
 
 
+def gains_of_seeds(results: Mapping[str, Any], arm: str, other: str, dataset: str) -> list[float]:
+    """IoU of an arm minus that of another, of each seed that both have."""
+    metric = next(iter(SHOWN))
+    by_seed: dict[str, dict[int, float]] = {}
+    for name in (arm, other):
+        seeds = [trial["seed"] for trial in results["trials"] if trial["arm"] == name]
+        by_seed[name] = dict(zip(seeds, values_of_seeds(results, name, dataset, metric)))
+    return [value - by_seed[other][s] for s, value in by_seed[arm].items() if s in by_seed[other]]
+
+
 def mean_and_sd(values: Sequence[float]) -> str:
     """Of percent, to one digit: "88.3 (0.2)"."""
     sd = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
     return f"{_number(float(np.mean(values)), 1)}{sd}"
+
+
+def gain_and_sd(gains: Sequence[float]) -> str:
+    """As :func:`mean_and_sd`, with a sign: "+1.2 (0.3)"; empty where no seed is shared."""
+    if not gains:
+        return ""
+    return ("+" if np.mean(gains) >= 0 else "") + mean_and_sd(gains)
 
 
 def _number(value: float, digits: int) -> str:

@@ -45,6 +45,15 @@ def test_the_table_has_means_deviations_and_p(results, tmp_path):
     assert second[0].startswith("[unetpp](") and second[0].endswith("configs/semantic/unetpp.yaml)")
 
 
+def test_a_gain_is_over_the_same_seed(results, tmp_path):
+    results["trials"][-1]["metrics"]["em_test"]["IoU"] = 87.0
+    assert semantic.gains_of_seeds(results, "unetpp", "unet", "em_test") == [6.0, 4.0, 5.0]
+    del results["trials"][0]
+    assert semantic.gains_of_seeds(results, "unetpp", "unet", "em_test") == [4.0, 5.0]
+    assert " +4.5 (0.7) |" in semantic.semantic_table(results, "em_test", tmp_path)
+    assert semantic.gain_and_sd([-1.0, -2.0]) == "-1.5 (0.7)" and semantic.gain_and_sd([]) == ""
+
+
 def test_nothing_to_judge_is_no_number(results, tmp_path):
     assert "n/a" in semantic.semantic_table(results, "em_test", tmp_path).splitlines()[3]
 

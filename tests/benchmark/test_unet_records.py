@@ -103,7 +103,7 @@ def cells(table, beginning):
 
 def test_a_depth_is_compared_with_its_training_alone(depths):
     row = cells(unet_depths.depth_table(depths, "em"), "| L2")
-    assert row[1:5] == ["3", "70.0 (0.1)", "73.0 (0.1)", "+3.0"] and float(row[5]) < 0.01
+    assert row[1:5] == ["3", "70.0 (0.1)", "73.0 (0.1)", "+3.0 (0.0)"] and float(row[5]) < 0.01
     assert cells(unet_depths.depth_table(depths, "em"), "| L4")[-2:] == ["", ""]
     assert cells(unet_depths.depth_table(depths, "em"), "| mean of all")[3] == "93.0 (1.0)"
     assert cells(unet_depths.cost_table(depths), "| L2")[1:5] == ["20", "0.50", "2.00", "0.50"]
@@ -140,7 +140,7 @@ def test_rows_stand_beside_those_of_the_papers(tmp_path, monkeypatch):
     (tmp_path / "em" / RESULTS_FILE).write_text(json.dumps(results))
     monkeypatch.setattr(unet, "FOLDER", tmp_path)
     table = "\n".join(unet.semantic_part("em", "EM", "em"))
-    assert cells(table, "| UNet++, DS")[1:5] == ["2.00", "3", "91.0 (0.1)", "+3.0"]
+    assert cells(table, "| UNet++, DS")[1:5] == ["2.00", "3", "91.0 (0.1)", "+3.0 (0.0)"]
     assert cells(table, "| UNet++, DS")[-2:] == ["89.33 (0.10)", "+1.03"]
     assert cells(table, "| U-Net  ")[4:6] == ["", ""]
     assert unet.semantic_part("nuclei", "Nuclei", "nuclei") == []
