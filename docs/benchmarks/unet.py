@@ -27,12 +27,14 @@ from maskrcnnpp.benchmark.semantic import (
     values_of_seeds,
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
+from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/benchmarks/unet"
 PAGE = ROOT / "docs/benchmarks/unet.md"
+BASE = "configs/semantic/Base-UNet.yaml"
 README, QUOTED = ROOT / "README.md", "unet"
 
 
@@ -249,18 +251,26 @@ def loss_part() -> list[str]:
         return []
     dataset = results["datasets"][0]
     instances = load(FOLDER / "loss" / RESULTS_FILE)
+    reference = values_of_seeds(results, results["reference"], dataset, "IoU")
     rows = []
     for arm, trials in by_arm(instances, dataset).items():
         values = values_of_seeds(results, arm, dataset, "IoU")
-        ap = of_seeds(trials, dataset, "segm", "AP")
-        rows.append([f"`{arm}`", len(values), mean_and_sd(values), mean_and_sd(ap)])
+        row = [f"`{arm}`", len(values), mean_and_sd(values), "", ""]
+        if arm != results["reference"]:
+            row[3] = gain_and_sd(gains_of_seeds(results, arm, results["reference"], dataset))
+            row[4] = f"{welch_p(values, reference):.3f}"
+        row.append(mean_and_sd(values_of_seeds(results, arm, dataset, "mIoU_thresholds")))
+        rows.append([*row, mean_and_sd(of_seeds(trials, dataset, "segm", "AP"))])
+    headers = ["loss", "seeds", "IoU", "gain", "p", "mean over thresholds"]
+    chosen = build_config(str(ROOT / BASE)).MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.LOSS
     return [
         "## Choice of the loss",
         "",
-        _table(rows, ["loss", "seeds", "IoU", "mask AP of objects"]),
+        _table(rows, [*headers, "mask AP of objects"]),
         "",
-        f"UNet++ with deep supervision, on {dataset}: images that no other table has. "
-        f"[The report](unet/loss/semantic_report.md); `{results['command']}`",
+        f"UNet++ with deep supervision, on {dataset}: images that no other table has. All rows "
+        f"above learn by `{chosen}`. [The report](unet/loss/semantic_report.md); "
+        f"`{results['command']}`",
         "",
     ]
 

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
 from scipy import ndimage
-from skimage.morphology import reconstruction
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from maskrcnnpp.data.label_masks import label_masks
@@ -18,7 +18,6 @@ from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference.rle import RleMasks
 
 METHODS = ("components", "watershed")
-_ROUNDING = 1e-6
 _TOUCH = np.ones((3, 3))  # by an edge or a corner
 
 
@@ -100,15 +99,12 @@ class ObjectFinder:
         return values.argmax(axis=0) == np.arange(len(values))[:, None, None]
 
     def _parted(self, labels: np.ndarray) -> np.ndarray:
-        distance = ndimage.distance_transform_edt(labels)
-        # maxima that stand out by less than the neck are filled up to the pass between them
+        # below all inside, so that an object in which nothing stands out is its own middle
+        distance = np.where(labels > 0, ndimage.distance_transform_edt(labels), -self.neck)
+        # maxima that stand out by less than the neck are one plateau with what lies between them
         filled = reconstruction(distance - self.neck, distance, method="dilation")
-        is_middle = (distance - filled > self.neck - _ROUNDING) & (labels > 0)
-        markers, count = ndimage.label(is_middle, structure=_TOUCH)
-        # of an object so thin that nothing stands out, all is its middle
-        has_marker = np.zeros(labels.max() + 1, dtype=bool)
-        has_marker[labels[is_middle]] = True
-        markers = np.where(has_marker[labels] | (labels == 0), markers, labels + count)
+        is_middle = local_maxima(filled, footprint=_TOUCH) & (labels > 0)
+        markers, _ = ndimage.label(is_middle, structure=_TOUCH)
         return watershed(-distance, markers, mask=labels > 0, connectivity=2)
 
 

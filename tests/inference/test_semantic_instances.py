@@ -50,6 +50,15 @@ def test_a_long_object_stays_whole():
     assert len(np.unique(labels)) == 4
 
 
+@given(st.floats(0, 1), st.floats(6, 18), st.floats(0.35, 1), st.floats(0, np.pi))
+def test_an_ellipse_stays_whole(place, long, ratio, angle):
+    rows, columns = np.mgrid[:48, :48] - 24.0 - place
+    along = columns * np.cos(angle) + rows * np.sin(angle)
+    across = rows * np.cos(angle) - columns * np.sin(angle)
+    mask = (along / long) ** 2 + (across / (ratio * long)) ** 2 <= 1
+    assert ObjectFinder("watershed").label(mask).max() == 1
+
+
 def test_objects_have_class_score_box_and_mask():
     values = torch.zeros(2, 64, 64)
     values[0][torch.from_numpy(discs((20, 20)))] = 0.75
