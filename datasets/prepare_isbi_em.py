@@ -71,7 +71,8 @@ def prepare(args: argparse.Namespace) -> None:
     items = _numbered(read_source(*find_source(args.source)))
     records, splits = convert_semantic(items, output, LABELS, draw, info=INFO)
     print(semantic_summary(records, splits, LABELS))
-    print(f"\nwritten to {output}; to train on it:\n  {train_command(output, splits, LABELS)}")
+    command = train_command(output, records, splits, LABELS)
+    print(f"\nwritten to {output}; to train on it:\n  {command}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

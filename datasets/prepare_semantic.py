@@ -14,6 +14,7 @@ nibabel). Images of one volume, or of one of several stacks, stay in one split.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,8 @@ def fractions_of(words: Sequence[str] | None) -> dict[str, float]:
         fractions = {split: float(part) for split, part in (w.split("=") for w in words)}
     except ValueError as error:
         raise ConfigError(f"{shown}: give such as train=0.8 val=0.2") from error
+    if len(fractions) < len(words) or any(re.search(r"[^\w-]", split) for split in fractions):
+        raise ConfigError(f"{shown}: names of splits are of letters, digits, - and _, each once")
     if not abs(sum(fractions.values()) - 1) < 1e-6 or min(fractions.values()) <= 0:
         raise ConfigError(f"{shown}: each is above 0, and together they are 1")
     return fractions
@@ -117,7 +120,7 @@ def prepare(args: argparse.Namespace) -> None:
     if unused:
         print(f"{unused} image{'s are' if unused > 1 else ' is'} in no split list: not used")
     print(f"\nwritten to {args.output}; to train on it:")
-    print(f"  {train_command(args.output, splits, label_map)}")
+    print(f"  {train_command(args.output, records, splits, label_map)}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -115,6 +115,8 @@ def semantic_part(folder: str, title: str, of_papers: str) -> list[str]:
     rows = []
     for arm, row in SEMANTIC.items():
         values = values_of_seeds(results, arm, dataset, "IoU")
+        if not values:
+            continue
         is_reference = arm == results["reference"]
         gains = gains_of_seeds(results, arm, results["reference"], dataset)
         rows.append(

@@ -31,6 +31,7 @@ from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.modeling.sem_seg_head import has_deep_head
 
 STARTED_FILE = "started.json"
 TRIAL_FILE = "trial.json"
@@ -180,6 +181,11 @@ def _trial_config(config_file: str, opts: Sequence[str]) -> CfgNode:
         raise ConfigError(
             f"{config_file}: masks are compared; DATASETS.TEST must name a data set and "
             "MODEL.MASK_ON be True, or the model one of semantic segmentation"
+        )
+    if is_semantic(cfg) and not has_deep_head(cfg):
+        raise ConfigError(
+            f"{config_file}: MODEL.SEM_SEG_HEAD.NAME {cfg.MODEL.SEM_SEG_HEAD.NAME} is judged by "
+            "Detectron2's evaluator, whose numbers are not comparable; DeepSupervisionSemSegHead is"
         )
     for name in cfg.DATASETS.TEST:
         if MetadataCatalog.get(name).get("evaluator_type") != "sem_seg":

@@ -75,10 +75,13 @@ def collect_semantic(
             rows.append({**kept, "metrics": metrics})
     if not rows:
         raise DataError("no training has finished" + "".join(f"; {v}" for v in failed.values()))
+    first = trials[0].arm
+    arms = list(dict.fromkeys(trial.arm for trial in trials))
+    rows.sort(key=lambda row: arms.index(row["arm"]))  # stable: seeds stay in order
     sizes = {trial.arm: _parameters(trial) for trial in trials}
     return {
         "command": command,
-        "reference": rows[0]["arm"],
+        "reference": first,
         "datasets": list(trials[0].cfg.DATASETS.TEST),
         "parameters": sizes,
         "trials": rows,
@@ -160,8 +163,9 @@ def gains_of_seeds(results: Mapping[str, Any], arm: str, other: str, dataset: st
 
 def mean_and_sd(values: Sequence[float]) -> str:
     """Of percent, to one digit: "88.3 (0.2)"."""
-    sd = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
-    return f"{_number(float(np.mean(values)), 1)}{sd}"
+    if len(values) < 2 or math.isnan(sum(values)):
+        return _number(float(np.mean(values)), 1)
+    return f"{np.mean(values):.1f} ({np.std(values, ddof=1):.1f})"
 
 
 def gain_and_sd(gains: Sequence[float]) -> str:

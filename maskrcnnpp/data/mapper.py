@@ -19,7 +19,13 @@ from maskrcnnpp.data.image_io.raster import reason
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
 from maskrcnnpp.data.intensity import ModelInput, Remedies
 from maskrcnnpp.data.objects_of_image import leave_out_far_ones, no_objects, without_polygons
-from maskrcnnpp.data.semantic import IGNORED, LABEL_FILE, is_semantic, read_labels
+from maskrcnnpp.data.semantic import (
+    CLASS_COUNT,
+    IGNORED,
+    LABEL_FILE,
+    is_semantic,
+    read_labels,
+)
 from maskrcnnpp.data.warps import Elastic
 from maskrcnnpp.errors import DataError
 
@@ -187,23 +193,49 @@ class SemanticMapper(MicroscopyMapper):
     """The same for semantic segmentation: ``sem_seg`` of label images, or of the objects."""
 
     @configurable
-    def __init__(self, is_train: bool, *, ignore_value: int = IGNORED, **others: Any) -> None:
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        ignore_value: int = IGNORED,
+        class_count: int | None = None,
+        **others: Any,
+    ) -> None:
         """
         Args:
             is_train: whether the truth is wanted.
-            ignore_value: label of pixels that do not count.
+            ignore_value: label of pixels that do not count, and of those that an augmentation
+                brings in from outside of the image.
+            class_count: labels above it are refused where the data set does not say what it has.
             others: of :class:`MicroscopyMapper`.
         """
         super().__init__(is_train, **others)
         self.ignore_value = ignore_value
+        self.class_count = class_count
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         found = super().from_config(cfg, is_train)
-        return {**found, "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
+        head = cfg.MODEL.SEM_SEG_HEAD
+        found["ignore_value"] = head.IGNORE_VALUE
+        if not head.REGIONS:
+            found["class_count"] = head.NUM_CLASSES - (head.ACTIVATION == "softmax")
+        return found
 
     def semantic_truth(self, dataset_dict: dict[str, Any]) -> np.ndarray | None:
-        labels = read_labels(dataset_dict, self.ignore_value) if self.is_train else None
+        """Labels plus 1, so that 0, with which transforms fill up, is what does not count."""
+        labels = None
+        if self.is_train:
+            known = {} if self.class_count is None else {CLASS_COUNT: self.class_count}
+            labels = read_labels({**known, **dataset_dict}, self.ignore_value)
+            labels = np.where(labels == self.ignore_value, 0, labels + 1).astype(np.uint8)
         for key in (LABEL_FILE, "annotations"):
             dataset_dict.pop(key, None)
         return labels
+
+    def _finish(
+        self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
+    ) -> None:
+        if (moved := inputs.sem_seg) is not None:
+            inputs.sem_seg = np.where(moved == 0, self.ignore_value, moved - 1).astype(np.uint8)
+        super()._finish(dataset_dict, inputs, transforms)

@@ -14,7 +14,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from maskrcnnpp.data.categories import class_metadata
 from maskrcnnpp.data.coco_file import load_coco_truth, load_records, validate_hint
 from maskrcnnpp.data.own_checks import check_loadable, missing_files
-from maskrcnnpp.data.semantic import check_semantic_file, has_label_images, with_label_files
+from maskrcnnpp.data.semantic import (
+    IGNORED,
+    check_semantic_file,
+    has_label_images,
+    with_label_files,
+)
 from maskrcnnpp.errors import DataError
 
 _NAME = re.compile(r"(?P<file>.+\.json)(?::(?P<images>.+))?")
@@ -171,5 +176,13 @@ def _register(name: str, file: Path, root: Path, truth: Mapping[str, Any]) -> No
         without_mask=sum(not entry.get("segmentation") for entry in objects),
         mentions_masks=any("segmentation" in entry for entry in annotations),
         **class_metadata(truth["categories"]),
+        **(_of_semantic_evaluator(truth) if is_semantic else {}),
         **({"mask_format": "bitmask"} if has_rle else {}),
     )
+
+
+def _of_semantic_evaluator(truth: Mapping[str, Any]) -> dict[str, Any]:
+    """What Detectron2's own evaluator of semantic segmentation reads; label 0 is a class to it."""
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    classes = ["background", *(names[label] for label in sorted(names))]
+    return {"stuff_classes": classes, "ignore_label": IGNORED}

@@ -83,9 +83,18 @@ def check_labels_fit(cfg: CfgNode, name: str, key: str) -> None:
     Raises:
         ConfigError: it has others.
     """
-    classes = MetadataCatalog.get(name).get("thing_classes")
+    metadata = MetadataCatalog.get(name)
+    classes = metadata.get("thing_classes")
     if not classes:
+        if metadata.get("stuff_classes"):
+            raise ConfigError(
+                f"{name} of {key} is registered with stuff_classes, of which label 0 is one; with "
+                f"MODEL.SEM_SEG_HEAD.NAME {cfg.MODEL.SEM_SEG_HEAD.NAME} label 0 is background: "
+                "convert it with datasets/prepare_semantic.py, and name its file"
+            )
         return
+    if len(classes) >= IGNORED:
+        raise ConfigError(f"{name} of {key} has {len(classes)} classes; labels have 8 bits")
     head = cfg.MODEL.SEM_SEG_HEAD
     if head.REGIONS:
         largest = max(label for labels in head.REGIONS for label in labels)
@@ -104,11 +113,29 @@ def check_labels_fit(cfg: CfgNode, name: str, key: str) -> None:
         )
 
 
+def check_labels_agree(names: Sequence[str]) -> None:
+    """Check that label k means the same class in all data sets, as far as it is known.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    known: dict[tuple[str, ...], str] = {}
+    for name in names:
+        if classes := MetadataCatalog.get(name).get("thing_classes"):
+            known.setdefault(tuple(map(str, classes)), name)
+    if len(known) > 1:
+        told = "; ".join(f"{', '.join(c[:10])} in {name}" for c, name in known.items())
+        raise ConfigError(
+            f"the labels 1, 2, ... of DATASETS.TRAIN and TEST stand for different classes: {told}; "
+            "they need the same names in the same order"
+        )
+
+
 def read_labels(record: Mapping[str, Any], ignored: int = IGNORED) -> np.ndarray:
     """The label image of Detectron2's dict of an image.
 
     Without a label image it is made of the objects: label k + 1 where one of category k is, and
-    ``ignored`` where a crowd is; a later object covers an earlier one.
+    ``ignored`` where there is only a crowd; a later object covers an earlier one.
 
     Returns:
         uint8 (height, width).
@@ -123,7 +150,7 @@ def read_labels(record: Mapping[str, Any], ignored: int = IGNORED) -> np.ndarray
         return labels
     height, width = record["height"], record["width"]
     labels = np.zeros((height, width), np.uint8)
-    for entry in record.get("annotations", ()):
+    for entry in sorted(record.get("annotations", ()), key=lambda e: not e.get("iscrowd")):
         if not entry.get("segmentation"):
             raise DataError(f"{record['file_name']}: an annotation has no segmentation")
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ class SemanticRecord(NamedTuple):
     group: str | None
     #: How many pixels have each label; int64 (256,).
     pixels: np.ndarray
+    is_16_bit: bool = False
 
 
 Records = Mapping[str, SemanticRecord]
@@ -87,7 +89,9 @@ def convert_semantic(
                 continue
             for folder, array in (("images", item.image), ("labels", labels)):
                 _write(staging / folder / f"{item.name}.png", array)
-            records[item.name] = SemanticRecord(*labels.shape, item.group, pixels)
+            records[item.name] = SemanticRecord(
+                *labels.shape, item.group, pixels, item.image.dtype == np.uint16
+            )
         if not records:
             raise DataError(f"{output}: no image is left{' with a label' * only_labelled}")
         splits = draw(records)
@@ -266,7 +270,9 @@ def listed_splits(records: Records, folder: str | os.PathLike) -> dict[str, list
     return result
 
 
-def train_command(output: str | os.PathLike, splits: Splits, label_map: LabelMap) -> str:
+def train_command(
+    output: str | os.PathLike, records: Records, splits: Splits, label_map: LabelMap
+) -> str:
     """What to run to train on what was written."""
     files = [Path(output) / "annotations" / f"semantic_{split}.json" for split in splits]
     first, second = files[0], files[min(1, len(files) - 1)]
@@ -275,11 +281,20 @@ def train_command(output: str | os.PathLike, splits: Splits, label_map: LabelMap
     config = "configs/semantic/Base-UNet.yaml"
     # one class is told from the background by a sigmoid, several by a softmax over both
     count = len(label_map.classes)
-    head = f" MODEL.SEM_SEG_HEAD.ACTIVATION softmax MODEL.SEM_SEG_HEAD.NUM_CLASSES {count + 1}"
-    return (
-        f"python tools/train_net.py --config-file {config}{head * (count > 1)} "
-        f"DATASETS.TRAIN \"('{first}',)\" DATASETS.TEST \"('{second}',)\""
-    )
+    words = ["python", "tools/train_net.py", "--config-file", config]
+    if count > 1:
+        words += ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax"]
+        words += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(count + 1)]
+    if any(record.is_16_bit for record in records.values()):
+        words += ["INPUT.PERCENTILES", "[1.0, 99.8]"]
+    words += ["DATASETS.TRAIN", repr((str(first),)), "DATASETS.TEST", repr((str(second),))]
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """For a shell; in double quotes, which are easier to read, where that is possible."""
+    quoted = shlex.quote(word)
+    return f'"{word}"' if quoted != word and not set(word) & set('"$`\\!') else quoted
 
 
 def semantic_summary(records: Records, splits: Splits, label_map: LabelMap) -> str:

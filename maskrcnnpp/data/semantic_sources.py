@@ -30,7 +30,9 @@ from maskrcnnpp.errors import ConfigError, DataError
 _SUFFIXES = (*NIFTI_SUFFIXES, *PLAIN_SUFFIXES, *TIFF_SUFFIXES)
 # of names of NIfTI files: what tells image and label apart, not one patient from another
 _KIND_BEFORE = re.compile(r"^(volume|segmentation)-", re.IGNORECASE)
-_KIND_BEHIND = re.compile(r"[-_](0000|seg|segmentation|label|mask)$", re.IGNORECASE)
+_KIND_BEHIND = re.compile(
+    r"[-_](0000|seg|segmentation|label|mask|t1|t1ce|t1gd|t1c|t1n|t2|t2w|t2f|flair)$", re.IGNORECASE
+)
 _SHOWN = 3
 
 
@@ -66,7 +68,8 @@ class Reading:
             back to front, 2 from foot to head.
         window: level and width: level - width / 2 becomes 0, level + width / 2 255. None leaves
             pictures and TIFF as they are and takes the percentiles of each NIfTI volume.
-        percentiles: of a whole NIfTI volume, that become 0 and 255.
+        percentiles: of a whole NIfTI volume, that become 0 and 255; where they are equal, the
+            smallest and the largest value do.
     """
 
     axis: int = 2
@@ -89,6 +92,8 @@ class Reading:
             level, width = self.window
             return level - width / 2, level + width / 2
         low, high = np.percentile(values, self.percentiles)
+        if low == high:  # nearly all is air
+            low, high = values.min(), values.max()
         return float(low), float(high)
 
 
@@ -118,7 +123,8 @@ def find_pairs(images: Path, labels: Path) -> list[Pair]:
 
     Two files belong together; of two folders, files of the same name but for the ending. Of names
     of NIfTI files, ``volume-`` and ``segmentation-`` before and ``_0000``, ``_seg``,
-    ``_segmentation``, ``_label`` and ``_mask`` (or with ``-``) behind are not looked at.
+    ``_segmentation``, ``_label``, ``_mask`` and BraTS's ``_t1ce``, ``_flair`` and so on behind (or
+    with ``-``) are not looked at.
 
     Raises:
         DataError: a file has no partner, or two.
@@ -148,6 +154,7 @@ def find_pairs(images: Path, labels: Path) -> list[Pair]:
 def _files(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
+        _check_no_files_below(path)
         if path.name.startswith(".") or not path.name.lower().endswith(_SUFFIXES):
             continue
         if (key := _key(path)) in found:
@@ -156,6 +163,16 @@ def _files(folder: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} has no file that ends in one of {', '.join(_SUFFIXES)}")
     return found
+
+
+def _check_no_files_below(path: Path) -> None:
+    if path.is_dir() and not path.name.startswith("."):
+        below = [one for one in sorted(path.rglob("*")) if one.name.lower().endswith(_SUFFIXES)]
+        if below:
+            raise DataError(
+                f"{path.parent} has files in folders of its own, such as {below[0]}, which would "
+                "be left out: put all into one folder"
+            )
 
 
 def _key(path: Path) -> str:

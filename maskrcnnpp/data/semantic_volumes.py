@@ -12,7 +12,7 @@ from maskrcnnpp.errors import DataError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 AXES = 3
-_SAME_PLACE = 1.0  # voxels that the corners of image and labels may be apart
+_SAME_PLACE = 0.5  # voxels that the corners of image and labels may be apart
 
 
 def is_nifti(path: Path) -> bool:
@@ -67,7 +67,7 @@ def _open(path: Path) -> Any:
         volume = nibabel.load(path)
     except Exception as error:  # of decoders, which raise what they like
         raise DataError(f"{path} cannot be read as NIfTI: {reason(error)}") from error
-    if len(volume.shape) not in (2, AXES):
+    if not 2 <= len(volume.shape) <= AXES and set(volume.shape[AXES:]) != {1}:
         raise DataError(
             f"{path} has {len(volume.shape)} axes ({'x'.join(map(str, volume.shape))}); save the "
             "volume of one time or channel as a file of its own"

@@ -17,7 +17,7 @@ from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
 from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
 from maskrcnnpp.data.seen_images import check_images_are_read
-from maskrcnnpp.data.semantic import check_labels_fit, is_semantic
+from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 
@@ -98,6 +98,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
+    if is_semantic(cfg) and has_deep_head(cfg):
+        check_labels_agree([name for names in key_names.values() for name in names])
     if eval_only and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty: name a data set to evaluate on")
     if not eval_only and not cfg.DATASETS.TRAIN:
@@ -117,6 +119,8 @@ def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
                 f"{key} names {name}, a data set of objects; of these only "
                 "MODEL.SEM_SEG_HEAD.NAME DeepSupervisionSemSegHead makes label images"
             )
+        else:
+            _check_stuff_classes(cfg, name, key)
         check_has_masks(name)
         return
     if kind == "sem_seg":
@@ -125,6 +129,17 @@ def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} needs them"
         )
     _check_classes(cfg, name, key)
+
+
+def _check_stuff_classes(cfg: CfgNode, name: str, key: str) -> None:
+    """For Detectron2's heads, to which the background is a class."""
+    classes = MetadataCatalog.get(name).get("stuff_classes")
+    there = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if classes and len(classes) != there:
+        raise ConfigError(
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {there}, but {name} of {key} has {len(classes)} "
+            f"with the background: {', '.join(map(str, classes[:10]))}"
+        )
 
 
 def _check_trainable(cfg: CfgNode, name: str) -> None:

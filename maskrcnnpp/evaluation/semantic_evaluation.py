@@ -149,7 +149,8 @@ class SemanticEvaluator(DatasetEvaluator):
         about = [{"name": n, "labels": members} for n, members in zip(self._names(), labels)]
         images = {name: masks[name] for name in sorted(masks)}
         path = self._output_dir / PREDICTIONS_FILE
-        write_json(path, {"dataset": self._dataset_name, "classes": about, "images": images})
+        found = {"dataset": self._dataset_name, "ignore_value": self._ignore_value}
+        write_json(path, {**found, "classes": about, "images": images})
 
     def _report(self, metrics: dict[str, float], images: int) -> None:
         rows = [[name, "n/a" if math.isnan(x) else f"{x:.2f}"] for name, x in metrics.items()]

@@ -77,7 +77,7 @@ def semantic_rows(
     for record in chosen:
         if record["file_name"] not in predictions["images"]:
             continue
-        labels = read_labels(record)
+        labels = read_labels(record, predictions["ignore_value"])
         members = [np.isin(labels, entry["labels"]) for entry in predictions["classes"]]
         yield SheetRow(
             title=Path(record["file_name"]).name,

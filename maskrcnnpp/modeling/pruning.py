@@ -121,6 +121,8 @@ def pruned_weights(
 
 def _why_untrained(cfg: CfgNode) -> str:
     if is_unet(cfg):
+        if cfg.MODEL.NESTED_UNET.CONNECTIONS == "plain":
+            return "A U-Net has one depth; MODEL.NESTED_UNET.CONNECTIONS plain cannot be cut"
         return (
             "A depth has a head of its own, which exists where "
             "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"

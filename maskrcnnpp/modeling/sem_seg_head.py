@@ -176,10 +176,15 @@ def check_classes(cfg: CfgNode) -> None:
             f"{key}.ACTIVATION is {head.ACTIVATION!r}; it can be one of {list(ACTIVATIONS)}"
         )
     fewest = 1 if head.ACTIVATION == "sigmoid" else 2
-    if not fewest <= classes < _LABELS:
+    if not fewest <= classes < _LABELS - 1:
         raise ConfigError(
             f"{key}.NUM_CLASSES is {classes}; with {head.ACTIVATION} it is from {fewest} to "
-            f"{_LABELS - 1}"
+            f"{_LABELS - 2}"
+        )
+    if not (type(head.IGNORE_VALUE) is int and classes < head.IGNORE_VALUE < _LABELS):
+        raise ConfigError(
+            f"{key}.IGNORE_VALUE is {head.IGNORE_VALUE}; it is a label above those of the "
+            f"{classes} classes, up to {_LABELS - 1}"
         )
     if not regions:
         return

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 from pycocotools import mask as coco_mask
 from semantic_config import head, unet_cfg
@@ -11,8 +13,10 @@ from semantic_config import head, unet_cfg
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import SemanticMapper, find_mapper
 from maskrcnnpp.data.own_files import register_file
-from maskrcnnpp.data.semantic import check_labels_fit, read_labels
+from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, read_labels
+from maskrcnnpp.engine.setup import check_datasets
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.modeling.sem_seg_head import check_classes
 
 LABELS = np.zeros((40, 64), np.uint8)
 LABELS[5:20, 10:30] = 1
@@ -126,6 +130,9 @@ def test_objects_become_foreground():
     assert labels[3, 3] == 1 and labels[6, 6] == 5 and labels[24, 3] == 2
     assert (labels == 255).sum() == 30 and (labels == 5).sum() == 100
     assert not read_labels({**record, "annotations": []}).any()
+    crowd = {"segmentation": {"size": [30, 20], "counts": [0, 600]}, "iscrowd": 1}
+    covered = read_labels({**record, "annotations": [*record["annotations"], crowd]})
+    np.testing.assert_array_equal(covered, np.where(labels == 0, 255, labels))
     del record["annotations"][0]["segmentation"]
     with pytest.raises(DataError, match="a.png: an annotation has no segmentation"):
         read_labels(record)
@@ -169,6 +176,72 @@ def test_classes_of_head_and_data_have_to_fit(semantic_set, opts, fits):
         return
     with pytest.raises(ConfigError, match="MODEL.SEM_SEG_HEAD.*DATASETS.TRAIN"):
         check_labels_fit(unet_cfg(*opts), name, "DATASETS.TRAIN")
+
+
+def test_a_label_stands_for_the_same_class_everywhere(semantic_set):
+    names = [semantic_set(), semantic_set()]
+    file = Path(names[1])
+    file.write_text(file.read_text().replace("class 1", "liver"))
+    for name in names:
+        register_file(name)
+    check_labels_agree([names[0], names[0]])
+    with pytest.raises(ConfigError, match=r"class 1, class 2 in .*; liver, class 2 in "):
+        check_labels_agree(names)
+
+
+@pytest.fixture
+def stuff():
+    """A set that Detectron2's own heads are made for: label 0 is a class."""
+    name = "semantic_stuff_test"
+    MetadataCatalog.get(name).set(evaluator_type="sem_seg", stuff_classes=["road", "car"])
+    yield name
+    MetadataCatalog.remove(name)
+
+
+def test_sets_without_background_are_refused(stuff):
+    with pytest.raises(ConfigError, match="of DATASETS.TRAIN is registered with stuff_classes"):
+        check_labels_fit(unet_cfg(), stuff, "DATASETS.TRAIN")
+
+
+def test_stock_heads_find_their_metadata_and_have_to_fit(semantic_set):
+    name = semantic_set()
+    register_file(name)
+    assert MetadataCatalog.get(name).stuff_classes == ["background", "class 1", "class 2"]
+    SemSegEvaluator(name)
+    cfg = unet_cfg(head("NAME"), "SemSegFPNHead", head("NUM_CLASSES"), 2)
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = (name,)
+    with pytest.raises(ConfigError, match="has 3 with the background"):
+        check_datasets(cfg)
+
+
+@pytest.mark.parametrize("value", [300, -1, 1, "255"])
+def test_the_ignored_label_is_none_of_a_class(value):
+    cfg = unet_cfg()
+    cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = value
+    with pytest.raises(ConfigError, match=f"IGNORE_VALUE is {value}"):
+        check_classes(cfg)
+
+
+def test_labels_that_the_head_does_not_know_are_told(semantic_set):
+    name = semantic_set()
+    register_file(name)
+    (record,) = DatasetCatalog.get(name)
+    del record["sem_seg_classes"]  # as of a set that someone else registered
+    with pytest.raises(DataError, match="has the labels 2"):
+        find_mapper(unet_cfg("INPUT.CROP.ENABLED", False), True)(record)
+    regions = unet_cfg("INPUT.CROP.ENABLED", False, head("REGIONS"), [[1]])
+    assert 2 in find_mapper(regions, True)(record)["sem_seg"]
+
+
+def test_what_a_rotation_brings_in_does_not_count(semantic_set):
+    name = semantic_set(np.ones_like(LABELS))
+    register_file(name)
+    (record,) = DatasetCatalog.get(name)
+    cfg = unet_cfg("INPUT.CROP.ENABLED", False, "INPUT.AUGMENT.ROTATION", 30.0)
+    cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 9
+    mapper = find_mapper(cfg, True)
+    found = torch.stack([mapper(record)["sem_seg"] for _ in range(5)])
+    assert set(found.unique().tolist()) == {1, 9}
 
 
 def test_other_labels_are_other_data(semantic_set):

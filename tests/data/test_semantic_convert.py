@@ -1,6 +1,8 @@
 """Semantic data sets: what raw values mean, what is written, and the tools."""
 
+import ast
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -22,9 +24,11 @@ from semantic_source import (
     written,
 )
 
+from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.semantic import read_labels
 from maskrcnnpp.data.semantic_convert import convert_semantic, train_command
 from maskrcnnpp.data.semantic_labels import LabelMap
+from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError, DataError
 
 prepare_semantic = load_tool("prepare_semantic")
@@ -214,7 +218,32 @@ def test_the_tool_of_isbi_draws_the_same_of_folders_and_stacks(tmp_path, capsys,
 
 def test_the_command_names_the_splits_that_there_are():
     assert "DATASETS.TEST \"('o/annotations/semantic_val.json',)\"" in train_command(
-        "o", {"test": [], "train": [], "val": []}, CELL
+        "o", {}, {"test": [], "train": [], "val": []}, CELL
     )
-    only = train_command("o", {"all": []}, CELL)
+    only = train_command("o", {}, {"all": []}, CELL)
     assert only.count("semantic_all.json") == 2 and "NUM_CLASSES" not in only
+
+
+@pytest.mark.parametrize("output", ["o", "my data", "o'clock", 'a"b', "$x"])
+def test_the_command_can_be_pasted_into_a_shell(output):
+    words = shlex.split(train_command(output, {}, {"train": [], "val": []}, CELL))
+    named = ast.literal_eval(words[words.index("DATASETS.TEST") + 1])
+    assert named == (f"{output}/annotations/semantic_val.json",)
+
+
+def test_the_command_of_images_of_16_bits_says_how_they_are_read(tmp_path):
+    for name in "ab":
+        save(tmp_path / "images" / f"{name}.png", numbers(64, 64, high=5000, dtype=np.uint16))
+        save(tmp_path / "labels" / f"{name}.png", masks(64, 64))
+    items = items_of(tmp_path)
+    records, splits = convert_semantic(items, tmp_path / "o", CELL, everything, info={})
+    words = shlex.split(train_command(tmp_path / "o", records, splits, CELL))
+    cfg = build_config(words[3], ["MODEL.DEVICE", "cpu", *words[4:]])
+    check_config(cfg)
+    assert cfg.INPUT.PERCENTILES == [1.0, 99.8]
+
+
+@pytest.mark.parametrize("words", [["x/y=1"], ["train=0.5", "train=0.5"]])
+def test_names_of_splits_that_are_none(words):
+    with pytest.raises(ConfigError, match="names of splits are of letters"):
+        prepare_semantic.fractions_of(words)

@@ -60,6 +60,12 @@ def test_a_file_without_partner(pictures):
         items_of(pictures)
 
 
+def test_files_in_folders_of_their_own_are_not_left_out_silently(pictures):
+    save(pictures / "images" / "more" / "x.png", numbers(8, 8))
+    with pytest.raises(DataError, match=r"has files in folders of its own, such as .*x\.png"):
+        items_of(pictures)
+
+
 def test_two_files_of_a_name(pictures):
     save(pictures / "images" / "a.bmp", numbers(6, 8))
     with pytest.raises(DataError, match=r"a\.bmp and a\.png both stand for 'a'"):

@@ -73,7 +73,7 @@ def test_volumes_are_turned_alike_whatever_their_axes(tmp_path):
         list(read_source(tmp_path / "turned", tmp_path / "labels"))
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1)])
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 1, 1)])
 def test_volumes_of_one_slice(tmp_path, shape):
     image = save_nifti(tmp_path / "a.nii", numbers(*shape, dtype=np.int16))
     label = save_nifti(tmp_path / "b.nii", numbers(*shape, high=2))
@@ -82,12 +82,29 @@ def test_volumes_of_one_slice(tmp_path, shape):
 
 
 def test_names_of_volumes(tmp_path):
-    for name in ("BraTS_1_0000.nii.gz", "b.nii"):
+    for name in ("BraTS20_Training_001_t1ce.nii.gz", "c_0000.nii.gz", "b.nii"):
         save_nifti(tmp_path / "images" / name, numbers(3, 3, 2))
-    for name in ("BraTS_1_seg.nii.gz", "b-label.nii"):
+    for name in ("BraTS20_Training_001_seg.nii.gz", "c_seg.nii.gz", "b-label.nii"):
         save_nifti(tmp_path / "labels" / name, numbers(3, 3, 2))
     pairs = find_pairs(tmp_path / "images", tmp_path / "labels")
-    assert [pair.name for pair in pairs] == ["BraTS_1", "b"]
+    assert [pair.name for pair in pairs] == ["BraTS20_Training_001", "b", "c"]
+
+
+def test_labels_of_the_next_slice_are_told(tmp_path):
+    moved = np.eye(4)
+    moved[2, 3] = 1
+    image = save_nifti(tmp_path / "a.nii", numbers(5, 6, 4))
+    with pytest.raises(DataError, match=r"lie 1\.0 voxels apart"):
+        list(read_source(image, save_nifti(tmp_path / "b.nii", numbers(5, 6, 4, high=2), moved)))
+
+
+def test_of_a_volume_that_is_nearly_all_air_the_rest_is_seen(tmp_path):
+    values = np.zeros((20, 20, 4), np.int16)
+    values[0, 0] = [10, 20, 30, 40]
+    image = save_nifti(tmp_path / "a.nii", values)
+    label = save_nifti(tmp_path / "b.nii", (values > 0).astype(np.uint8))
+    found = [item.image.max() for item in read_source(image, label)]
+    assert found == [64, 128, 191, 255]
 
 
 def no_affine(array):
