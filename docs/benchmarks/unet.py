@@ -88,7 +88,8 @@ Written by `python docs/benchmarks/unet.py`, from the records in [unet](unet).
   one row over another are. The papers' sizes are in [configs/semantic](../../configs/semantic).
 - **3 seeds**, the papers have 20 trainings: what we cannot tell apart they may.
 - **Data**: the EM slices and nuclei are the papers' (the 24/3/3 slices and the 50/20/30 % of the
-  nuclei are drawn anew, as theirs are not published). Cell is private; Brain and Liver need an
+  nuclei are drawn anew, as theirs are not published). The class of EM is the membrane; which of the
+  two theirs is they do not say. Cell is private; Brain and Liver need an
   application, and their readers are here ([datasets](../../datasets/README.md)).
 - **IoU**: ours is of the foreground's pixels of all test images together. The reference code
   averages over thresholds of the probability, over foreground and background; that is the column
@@ -278,8 +279,8 @@ def loss_part() -> list[str]:
 def page() -> str:
     lines = [INTRODUCTION]
     lines += four_part()
-    lines += semantic_part("nuclei", "Six rows on nuclei (DSB2018)", "nuclei")
-    lines += semantic_part("em", "Six rows on EM (ISBI 2012)", "em")
+    lines += semantic_part("nuclei", "The papers' rows on nuclei (DSB2018)", "nuclei")
+    lines += semantic_part("em", "The papers' rows on EM (ISBI 2012)", "em")
     lines += depths_part()
     lines += loss_part()
     return "\n".join(lines)
