@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 
 from maskrcnnpp.benchmark import semantic
 from maskrcnnpp.benchmark.runner import plan_trials, run_trials
 from maskrcnnpp.errors import DataError
 
+ARMS = ("unet", "unetpp")
 METRICS = {"IoU": 80.0, "Dice": 88.9, "IoU_image": 79.0, "mIoU_thresholds": 85.0}
 
 
@@ -90,3 +93,23 @@ def test_arms_are_trained_and_compared_on_label_images(label_set, tmp_path):
     assert 0 <= results["trials"][0]["metrics"][label_set]["IoU-square"] <= 100
     semantic.write_semantic_report(tmp_path / "out", results)
     assert "| [unet](" in (tmp_path / "out" / semantic.REPORT_FILE).read_text()
+
+
+def test_the_reference_stays_the_first_arm_when_its_first_seed_fails(monkeypatch, tmp_path):
+    def trial(arm, seed, has_finished=True):
+        kept = {"arm": arm, "seed": seed, "config_file": f"configs/quick/{arm}.yaml"}
+        cfg = SimpleNamespace(DATASETS=SimpleNamespace(TEST=("em_test",)))
+        result = lambda: kept if has_finished else None  # noqa: E731
+        return SimpleNamespace(arm=arm, cfg=cfg, output_dir=tmp_path, result=result)
+
+    monkeypatch.setattr(semantic, "read_metrics", lambda folder, name: METRICS)
+    monkeypatch.setattr(semantic, "_parameters", lambda trial: 1)
+    trials = [trial(arm, seed, (arm, seed) != ("unet", 0)) for seed in (0, 1) for arm in ARMS]
+    found = semantic.collect_semantic(trials, command="")
+    assert found["reference"] == "unet"
+    assert [row["arm"] for row in found["trials"]] == ["unet", "unetpp", "unetpp"]
+
+
+def test_means_of_what_is_not_there():
+    assert semantic.mean_and_sd([float("nan"), 50.0]) == "n/a"
+    assert semantic.mean_and_sd([50.0]) == "50.0"
