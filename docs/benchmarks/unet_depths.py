@@ -225,7 +225,7 @@ def picture(results: Mapping[str, Any]) -> bytes:
                 [place] * len(of_depth), of_depth, "o", color=COLORS[kind], ms=4, alpha=0.7
             )
     by_depth.set_xticks(depths, [f"L{depth}" for depth in depths])
-    by_depth.set(ylabel=f"IoU, {dataset}")
+    by_depth.set(ylabel=f"IoU, {Path(dataset).stem}")
     latency = [1000 * results["cost"][f"L{d}"]["latency"]["total"][0] for d in depths]
     for kind, color in COLORS.items():
         by_time.plot(latency, means[kind], "o-", color=color)
