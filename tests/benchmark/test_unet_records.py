@@ -46,6 +46,19 @@ def test_the_page_and_the_readme_are_what_the_records_give():
     assert unet.quote(readme, unet.QUOTED, table) == readme
 
 
+@pytest.mark.skipif(not (FOLDER / "four").is_dir(), reason="nothing was recorded yet")
+def test_gains_stand_beside_those_of_the_papers():
+    results = unet.load(FOLDER / "four" / unet.RESULTS_FILE)
+    row = cells(unet.gains_table(results), "| Mask R-CNN++ - Mask R-CNN")
+    assert row[-2:] == ["+3.45", "+0.013"]
+    arms = unet.by_arm(results, "dsb2018_test")
+    means = [
+        np.mean(unet.of_seeds(arms[name], "dsb2018_test", "segm", "AP"))
+        for name in ("maskrcnnpp_R_18_nested_fpn", "mask_rcnn_R_18_FPN")
+    ]
+    assert row[3].strip("*").startswith(f"{means[0] - means[1]:+.1f} (")
+
+
 def made_up(arm, iou, seed):
     return {
         "arm": arm,
