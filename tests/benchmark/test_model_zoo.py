@@ -20,8 +20,8 @@ spec.loader.exec_module(model_zoo)
 COMPARED = ("MODEL.BACKBONE.NAME", "MODEL.FPN", "MODEL.NESTED_FPN", "MODEL.ROI_HEADS.NAME")
 MASK_HEAD = ("NAME", "DEEP_SUPERVISION")
 RUN = [section for section in model_zoo.SECTIONS if (section.folder / RESULTS_FILE).is_file()]
-ARMS = sorted(str(path) for path in Path("configs/benchmark").rglob("*.yaml"))
 PAIRS = {"R_18": "quick", "R_50": "dsb2018"}
+ARMS = sorted(str(path) for name in PAIRS for path in Path("configs/benchmark", name).glob("*"))
 
 
 def stock_of(config_file):

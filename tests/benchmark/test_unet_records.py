@@ -135,6 +135,17 @@ def test_isolated_trainings_differ_in_depth_alone():
         assert cfg.SOLVER == full.SOLVER and cfg.INPUT == full.INPUT
 
 
+def test_losses_are_compared_on_the_same_config():
+    full = build_config(unet_depths.EMBEDDED)
+    for loss in ("cross_entropy_dice", "unetpp_2018", "unetpp_2019"):
+        cfg = build_config(f"configs/benchmark/unet/{loss}.yaml")
+        deep = cfg.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION
+        assert deep.LOSS == loss
+        cfg.defrost()
+        deep.LOSS, cfg.OUTPUT_DIR = full.MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.LOSS, full.OUTPUT_DIR
+        assert cfg == full
+
+
 def test_rows_stand_beside_those_of_the_papers(tmp_path, monkeypatch):
     ious = dict(zip(unet.SEMANTIC, (88.0, 88.5, 89.0, 89.5, 90.0, 90.5, 91.0)))
     results = {
