@@ -10,12 +10,11 @@ page names the commands. A folder that is not there is left out. Also writes the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tabulate import tabulate
 
 from maskrcnnpp.benchmark.report import quote
 from maskrcnnpp.benchmark.results import (
@@ -34,7 +33,7 @@ from maskrcnnpp.benchmark.semantic import (
     values_of_seeds,
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import holds_up
+from maskrcnnpp.benchmark.tables import holds_up, markdown_table
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.files import write_text
@@ -42,7 +41,7 @@ from maskrcnnpp.files import write_text
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/benchmarks/unet"
 PAGE = ROOT / "docs/benchmarks/unet.md"
-BASE = "configs/semantic/Base-UNet.yaml"
+BASE, QUICK = "configs/semantic/Base-UNet.yaml", "configs/quick/unetpp_ds.yaml"
 README, QUOTED = ROOT / "README.md", "unet"
 
 
@@ -77,7 +76,12 @@ PRUNED = ((15, 91.5), (22, 92.2), (36, 92.2), (54, 92.5))
 EMBEDDED_CELL = ((88.9, 90.4), (90.5, 91.15), (91.0, 91.3))
 EMBEDDED_LIVER = ((71.4, 76.2), (75.6, 80.1), (77.0, 81.65))
 
-INTRODUCTION = f"""\
+
+def introduction() -> str:
+    quick, full = (build_config(str(ROOT / name)) for name in (QUICK, BASE))
+    rows, full_rows = (cfg.MODEL.NESTED_UNET.ROW_CHANNELS for cfg in (quick, full))
+    crop, full_crop = ("x".join(map(str, cfg.INPUT.CROP.SIZE)) for cfg in (quick, full))
+    return f"""\
 # The U-Net family, beside the papers
 
 Each table has what we measured and what the UNet++ papers print (IEEE TMI 2019, and the
@@ -90,11 +94,13 @@ Written by `python docs/benchmarks/unet.py`, from the records in [unet](unet).
 
 ## Where ours differ from the papers, and why
 
-- **Small, for a CPU of two cores**: half the papers' filters (16 to 256), 500 iterations of four
-  crops of 128x128 with Adam's decoupled form (AdamW), GN. The papers: 32 to 512 filters, 32 and
-  more patches of 96x96, early stopping, a GPU. Absolute figures are not to be compared; gains of
-  one row over another are. The papers' sizes are in [configs/semantic](../../configs/semantic).
-- **3 seeds**, the papers have 20 trainings: what we cannot tell apart they may.
+- **Small, for a CPU**: {rows[0]} to {rows[-1]} filters, {quick.SOLVER.MAX_ITER} iterations of
+  {quick.SOLVER.IMS_PER_BATCH} crops of {crop} with {quick.SOLVER.OPTIMIZER} (theirs: Adam),
+  {quick.MODEL.NESTED_UNET.NORM}. The papers: {full_rows[0]} to {full_rows[-1]} filters, no
+  normalization, patches of {full_crop}, early stopping, a GPU. Absolute figures are not to be
+  compared; gains of one row over another are. The papers' sizes are in
+  [configs/semantic](../../configs/semantic).
+- **Few seeds**, the papers have 20 trainings: what we cannot tell apart they may.
 - **Data**: the EM slices and nuclei are the papers' (the 24/3/3 slices and the 50/20/30 % of the
   nuclei are drawn anew, as theirs are not published). The class of EM is the membrane; which of the
   two theirs is they do not say. Cell is private; Brain and Liver need an
@@ -149,7 +155,7 @@ def semantic_part(folder: str, title: str, of_papers: str) -> list[str]:
     return [
         f"## {title}",
         "",
-        _table(rows, headers),
+        markdown_table(headers, rows),
         "",
         f"On {Path(dataset).stem}. Gains are over U-Net; better by more than seeds are: "
         f"{'; '.join(better) or 'none'}. "
@@ -184,7 +190,7 @@ def four_table(results: Mapping[str, Any]) -> str:
         theirs = [f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:.3f}"]
         rows.append([title, len(trials), *cells, *theirs])
     headers = ["", "seeds", "IoU", "Dice", "DSB score", "mask AP"]
-    return _table(rows, [*headers, "papers' IoU", "papers' Dice", "papers' score"])
+    return markdown_table([*headers, "papers' IoU", "papers' Dice", "papers' score"], rows)
 
 
 def gains_table(results: Mapping[str, Any]) -> str:
@@ -203,7 +209,7 @@ def gains_table(results: Mapping[str, Any]) -> str:
         cells += [f"{dice:+.2f}", f"{score:+.3f}"]
         rows.append([f"{title} - {other_title}", *cells])
     headers = ["", "Dice", "DSB score", "mask AP", "papers' Dice", "papers' score"]
-    return _table(rows, headers)
+    return markdown_table(headers, rows)
 
 
 def four_part() -> list[str]:
@@ -263,7 +269,7 @@ def depths_part() -> list[str]:
         rows.append(row)
     pages = " and ".join(f"[{name}](unet/{name}/depths.md)" for name in found)
     lines += [
-        _table(rows, headers),
+        markdown_table(headers, rows),
         "",
         "UNet++ with deep supervision, cut to each depth. What the papers call the memory of a "
         f"depth is its parameters. Latency, multiply-adds, memory and seeds: {pages}.",
@@ -310,7 +316,7 @@ def loss_part() -> list[str]:
     return [
         "## Choice of the loss",
         "",
-        _table(rows, headers),
+        markdown_table(headers, rows),
         "",
         f"UNet++ with deep supervision, on {dataset}: images that no other table has. All rows "
         f"above learn by `{chosen}`. [The report](unet/loss/semantic_report.md); "
@@ -320,18 +326,13 @@ def loss_part() -> list[str]:
 
 
 def page() -> str:
-    lines = [INTRODUCTION]
+    lines = [introduction()]
     lines += four_part()
     lines += semantic_part("nuclei", "The papers' rows on nuclei (DSB2018)", "nuclei")
     lines += semantic_part("em", "The papers' rows on EM (ISBI 2012)", "em")
     lines += depths_part()
     lines += loss_part()
     return "\n".join(lines)
-
-
-def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
 def main() -> None:

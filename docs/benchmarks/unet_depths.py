@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.cost import Arm, measure_inference
@@ -38,7 +37,7 @@ from maskrcnnpp.benchmark.semantic import (
     values_of_seeds,
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import config_link, made_with
+from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
@@ -177,7 +176,7 @@ def depth_table(results: Mapping[str, Any], dataset: str) -> str:
     values = values_of_seeds(results, ENSEMBLE, dataset, "IoU")
     rows.append(["mean of all heads", len(values), "", mean_and_sd(values)])
     headers = ["depth", "seeds", "isolated", "embedded", "embedded - isolated", "p"]
-    return _table(rows, headers)
+    return markdown_table(headers, rows)
 
 
 def cost_table(results: Mapping[str, Any]) -> str:
@@ -200,12 +199,7 @@ def cost_table(results: Mapping[str, Any]) -> str:
         )
     part = f"of L{FULL}"
     headers = ["depth", "ms an image", part, "G multiply-adds", part, "M parameters", part]
-    return _table(rows, [*headers, "peak memory, MiB"])
-
-
-def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return markdown_table([*headers, "peak memory, MiB"], rows)
 
 
 def picture(results: Mapping[str, Any]) -> bytes:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
-from tabulate import tabulate
 
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import config_link, made_with
+from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
@@ -141,8 +140,7 @@ def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> 
             ]
         )
     headers = ["arm", "M parameters", "seeds", *SHOWN.values(), f"{SHOWN[main]}, gain", "p"]
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return markdown_table(headers, rows)
 
 
 def values_of_seeds(results: Mapping[str, Any], arm: str, dataset: str, metric: str) -> list[float]:

@@ -61,7 +61,7 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
         rows.append([name, f"failed: {problem}".replace("|", "/")])
     headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd"]
     headers.append(f"difference ({CONFIDENCE:.0%})")
-    return _table(headers, rows)
+    return markdown_table(headers, rows)
 
 
 def coco_table(results: Mapping[str, Any], dataset: str) -> str:
@@ -70,7 +70,7 @@ def coco_table(results: Mapping[str, Any], dataset: str) -> str:
     for arm, trials in by_arm(results, dataset).items():
         cells = [_mean_sd_cell(of_seeds(trials, dataset, "segm", name), 1) for name in _COCO]
         rows.append([arm, *cells, _mean_sd_cell(of_seeds(trials, dataset, "bbox", "AP"), 1)])
-    return _table(["arm", *(f"mask {name}" for name in _COCO), "box AP"], rows)
+    return markdown_table(["arm", *(f"mask {name}" for name in _COCO), "box AP"], rows)
 
 
 def shown_table(results: Mapping[str, Any], dataset: str) -> str:
@@ -84,7 +84,7 @@ def shown_table(results: Mapping[str, Any], dataset: str) -> str:
             for name in SHOWN
         ]
         rows.append([arm, ", ".join(sorted(shown_from)), *cells])
-    return _table(["arm", "score from", *SHOWN.values()], rows)
+    return markdown_table(["arm", "score from", *SHOWN.values()], rows)
 
 
 def reference_table(results: Mapping[str, Any], dataset: str) -> str:
@@ -113,7 +113,9 @@ def _difference_table(header: str, found: Mapping[str, Mapping[str, Any]]) -> st
             cells.append(f"**{text}**" if holds_up(metrics[metric]) else text)
         if cells:
             rows.append([name, *cells])
-    return _table([header, *(SHOWN.get(metric, f"mask {metric}") for metric in COMPARED)], rows)
+    return markdown_table(
+        [header, *(SHOWN.get(metric, f"mask {metric}") for metric in COMPARED)], rows
+    )
 
 
 def zoo_table(
@@ -144,7 +146,9 @@ def zoo_table(
         ]
         seeds = _zoo_seeds(arm, len(trials), results.get("failed", {}) if results else {})
         rows.append([link, seeds, *cells, *_zoo_cost(cost.get(arm), reference)])
-    return _table(["config", "seeds", *_ZOO, "M parameters", "latency", "training step"], rows)
+    return markdown_table(
+        ["config", "seeds", *_ZOO, "M parameters", "latency", "training step"], rows
+    )
 
 
 def _zoo_seeds(arm: str, finished: int, failed: Iterable[str]) -> str:
@@ -200,11 +204,11 @@ def cost_tables(results: Mapping[str, Any]) -> str:
         [
             f"Size; multiply-adds of one {height}x{width} image:",
             "",
-            _table(["arm", "", *parts], size_rows),
+            markdown_table(["arm", "", *parts], size_rows),
             "",
             "Milliseconds an image, medians, arms alternating image by image:",
             "",
-            _table(time_headers, time_rows),
+            markdown_table(time_headers, time_rows),
         ]
     )
 
@@ -235,7 +239,7 @@ def cost_ratio_table(found: Mapping[str, Any]) -> str:
             )
     headers = ["image", "arm", "encoder and pyramid, s", "end to end, s"]
     headers += ["peak memory, MiB", "M parameters"]
-    return _table(headers, rows)
+    return markdown_table(headers, rows)
 
 
 def _seconds(stages: Mapping[str, Any], *names: str) -> float:
@@ -334,7 +338,8 @@ def _mean_sd_cell(values: Sequence[float], digits: int) -> str:
     return mean if sd == "n/a" or mean == "n/a" else f"{mean} ({sd})"
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The first column to the left, the others to the right; short rows end in empty cells."""
     rows = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
     align = ["left"] + ["right"] * (len(headers) - 1)
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)

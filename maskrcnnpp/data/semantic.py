@@ -8,7 +8,7 @@ file. Label 0 is background, label k the category with the id k, 255 a pixel tha
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,21 @@ def is_semantic(cfg: CfgNode) -> bool:
 
 
 def has_label_images(truth: Mapping[str, Any]) -> bool:
-    """Whether the dict of a COCO file is that of a semantic data set."""
-    return any(LABEL_FILE in image for image in truth["images"])
+    """Whether the dict of a COCO file, which need not be a good one, is of a semantic data set."""
+    images = truth.get("images")
+    entries = images if isinstance(images, list) else []
+    return any(isinstance(image, dict) and LABEL_FILE in image for image in entries)
+
+
+def category_ids_fault(ids: Iterable[int]) -> str:
+    """What is wrong with the ids of the categories of a semantic data set; empty if nothing."""
+    ids = sorted(ids)
+    if ids == list(range(1, len(ids) + 1)) and len(ids) < IGNORED:
+        return ""
+    return (
+        "the categories of a semantic data set have the ids 1, 2, ..., which are their labels; "
+        f"they are {ids}"
+    )
 
 
 def check_semantic_file(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
@@ -46,12 +59,8 @@ def check_semantic_file(path: str | os.PathLike, truth: Mapping[str, Any]) -> No
     Raises:
         DataError: label images are not named or not there, or categories are not 1, 2, ...
     """
-    ids = sorted(category["id"] for category in truth["categories"])
-    if ids != list(range(1, len(ids) + 1)) or len(ids) >= IGNORED:
-        raise DataError(
-            f"{path}: the categories of a semantic data set have the ids 1, 2, ..., which are "
-            f"their labels; they are {ids}"
-        )
+    if fault := category_ids_fault(category["id"] for category in truth["categories"]):
+        raise DataError(f"{path}: {fault}")
     for image in truth["images"]:
         if LABEL_FILE not in image:
             raise DataError(f"{path}: image {image['id']} has no {LABEL_FILE!r}, others have")

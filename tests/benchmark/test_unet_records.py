@@ -38,7 +38,6 @@ def test_the_report_of_pixels_is_what_the_record_gives(folder):
         assert Path(trial["config_file"]).is_file()
 
 
-@pytest.mark.skipif(not unet.PAGE.is_file(), reason="nothing was recorded yet")
 def test_the_page_and_the_readme_are_what_the_records_give():
     assert unet.PAGE.read_text() == unet.page()
     readme = unet.README.read_text()
@@ -46,7 +45,6 @@ def test_the_page_and_the_readme_are_what_the_records_give():
     assert unet.quote(readme, unet.QUOTED, table) == readme
 
 
-@pytest.mark.skipif(not (FOLDER / "four").is_dir(), reason="nothing was recorded yet")
 def test_gains_stand_beside_those_of_the_papers():
     results = unet.load(FOLDER / "four" / unet.RESULTS_FILE)
     row = cells(unet.gains_table(results), "| Mask R-CNN++ - Mask R-CNN")

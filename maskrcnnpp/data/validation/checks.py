@@ -14,12 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from maskrcnnpp.data.semantic import category_ids_fault, has_label_images
 from maskrcnnpp.data.validation.files import file_name_problem, file_size
-from maskrcnnpp.data.validation.label_images import (
-    classes_fault,
-    label_faults,
-    names_label_images,
-)
+from maskrcnnpp.data.validation.label_images import label_faults
 from maskrcnnpp.data.validation.masks import measure
 from maskrcnnpp.data.validation.rules import (
     area_fault,
@@ -114,8 +111,8 @@ def validate(
         check.add(STRUCTURE, "the file", f"holds {short(truth)}, where an object with keys is due")
         return check.findings
     lists = {key: check.entries(truth, key) for key in ("images", "categories", "annotations")}
-    is_semantic = names_label_images(truth.get("images"))
-    if lists["annotations"] is None and not is_semantic and "annotations" not in truth:
+    is_semantic = has_label_images(truth)
+    if "annotations" not in truth and not is_semantic:
         reason = "missing: objects are not checked"
         check.add(STRUCTURE, "annotations", reason, severity="warning")
     categories = check.categories(lists["categories"] or [])
@@ -213,7 +210,7 @@ class _Check:
         self, images: Entries, categories: Mapping[int, str], root: Path | None
     ) -> None:
         """Check the truth of a semantic data set."""
-        if fault := classes_fault(categories):
+        if fault := category_ids_fault(categories):
             self.add(CATEGORIES, "categories", fault)
             return
         if root is None:

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from maskrcnnpp.data.semantic import has_label_images
 from maskrcnnpp.data.validation.checks import Entries, ImageEntry, item_name
 from maskrcnnpp.data.validation.files import file_name_problem, file_size
-from maskrcnnpp.data.validation.label_images import names_label_images
 from maskrcnnpp.data.validation.masks import Measured, measure
 from maskrcnnpp.data.validation.mend import mend
 from maskrcnnpp.data.validation.rules import (
@@ -55,7 +55,7 @@ def repair(
     """
     fix = _Fix(image_root, progress)
     lists = {key: fix.entries(truth, key) for key in ("images", "categories", "annotations")}
-    if names_label_images(truth["images"]):
+    if has_label_images(truth):
         raise DataError(
             "cannot be repaired: its truth is label images, which only who made them can mend; "
             "mend them, or leave out the images, and prepare the data set again"

@@ -10,24 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnnpp.data.semantic import CLASS_COUNT, IGNORED, LABEL_FILE, read_labels
+from maskrcnnpp.data.semantic import CLASS_COUNT, LABEL_FILE, read_labels
 from maskrcnnpp.data.validation.files import file_name_problem
 from maskrcnnpp.data.validation.rules import size_fault
 from maskrcnnpp.errors import DataError
-
-
-def names_label_images(images: Any) -> bool:
-    """Whether entries of ``images``, which may be anything, are of a semantic data set."""
-    entries = images if isinstance(images, list) else []
-    return any(isinstance(entry, dict) and LABEL_FILE in entry for entry in entries)
-
-
-def classes_fault(ids: Iterable[int]) -> str:
-    """What is wrong with the ids of the categories, which are the labels; empty if nothing."""
-    ids = sorted(ids)
-    if ids == list(range(1, len(ids) + 1)) and len(ids) < IGNORED:
-        return ""
-    return f"their ids are the labels of the label images, 1, 2, ...; here {ids}"
 
 
 def label_faults(
