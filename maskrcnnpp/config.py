@@ -8,8 +8,13 @@ from detectron2.config import CfgNode
 def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     """Add the keys of Mask R-CNN++ to ``cfg``, in place. Stock values are left as they are."""
     nested = cfg.MODEL.NESTED_FPN = CfgNode()
-    # The rows come from MODEL.FPN.IN_FEATURES: neighbours of conv1, res2, ..., res5. conv1, the
-    # stem's map before its max-pooling, adds a row of stride 2: the one on which UNet++ segments.
+    # The encoder of build_nested_fpn_backbone: a name in Detectron2's BACKBONE_REGISTRY, such as
+    # build_resnet_backbone (MODEL.RESNETS), build_timm_backbone (MODEL.TIMM) or one of your own,
+    # whose maps halve in size. build_resnet_nested_fpn_backbone always has a ResNet.
+    nested.ENCODER = "build_resnet_backbone"
+    # The rows come from MODEL.FPN.IN_FEATURES, maps of the encoder: for ResNets and timm neighbours
+    # of conv1, res2, ..., res5. conv1, of a ResNet the stem's map before its max-pooling, adds a
+    # row of stride 2: the one on which UNet++ segments.
     # Its last node is level p1, which keeps the width of the row and which the mask head of
     # NestedROIHeads reads beside its usual level.
     #
@@ -52,6 +57,17 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
+
+    # An encoder from timm: build_timm_backbone, and with Detectron2's FPN build_timm_fpn_backbone.
+    # MODEL.WEIGHTS timm://NAME begins with its pretrained weights.
+    timm = cfg.MODEL.TIMM = CfgNode()
+    # Name of the network, such as tf_efficientnet_lite0.
+    timm.NAME = ""
+    # Maps of build_timm_backbone alone: conv1 (stride 2), res2, ..., res5 (stride 32).
+    timm.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # Batch normalization of the network: "FrozenBN" keeps what the weights have, "EvalBN" keeps
+    # their statistics and learns scale and shift, "BN" learns all of it, from each batch.
+    timm.NORM = "FrozenBN"
 
     _add_semantic_segmentation(cfg)
 

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.pretrained import PREFIX, timm_weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,11 @@ def check_weights(cfg: CfgNode) -> None:
     """Check that the file of ``MODEL.WEIGHTS`` is there, where it names one.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not, or ``timm://NAME`` cannot be had.
     """
     weights = cfg.MODEL.WEIGHTS
+    if weights.startswith(PREFIX):
+        timm_weights_file(weights.removeprefix(PREFIX))
     if weights and "://" not in weights and not os.path.isfile(weights):
         raise ConfigError(f"MODEL.WEIGHTS is {weights}: there is no such file")
 

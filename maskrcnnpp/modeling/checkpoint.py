@@ -19,6 +19,7 @@ from torch import nn
 from maskrcnnpp.errors import ConfigError, OutputError
 from maskrcnnpp.files import atomic_path, write_text
 from maskrcnnpp.modeling.depths import check_grid_weights
+from maskrcnnpp.modeling.pretrained import name_for_encoder
 from maskrcnnpp.modeling.weights_file import read_pickle, read_torch
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ class Checkpointer(DetectionCheckpointer):
                 self.averaged.load_state_dict(checkpoint["model"])
             checkpoint["model"] = checkpoint.pop(_TRAINED)
         checkpoint.pop(_TRAINED, None)
+        checkpoint["model"] = name_for_encoder(checkpoint["model"], self.model)
         check_grid_weights(_unwrapped(checkpoint["model"]), self.model.state_dict())
         if self._adapts_channels:
             _adapt_first_convolution(checkpoint["model"], self.model.state_dict())
@@ -241,19 +243,23 @@ def _adapt_first_convolution(weights: dict[str, Any], model: Mapping[str, torch.
 
     Each is their mean, scaled so that a grey image gives the same response.
     """
-    wanted = [tensor for name, tensor in model.items() if name.endswith(_FIRST_CONVOLUTIONS[0])]
-    if len(wanted) != 1:
-        return
-    shape = tuple(wanted[0].shape)
+    stems = [tensor for name, tensor in model.items() if name.endswith(_FIRST_CONVOLUTIONS[0])]
     for name, weight in weights.items():
-        if not f".{name}".endswith(_FIRST_CONVOLUTIONS):
+        if f".{name}".endswith(_FIRST_CONVOLUTIONS) and len(stems) == 1:
+            wanted = tuple(stems[0].shape)
+        elif name in model:  # of another encoder: no other convolution has three channels
+            wanted = tuple(model[name].shape)
+        else:
             continue
         found = tuple(weight.shape)
-        rest = (*found[:1], *found[2:])
-        if len(found) == 4 and found[1] == 3 != shape[1] and rest == (*shape[:1], *shape[2:]):
+        if (
+            len(found) == len(wanted) == 4
+            and found[1] == 3 != wanted[1]
+            and (found[:1] + found[2:] == wanted[:1] + wanted[2:])
+        ):
             mean = torch.as_tensor(weight).mean(dim=1, keepdim=True)
-            weights[name] = mean.repeat(1, shape[1], 1, 1) * (3 / shape[1])
-            logger.info("%s of 3 channels is adapted to %d by its mean", name, shape[1])
+            weights[name] = mean.repeat(1, wanted[1], 1, 1) * (3 / wanted[1])
+            logger.info("%s of 3 channels is adapted to %d by its mean", name, wanted[1])
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:

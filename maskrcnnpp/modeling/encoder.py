@@ -1,4 +1,4 @@
-"""A ResNet encoder that also hands out its map at stride 2."""
+"""The encoder under a grid: any backbone of Detectron2's registry, no deeper than needed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.resnet import BasicStem, ResNet, build_resnet_backbone
 
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.encoder_cuts import drop_stages_after
+from maskrcnnpp.modeling.timm_backbone import TIMM_BACKBONE, with_maps
+
+RESNET_BACKBONE = "build_resnet_backbone"
 #: Maps of a ResNet that can be rows of a grid, fine to coarse; each has half the size of the one
 #: before it. "conv1" is the stem's before its max-pooling; Detectron2's "stem" is after it.
 ENCODER_MAPS = ("conv1", "res2", "res3", "res4", "res5")
@@ -57,7 +62,43 @@ class ResNetWithConv1(Backbone):
         return dict(self._shapes)
 
 
-def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, maps: list[str]) -> Backbone:
+def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, name: str, maps: list[str]) -> Backbone:
+    """The backbone that the registry has as ``name``, without stages that no row needs.
+
+    Args:
+        cfg: read by that backbone.
+        input_shape: of the images.
+        name: registered with ``BACKBONE_REGISTRY``, such as "build_timm_backbone".
+        maps: names of its maps for the rows, fine to coarse.
+
+    Returns:
+        A backbone with these maps at least.
+
+    Raises:
+        ConfigError: the name is unknown, or the backbone has no such maps.
+    """
+    if name == RESNET_BACKBONE:
+        return build_resnet_encoder(cfg, input_shape, maps)
+    if name == TIMM_BACKBONE:
+        return with_maps(cfg, input_shape, maps)
+    if name not in BACKBONE_REGISTRY:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.ENCODER is {name!r}; no backbone is registered by that name. It can "
+            f"be {RESNET_BACKBONE}, {TIMM_BACKBONE}, or one that is registered before"
+        )
+    encoder = BACKBONE_REGISTRY.get(name)(cfg, input_shape)
+    found = {key: shape.stride for key, shape in encoder.output_shape().items()}
+    missing = [key for key in maps if key not in found]
+    if missing:
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES names {missing}; the maps of MODEL.NESTED_FPN.ENCODER {name}, "
+            f"with their strides, are {found}"
+        )
+    drop_stages_after(encoder, maps[-1])
+    return encoder
+
+
+def build_resnet_encoder(cfg: CfgNode, input_shape: ShapeSpec, maps: list[str]) -> Backbone:
     """The ResNet of ``cfg``, no deeper than the last of ``maps``.
 
     Args:
@@ -67,7 +108,21 @@ def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, maps: list[str]) -> Back
 
     Returns:
         A backbone that hands out ``maps``.
+
+    Raises:
+        ConfigError: ``maps`` are others.
     """
+    known = list(ENCODER_MAPS)
+    first = known.index(maps[0]) if maps and maps[0] in known else 0
+    if not maps or maps != known[first : first + len(maps)]:
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES is {maps}; a grid over a ResNet needs neighbours of "
+            f"{known}, fine to coarse"
+        )
+    if cfg.MODEL.RESNETS.RES5_DILATION != 1 and "res5" in maps:
+        raise ConfigError(
+            "MODEL.RESNETS.RES5_DILATION must be 1: the rows of a nested pyramid halve in size"
+        )
     cfg = cfg.clone()
     cfg.defrost()
     stages = [name for name in maps if name != "conv1"]

@@ -22,7 +22,7 @@ from maskrcnnpp.modeling.depths import (
     pools_every_depth,
     supervised_depths,
 )
-from maskrcnnpp.modeling.encoder import ENCODER_MAPS, build_encoder
+from maskrcnnpp.modeling.encoder import RESNET_BACKBONE, build_encoder
 from maskrcnnpp.modeling.nested_grid import (
     CONNECTIONS,
     UPSAMPLE_MODES,
@@ -119,6 +119,12 @@ class NestedFPN(Backbone):
     def size_divisibility(self) -> int:
         return self._size_divisibility
 
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """The encoder's square size, where it needs one (ViTDet)."""
+        square = self.bottom_up.padding_constraints.get("square_size", 0)
+        return {"square_size": square} if square else {}
+
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
@@ -171,24 +177,44 @@ class NestedFPN(Backbone):
         return x if f"p{stage}" == FINE_LEVEL else self.get_submodule(f"fpn_output{stage}")(x)
 
 
-@BACKBONE_REGISTRY.register()
-def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
-    """ResNet encoder with a nested feature pyramid, outputs p2..p6, with conv1 also p1.
+#: Names by which the registry knows the nested pyramids; all have ``MODEL.NESTED_FPN.DEPTH``.
+NESTED_BACKBONES = ("build_nested_fpn_backbone", "build_resnet_nested_fpn_backbone")
 
-    Reads ``MODEL.RESNETS``, ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS, NORM) and
-    ``MODEL.NESTED_FPN``. The pyramids of shallower depths are handed on where
-    ``MODEL.META_ARCHITECTURE`` or ``MODEL.ROI_MASK_HEAD.NAME`` learns from them.
+
+@BACKBONE_REGISTRY.register()
+def build_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
+    """A nested feature pyramid over the backbone that ``MODEL.NESTED_FPN.ENCODER`` names.
+
+    Outputs p2..p6, with a map of stride 2 also p1. Reads ``MODEL.FPN`` (IN_FEATURES, OUT_CHANNELS,
+    NORM), ``MODEL.NESTED_FPN`` and the encoder's own keys. The pyramids of shallower depths are
+    handed on where ``MODEL.META_ARCHITECTURE`` or ``MODEL.ROI_MASK_HEAD.NAME`` learns from them.
 
     Raises:
         ConfigError: a value is unknown or impossible; the message names the key.
     """
+    return _build(cfg, input_shape, cfg.MODEL.NESTED_FPN.ENCODER)
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
+    """:func:`build_nested_fpn_backbone` over the ResNet of ``MODEL.RESNETS``."""
+    return _build(cfg, input_shape, RESNET_BACKBONE)
+
+
+def _build(cfg: CfgNode, input_shape: ShapeSpec, encoder: str) -> NestedFPN:
     in_features = list(cfg.MODEL.FPN.IN_FEATURES)
     _check_config(cfg, in_features)
     depth = cfg.MODEL.NESTED_FPN.DEPTH or len(in_features) - 1
     rows = in_features[: depth + 1]
 
-    bottom_up = build_encoder(cfg, input_shape, rows)  # no stage below row `depth`
-    finest_stride = bottom_up.output_shape()[rows[0]].stride
+    bottom_up = build_encoder(cfg, input_shape, encoder, rows)  # no stage below row `depth`
+    strides = [bottom_up.output_shape()[name].stride for name in rows]
+    if strides[0] < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:])):
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES is {in_features}; the maps of {encoder} have the strides "
+            f"{strides}: those of a nested pyramid begin at 2 or more, and double"
+        )
+    _check_readers(cfg, in_features, strides[0])
     in_training, at_inference = supervised_depths(cfg, depth)
     return NestedFPN(
         bottom_up,
@@ -197,7 +223,7 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
         row_channels=cfg.MODEL.NESTED_FPN.ROW_CHANNELS[: depth + 1],
         depth=depth,
         num_levels=len(in_features) + 1,  # and p6, as LastLevelMaxPool adds to a stock FPN
-        size_divisibility=finest_stride * 2 ** (len(in_features) - 1),
+        size_divisibility=strides[0] * 2 ** (len(in_features) - 1),
         extra_depths_in_training=in_training,
         extra_depths_at_inference=at_inference,
         connections=cfg.MODEL.NESTED_FPN.CONNECTIONS,
@@ -210,12 +236,10 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
 
 def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
     nested = cfg.MODEL.NESTED_FPN
-    maps = list(ENCODER_MAPS)
-    first = maps.index(in_features[0]) if in_features and in_features[0] in maps else 0
-    if len(in_features) < 2 or in_features != maps[first : first + len(in_features)]:
+    if len(in_features) < 2:
         raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES is {in_features}; a nested pyramid needs two or more "
-            f"neighbours of {maps}, fine to coarse"
+            f"MODEL.FPN.IN_FEATURES is {in_features}; a nested pyramid needs two or more maps of "
+            "its encoder, fine to coarse, such as res2, res3, res4, res5"
         )
     deepest = len(in_features) - 1
     if not 0 <= nested.DEPTH <= deepest:
@@ -246,23 +270,18 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
         )
     if nested.NUM_CONVS < 1:
         raise ConfigError(f"MODEL.NESTED_FPN.NUM_CONVS is {nested.NUM_CONVS}; it must be >= 1")
-    if cfg.MODEL.RESNETS.RES5_DILATION != 1 and "res5" in in_features:
-        raise ConfigError(
-            "MODEL.RESNETS.RES5_DILATION must be 1: the rows of a nested pyramid halve in size"
-        )
     if cfg.MODEL.FPN.FUSE_TYPE != "sum":
         raise ConfigError(
             f"MODEL.FPN.FUSE_TYPE is {cfg.MODEL.FPN.FUSE_TYPE!r}; a nested pyramid concatenates "
             'and has no such choice: leave it at its default, "sum"'
         )
     _check_norm(cfg, widths)
-    _check_readers(cfg, in_features)
 
 
-def _check_readers(cfg: CfgNode, in_features: list[str]) -> None:
+def _check_readers(cfg: CfgNode, in_features: list[str], stride: int) -> None:
     if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN" and not is_embedded(cfg):
         return
-    finest = ENCODER_MAPS.index(in_features[0]) + 1
+    finest = int(math.log2(stride))
     levels = [f"p{level}" for level in range(finest, finest + len(in_features) + 1)]
     if FINE_LEVEL in levels:
         levels.remove(FINE_LEVEL)

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import check_grid_weights, depth_of_weights
+from maskrcnnpp.modeling.nested_fpn import NESTED_BACKBONES
 from maskrcnnpp.modeling.semantic_depths import BACKBONE, is_unet, network_depth
 
 
@@ -25,10 +26,10 @@ def full_depth(cfg: CfgNode) -> int:
     """
     if is_unet(cfg):
         return network_depth(cfg)
-    if cfg.MODEL.BACKBONE.NAME != "build_resnet_nested_fpn_backbone":
+    if cfg.MODEL.BACKBONE.NAME not in NESTED_BACKBONES:
         raise ConfigError(
             f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
-            f"build_resnet_nested_fpn_backbone, and {BACKBONE} have a depth to cut"
+            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to cut"
         )
     return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
 

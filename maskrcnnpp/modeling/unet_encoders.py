@@ -12,7 +12,8 @@ from detectron2.modeling.backbone import Backbone
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.blocks import conv_block, conv_layer, node_norm
-from maskrcnnpp.modeling.encoder import ENCODER_MAPS, build_encoder
+from maskrcnnpp.modeling.encoder import build_resnet_encoder
+from maskrcnnpp.modeling.timm_backbone import MAPS, TimmBackbone
 
 #: What a name in ``MODEL.NESTED_UNET.ENCODER`` begins with that is one of timm's.
 TIMM = "timm/"
@@ -104,58 +105,6 @@ class RowsOfEncoder(Backbone):
         return dict(self._shapes)
 
 
-class TimmEncoder(Backbone):
-    """The maps of a network of timm, random weights, as those of a Detectron2 backbone."""
-
-    def __init__(self, name: str, in_channels: int, count: int) -> None:
-        """
-        Args:
-            name: timm's, such as "vgg16" or "densenet121".
-            in_channels: of the images.
-            count: of maps, of the strides 2, 4, ...
-
-        Raises:
-            ConfigError: timm is not installed, knows no such network, or that has no such maps.
-        """
-        super().__init__()
-        try:
-            import timm
-        except ImportError as error:
-            raise ConfigError(
-                f"{_KEY} is {TIMM}{name}, which needs timm: pip install 'maskrcnnpp[timm]'"
-            ) from error
-        try:
-            whole = timm.create_model(name, features_only=True, in_chans=in_channels)
-        except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"{_KEY} is {TIMM}{name}, of which timm gives no maps: {error}"
-            ) from error
-        strides = whole.feature_info.reduction()
-        wanted = [2 ** (row + 1) for row in range(count)]
-        if not set(wanted) <= set(strides):
-            raise ConfigError(
-                f"{_KEY} is {TIMM}{name}, which has maps of the strides {strides}; rows need "
-                f"{wanted}: leave out entries of MODEL.NESTED_UNET.ROW_CHANNELS, or choose another"
-            )
-        # of maps of one stride the last, which has seen most
-        places = [len(strides) - 1 - strides[::-1].index(stride) for stride in wanted]
-        self.network = timm.create_model(
-            name, features_only=True, in_chans=in_channels, out_indices=places
-        )
-        channels = self.network.feature_info.channels()
-        self._shapes = {
-            f"stride{stride}": ShapeSpec(channels=width, stride=stride)
-            for stride, width in zip(wanted, channels)
-        }
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Maps by name, fine to coarse, of images (N, C, H, W)."""
-        return dict(zip(self._shapes, self.network(x)))
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return dict(self._shapes)
-
-
 def build_unet_encoder(cfg: CfgNode, input_shape: ShapeSpec, widths: Sequence[int]) -> Backbone:
     """Column 0 of as many rows as there are ``widths``, by ``MODEL.NESTED_UNET.ENCODER``.
 
@@ -166,16 +115,18 @@ def build_unet_encoder(cfg: CfgNode, input_shape: ShapeSpec, widths: Sequence[in
     how = {"row_channels": widths, "num_convs": unet.NUM_CONVS, "norm": unet.NORM}
     if name == "unet":
         return UNetEncoder(input_shape.channels, **how)
+    maps = list(MAPS[: len(widths) - 1])
+    if len(maps) < len(widths) - 1:
+        raise ConfigError(
+            f"{_KEY} is {name}, which has {len(MAPS)} maps for the rows below the first; "
+            f"MODEL.NESTED_UNET.ROW_CHANNELS has {len(widths)} entries"
+        )
     if name.startswith(TIMM):
-        encoder = TimmEncoder(name.removeprefix(TIMM), input_shape.channels, len(widths) - 1)
+        encoder = TimmBackbone(
+            name.removeprefix(TIMM), in_channels=input_shape.channels, out_features=maps
+        )
     elif name == "resnet":
-        maps = list(ENCODER_MAPS[: len(widths) - 1])
-        if len(maps) < len(widths) - 1:
-            raise ConfigError(
-                f"{_KEY} is resnet, which has {len(ENCODER_MAPS)} maps for the rows below the "
-                f"first; MODEL.NESTED_UNET.ROW_CHANNELS has {len(widths)} entries"
-            )
-        encoder = build_encoder(cfg, input_shape, maps)
+        encoder = build_resnet_encoder(cfg, input_shape, maps)
     else:
         raise ConfigError(f"{_KEY} is {name!r}; it can be 'unet', 'resnet' or '{TIMM}NAME'")
     return RowsOfEncoder(encoder, input_shape.channels, **how)

@@ -69,7 +69,7 @@ def test_five_rows_below_the_first():
 def test_unknown_encoders_are_named():
     with pytest.raises(ConfigError, match="ENCODER is 'vgg'"):
         build(grid("ENCODER"), "vgg")
-    with pytest.raises(ConfigError, match="timm/nothing"):
+    with pytest.raises(ConfigError, match="maps of 'nothing'"):
         build(grid("ENCODER"), "timm/nothing")
     with pytest.raises(ConfigError, match="rows need"):
         build(grid("ENCODER"), "timm/vit_tiny_patch16_224")
