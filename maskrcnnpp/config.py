@@ -28,6 +28,13 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # levels p2..p6 have MODEL.FPN.OUT_CHANNELS.
     # With MODEL.FPN.NORM GN, multiples of 32, or any even number below 64.
     nested.ROW_CHANNELS = [64, 64, 128, 256]
+    # Nodes of row 0, the largest maps: "all" that CONNECTIONS names, or of each depth the "last"
+    # alone, X(0,d) = H([X(0,0), U(X(1,d-1))]).
+    nested.FINE_ROW = "all"
+    # With a row of stride 2: what reads its level p1 beside the usual levels, "masks" or "boxes".
+    nested.FINE_LEVEL_READERS = ["masks"]
+    # Samples of RoIAlign a bin and axis in p1. 0: as many as there are pixels in the bin.
+    nested.FINE_SAMPLING_RATIO = 2
     # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1
     # Up-sampling between rows: "nearest", "bilinear", or "transposed" (a 2x2 transposed
@@ -57,6 +64,10 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Masks at inference: "pruned" (the full depth's only) or "ensemble" (the mean of the full
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
+
+    # Side of a box in pixels that NestedROIHeads pools from level p4; half of it is p3, and so on.
+    # Detectron2's 224, made for photographs, pools everything below 112 pixels from p2.
+    cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE = 224
 
     # An encoder from timm: build_timm_backbone, and with Detectron2's FPN build_timm_fpn_backbone.
     # MODEL.WEIGHTS timm://NAME begins with its pretrained weights.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from functools import reduce
-from operator import getitem
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -39,61 +39,29 @@ def code_fingerprint() -> str:
 
 
 def config_fingerprint(cfg: CfgNode) -> str:
-    """Digest of what a config trains and predicts: not of where, or how that is judged."""
+    """Digest of what a config trains and predicts: not of where, or how that is judged.
+
+    Keys at their defaults do not count, so that a new key leaves the digests of old configs alone.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = ""
     cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
     if os.path.isfile(cfg.MODEL.WEIGHTS):  # what is in it, not where it lies
         cfg.MODEL.WEIGHTS = digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
-    _leave_out_defaults(cfg)
-    return digest(cfg.dump().encode())
-
-
-#: Keys that came after the first results were recorded.
-_LATER = (
-    "INPUT.AUGMENT",
-    "INPUT.CHANNELS",
-    "INPUT.PERCENTILES",
-    "MODEL.CHANNELS_LAST",
-    "MODEL.COMPILE",
-    "MODEL.NESTED_FPN.CHECKPOINTING",
-    "MODEL.NESTED_FPN.ENCODER",
-    "MODEL.NESTED_UNET",
-    "MODEL.SEM_SEG_HEAD.ACTIVATION",
-    "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION",
-    "MODEL.SEM_SEG_HEAD.OBJECTS",
-    "MODEL.SEM_SEG_HEAD.REGIONS",
-    "MODEL.TIMM",
-    "SOLVER.ACCUMULATE",
-    "SOLVER.AMP.PRECISION",
-    "SOLVER.BAD_LOSSES",
-    "SOLVER.CHECKPOINTS_KEPT",
-    "SOLVER.EMA_DECAY",
-    "TEST.BEST_METRIC",
-    "TEST.LOSS",
-    "TEST.PATIENCE",
-    "TEST.PICTURES",
-)
-
-
-def _leave_out_defaults(cfg: CfgNode) -> None:
-    """Leave out later keys at their defaults.
-
-    So that a config of before they came has the digest that it had.
-    """
     default = get_cfg()
     add_maskrcnnpp_config(default)
-    for key in _LATER:
-        *path, name = key.split(".")
-        _leave_out(reduce(getitem, path, cfg), reduce(getitem, path, default), name)
+    default.OUTPUT_DIR = ""
+    default.TEST.AREA_BINS = default.TEST.EXPECTED_RESULTS = []
+    usual = dict(_leaves(default))
+    changed = {key: value for key, value in _leaves(cfg) if usual.get(key) != value}
+    return digest(repr(sorted(changed.items())).encode())
 
 
-def _leave_out(node: CfgNode, default: CfgNode, name: str) -> None:
-    if isinstance(node[name], CfgNode):
-        for key in list(node[name]):
-            _leave_out(node[name], default[name], key)
-        if not node[name]:
-            del node[name]
-    elif node[name] == default[name]:
-        del node[name]
+def _leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by their whole keys."""
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, list(value) if isinstance(value, tuple) else value

@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.depths import pools_every_depth
 
 
 def check_training_keys(cfg: CfgNode) -> None:
@@ -26,6 +27,12 @@ def check_training_keys(cfg: CfgNode) -> None:
         raise ConfigError(
             f"SOLVER.BAD_LOSSES.LARGEST is {solver.BAD_LOSSES.LARGEST}; it is more than 1 time the "
             "median of the losses before"
+        )
+    size = cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE
+    if size <= 0 or (size != 224 and not pools_every_depth(cfg)):
+        raise ConfigError(
+            f"MODEL.ROI_HEADS.CANONICAL_BOX_SIZE is {size}, a number of pixels that only "
+            "NestedROIHeads read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or 224"
         )
     if test.PATIENCE and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
         raise ConfigError(

@@ -24,6 +24,7 @@ from maskrcnnpp.inference.tile_input import REMEDIES, as_raster, config_to_use, 
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
+from maskrcnnpp.modeling.speed import with_speed_keys
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Predictor:
         if not cfg.MODEL.MASK_ON:
             raise ConfigError("MODEL.MASK_ON is False; Predictor is for models with masks")
         bound_convolution_cache()
-        model = build_model(cfg)
+        model = with_speed_keys(build_model(cfg), cfg)
         load_to_use(model, cfg)
         if settings.is_augmented:
             model = AugmentedRCNN(

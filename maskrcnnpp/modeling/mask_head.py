@@ -186,12 +186,34 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
             x.pred_masks = sum(of_depths) / len(of_depths)
 
 
+class FinePooler(nn.Module):
+    """Pools the usual levels, and adds what it pools from level p1, brought to their width."""
+
+    def __init__(self, usual: ROIPooler, fine_pooler: ROIPooler, fine: nn.Module) -> None:
+        super().__init__()
+        self.usual = usual
+        self.fine_pooler = fine_pooler
+        self.fine = fine
+
+    def forward(self, features: list[torch.Tensor], boxes: list[Boxes]) -> torch.Tensor:
+        """
+        Args:
+            features: level p1, and then those that ``usual`` pools.
+            boxes: of each image.
+
+        Returns:
+            Shape (B, C, S, S); B is the number of all boxes.
+        """
+        finest, *others = features
+        return self.usual(others, boxes) + self.fine(self.fine_pooler([finest], boxes))
+
+
 @ROI_HEADS_REGISTRY.register()
 class NestedROIHeads(StandardROIHeads):
     """Stock RoI heads that pool mask features from every pyramid the backbone hands on.
 
     Where the backbone has level p1, the last node of the row of stride 2, its features are pooled
-    too, brought to the width of the others by ``mask_fine`` (1x1) and added to them.
+    too, brought to the width of the others (1x1) and added to them: for masks, for boxes, or both.
 
     With a backbone of one pyramid and no p1, or without masks, they are the stock heads.
     """
@@ -227,20 +249,23 @@ class NestedROIHeads(StandardROIHeads):
         return ret
 
     @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        ret = super()._init_box_head(cfg, input_shape)
+        _set_canonical_size(ret["box_pooler"], cfg)
+        if FINE_LEVEL in input_shape and "boxes" in cfg.MODEL.NESTED_FPN.FINE_LEVEL_READERS:
+            fine = _fine_pooling(cfg, input_shape, cfg.MODEL.ROI_BOX_HEAD)
+            ret["box_pooler"] = FinePooler(ret["box_pooler"], *fine)
+            ret["box_in_features"] = [FINE_LEVEL, *ret["box_in_features"]]
+        return ret
+
+    @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         ret = super()._init_mask_head(cfg, input_shape)
-        if ret and FINE_LEVEL in input_shape and cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE:
-            fine = input_shape[FINE_LEVEL]
-            ret["mask_fine_pooler"] = ROIPooler(
-                output_size=cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION,
-                scales=[1 / fine.stride],
-                # as many samples a bin for an object of any size: a large one at stride 2 has many
-                sampling_ratio=2,
-                pooler_type=cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE,
-            )
-            width = input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels
-            ret["mask_fine"] = Conv2d(fine.channels, width, kernel_size=1)
-            weight_init.c2_xavier_fill(ret["mask_fine"])
+        if ret and ret["mask_pooler"] is not None:
+            _set_canonical_size(ret["mask_pooler"], cfg)
+            if FINE_LEVEL in input_shape and "masks" in cfg.MODEL.NESTED_FPN.FINE_LEVEL_READERS:
+                fine = _fine_pooling(cfg, input_shape, cfg.MODEL.ROI_MASK_HEAD)
+                ret["mask_fine_pooler"], ret["mask_fine"] = fine
         return ret
 
     def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
@@ -273,3 +298,25 @@ class NestedROIHeads(StandardROIHeads):
             fine = features[feature_name(FINE_LEVEL, depth)]
             pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
         return pooled
+
+
+def _set_canonical_size(pooler: ROIPooler, cfg: CfgNode) -> None:
+    # StandardROIHeads builds its poolers with Detectron2's default, and has no argument for it
+    pooler.canonical_box_size = cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE
+
+
+def _fine_pooling(
+    cfg: CfgNode, input_shape: dict[str, ShapeSpec], head: CfgNode
+) -> tuple[ROIPooler, nn.Module]:
+    """Pooler of level p1 for a head, and the 1x1 convolution to the width of the other levels."""
+    fine = input_shape[FINE_LEVEL]
+    pooler = ROIPooler(
+        output_size=head.POOLER_RESOLUTION,
+        scales=[1 / fine.stride],
+        sampling_ratio=cfg.MODEL.NESTED_FPN.FINE_SAMPLING_RATIO,
+        pooler_type=head.POOLER_TYPE,
+    )
+    width = input_shape[cfg.MODEL.ROI_HEADS.IN_FEATURES[0]].channels
+    convolution = Conv2d(fine.channels, width, kernel_size=1)
+    weight_init.c2_xavier_fill(convolution)
+    return pooler, convolution

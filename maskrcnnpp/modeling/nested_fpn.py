@@ -25,6 +25,7 @@ from maskrcnnpp.modeling.depths import (
 from maskrcnnpp.modeling.encoder import RESNET_BACKBONE, build_encoder
 from maskrcnnpp.modeling.nested_grid import (
     CONNECTIONS,
+    FINE_ROWS,
     UPSAMPLE_MODES,
     NestedGrid,
     outer_diagonal,
@@ -60,6 +61,7 @@ class NestedFPN(Backbone):
         connections: str = "dense",
         num_convs: int = 1,
         upsample: str = "nearest",
+        fine_row: str = "all",
         norm: str = "",
         checkpointing: bool = False,
     ) -> None:
@@ -77,7 +79,7 @@ class NestedFPN(Backbone):
                 one an iteration, in turn; all of them with "ensemble" connections, where each has
                 nodes of its own, which would have no gradient out of turn.
             extra_depths_at_inference: shallower depths whose pyramids it returns, all of them.
-            connections, num_convs, upsample: see ``MODEL.NESTED_FPN`` in config.py.
+            connections, num_convs, upsample, fine_row: see ``MODEL.NESTED_FPN`` in config.py.
             norm: normalization of all convolutions ("" for none, "GN", ...).
             checkpointing: of the grid; see :class:`NestedGrid`.
         """
@@ -104,6 +106,7 @@ class NestedFPN(Backbone):
             depths=sorted({depth, *extra_depths_in_training, *extra_depths_at_inference}),
             connections=connections,
             upsample=upsample,
+            fine_row=fine_row,
             checkpointing=checkpointing,
         )
 
@@ -229,6 +232,7 @@ def _build(cfg: CfgNode, input_shape: ShapeSpec, encoder: str) -> NestedFPN:
         connections=cfg.MODEL.NESTED_FPN.CONNECTIONS,
         num_convs=cfg.MODEL.NESTED_FPN.NUM_CONVS,
         upsample=cfg.MODEL.NESTED_FPN.UPSAMPLE,
+        fine_row=cfg.MODEL.NESTED_FPN.FINE_ROW,
         norm=cfg.MODEL.FPN.NORM,
         checkpointing=cfg.MODEL.NESTED_FPN.CHECKPOINTING,
     )
@@ -253,16 +257,15 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             f"MODEL.NESTED_FPN.ROW_CHANNELS is {widths}; it needs a positive "
             f"integer for each of MODEL.FPN.IN_FEATURES {in_features}"
         )
-    if nested.CONNECTIONS not in CONNECTIONS:
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.CONNECTIONS is {nested.CONNECTIONS!r}; "
-            f"it can be one of {sorted(CONNECTIONS)}"
-        )
-    if nested.UPSAMPLE not in UPSAMPLE_MODES:
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.UPSAMPLE is {nested.UPSAMPLE!r}; "
-            f"it can be one of {sorted(UPSAMPLE_MODES)}"
-        )
+    for key, known in (
+        ("CONNECTIONS", CONNECTIONS),
+        ("UPSAMPLE", UPSAMPLE_MODES),
+        ("FINE_ROW", FINE_ROWS),
+    ):
+        if nested[key] not in known:
+            raise ConfigError(
+                f"MODEL.NESTED_FPN.{key} is {nested[key]!r}; it can be one of {sorted(known)}"
+            )
     if nested.CHECKPOINTING and "BN" in cfg.MODEL.FPN.NORM:
         raise ConfigError(
             f"MODEL.NESTED_FPN.CHECKPOINTING is True with MODEL.FPN.NORM {cfg.MODEL.FPN.NORM}, "
@@ -285,11 +288,7 @@ def _check_readers(cfg: CfgNode, in_features: list[str], stride: int) -> None:
     levels = [f"p{level}" for level in range(finest, finest + len(in_features) + 1)]
     if FINE_LEVEL in levels:
         levels.remove(FINE_LEVEL)
-        if not (cfg.MODEL.MASK_ON and pools_every_depth(cfg)):
-            raise ConfigError(
-                f"MODEL.FPN.IN_FEATURES is {in_features}; only the mask head of NestedROIHeads "
-                "reads the row of conv1: set MODEL.ROI_HEADS.NAME and MODEL.MASK_ON, or leave it"
-            )
+        _check_fine_level(cfg, in_features)
     for part in ("RPN", "ROI_HEADS"):
         unknown = set(cfg.MODEL[part].IN_FEATURES) - set(levels)
         if unknown:
@@ -297,6 +296,26 @@ def _check_readers(cfg: CfgNode, in_features: list[str], stride: int) -> None:
                 f"MODEL.{part}.IN_FEATURES names {sorted(unknown)}; from a nested pyramid over "
                 f"MODEL.FPN.IN_FEATURES {in_features} it can read {levels}"
             )
+
+
+def _check_fine_level(cfg: CfgNode, in_features: list[str]) -> None:
+    nested = cfg.MODEL.NESTED_FPN
+    readers = list(nested.FINE_LEVEL_READERS)
+    if not readers or not set(readers) <= {"masks", "boxes"}:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.FINE_LEVEL_READERS is {readers}; it can be masks, boxes or both"
+        )
+    if not pools_every_depth(cfg) or not (cfg.MODEL.MASK_ON or "boxes" in readers):
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES is {in_features}; only NestedROIHeads read the row of stride "
+            f"2, for {' and '.join(readers)} (MODEL.NESTED_FPN.FINE_LEVEL_READERS): set "
+            f"MODEL.ROI_HEADS.NAME and MODEL.MASK_ON, or leave {in_features[0]} out"
+        )
+    if nested.FINE_SAMPLING_RATIO < 0:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.FINE_SAMPLING_RATIO is {nested.FINE_SAMPLING_RATIO}; it is 0 "
+            "(adaptive) or more"
+        )
 
 
 def _check_norm(cfg: CfgNode, widths: list[int]) -> None:

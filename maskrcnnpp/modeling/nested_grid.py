@@ -30,25 +30,31 @@ CONNECTIONS: dict[str, Callable[[int], range]] = {
 #: What stands for U: an interpolation, or the papers' 2x2 transposed convolution.
 UPSAMPLE_MODES = ("nearest", "bilinear", "transposed")
 
+#: Nodes of row 0 that a depth needs: those that CONNECTIONS name, or its last one alone.
+FINE_ROWS = ("all", "last")
+
 
 def outer_diagonal(depth: int) -> list[Node]:
     """Nodes X(i, depth-i), fine to coarse: the decoder of a network of that depth."""
     return [(row, depth - row) for row in range(depth + 1)]
 
 
-def node_inputs(node: Node, connections: str) -> list[Node]:
+def node_inputs(node: Node, connections: str, fine_row: str = "all") -> list[Node]:
     """Nodes whose maps X(i,j) concatenates, left to right, the one below last.
 
-    Column 0 is the encoder's and reads no node.
+    Column 0 is the encoder's and reads no node. With ``fine_row`` "last" a node of row 0 reads the
+    encoder's of its row, and none between.
     """
     row, column = node
     if column == 0:
         return []
+    if row == 0 and fine_row == "last":
+        connections = "plain"
     left = [(row, k) for k in CONNECTIONS[connections](column)]
     return [*left, (row + 1, column - 1)]
 
 
-def required_nodes(wanted: Iterable[Node], connections: str) -> list[Node]:
+def required_nodes(wanted: Iterable[Node], connections: str, fine_row: str = "all") -> list[Node]:
     """All nodes, encoder's included, that ``wanted`` depend on, in an order of computation."""
     found: set[Node] = set()
     waiting = list(wanted)
@@ -56,7 +62,7 @@ def required_nodes(wanted: Iterable[Node], connections: str) -> list[Node]:
         node = waiting.pop()
         if node not in found:
             found.add(node)
-            waiting.extend(node_inputs(node, connections))
+            waiting.extend(node_inputs(node, connections, fine_row))
     return sorted(found, key=lambda node: (node[1], node[0]))
 
 
@@ -77,6 +83,7 @@ class NestedGrid(nn.Module):
         depths: Sequence[int] | None = None,
         connections: str = "dense",
         upsample: str = "nearest",
+        fine_row: str = "all",
         checkpointing: bool = False,
     ) -> None:
         """
@@ -87,6 +94,7 @@ class NestedGrid(nn.Module):
             depths: depths whose outer diagonals are wanted; default: all, 1 to the last row.
             connections: a key of :data:`CONNECTIONS`.
             upsample: one of :data:`UPSAMPLE_MODES`.
+            fine_row: one of :data:`FINE_ROWS`. Row 0 costs most: "last" computes one node of it.
             checkpointing: in training, keep no more of a node than its map, and compute it again
                 for the gradient. Not for nodes that count what they see, as batch normalization.
 
@@ -99,6 +107,8 @@ class NestedGrid(nn.Module):
             raise ValueError(f"connections is {connections!r}, not one of {sorted(CONNECTIONS)}")
         if upsample not in UPSAMPLE_MODES:
             raise ValueError(f"upsample is {upsample!r}, not one of {list(UPSAMPLE_MODES)}")
+        if fine_row not in FINE_ROWS:
+            raise ValueError(f"fine_row is {fine_row!r}, not one of {list(FINE_ROWS)}")
         last_row = len(row_channels) - 1
         depths = range(1, last_row + 1) if depths is None else depths
         if not depths or not all(1 <= depth <= last_row for depth in depths):
@@ -107,15 +117,16 @@ class NestedGrid(nn.Module):
             raise ValueError(f"depths are {list(depths)}; a plain grid has one")
         self.connections = connections
         self.upsample = upsample
+        self.fine_row = fine_row
         self.checkpointing = checkpointing
         self.nodes: list[Node] = []
 
         wanted = [node for depth in depths for node in outer_diagonal(depth)]
-        for row, column in required_nodes(wanted, connections):
+        for row, column in required_nodes(wanted, connections, fine_row):
             if column == 0:
                 continue
             of_row, below = row_channels[row], row_channels[row + 1]
-            left = len(node_inputs((row, column), connections)) - 1
+            left = len(node_inputs((row, column), connections, fine_row)) - 1
             if upsample == "transposed":
                 up = nn.ConvTranspose2d(below, of_row, kernel_size=2, stride=2)
                 self.add_module(f"up_{row}_{column}", up)
@@ -139,12 +150,12 @@ class NestedGrid(nn.Module):
         """
         wanted = list(wanted)
         maps: dict[Node, torch.Tensor] = {}
-        for node in required_nodes(wanted, self.connections):
+        for node in required_nodes(wanted, self.connections, self.fine_row):
             row, column = node
             if column == 0:
                 maps[node] = encoder_maps[row]
                 continue
-            inputs = [maps[source] for source in node_inputs(node, self.connections)]
+            inputs = [maps[source] for source in node_inputs(node, self.connections, self.fine_row)]
             if self.checkpointing and self.training and torch.is_grad_enabled():
                 maps[node] = checkpoint(self._compute, node, *inputs, use_reentrant=False)
             else:

@@ -58,7 +58,7 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     deep.MODE = "pruned"
     if is_unet(cfg):
         deep.WEIGHTS = []
-    elif of_grid.CONNECTIONS == "ensemble":
+    elif of_grid.CONNECTIONS == "ensemble" or of_grid.FINE_ROW == "last":
         # each shallower depth has nodes of its own, of no use to this one
         deep.WEIGHTS = [0.0] * len(deep.WEIGHTS)
     return cfg
@@ -129,8 +129,9 @@ def _why_untrained(cfg: CfgNode) -> str:
             "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
         )
     return (
-        f"With MODEL.NESTED_FPN.CONNECTIONS {cfg.MODEL.NESTED_FPN.CONNECTIONS} a depth has nodes "
-        "of its own, which exist where MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
+        f"With MODEL.NESTED_FPN.CONNECTIONS {cfg.MODEL.NESTED_FPN.CONNECTIONS} and FINE_ROW "
+        f"{cfg.MODEL.NESTED_FPN.FINE_ROW} a depth has nodes of its own, which exist "
+        "where MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"
     )
 
 

@@ -3,7 +3,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
@@ -263,3 +263,45 @@ def test_the_finest_row_changes_masks_only(tiny_cfg, make_input, mask_head):
     assert len(before) > 0
     assert torch.equal(before.pred_boxes.tensor, after.pred_boxes.tensor)
     assert not torch.equal(before.pred_masks, after.pred_masks)
+
+
+@pytest.mark.parametrize("readers", [["masks"], ["boxes"], ["masks", "boxes"]])
+def test_what_reads_the_finest_row(tiny_cfg, make_input, readers):
+    tiny_cfg.MODEL.FPN.IN_FEATURES = ["conv1", "res2", "res3", "res4", "res5"]
+    tiny_cfg.MODEL.NESTED_FPN.ROW_CHANNELS = [16, 32, 32, 32, 32]
+    tiny_cfg.MODEL.NESTED_FPN.FINE_LEVEL_READERS = readers
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [0.0, 0.0, 0.0]
+    model = build_model(tiny_cfg)
+    heads = model.roi_heads
+
+    def learns(loss):
+        model.zero_grad()
+        with EventStorage():
+            model.train()([make_input(3), make_input(2)])[loss].backward()
+        return model.backbone.grid.x_0_4[0].weight.grad is not None
+
+    assert learns("loss_mask") == ("masks" in readers)
+    assert learns("loss_box_reg") == ("boxes" in readers)
+    assert (heads.mask_fine is not None) == ("masks" in readers)
+    with torch.no_grad():
+        model.eval()([make_input(3)])
+
+
+def test_the_canonical_box_size_chooses_the_level(tiny_cfg, make_input):
+    levels = []
+    for size in (224, 16):
+        tiny_cfg.MODEL.ROI_HEADS.NAME = "NestedROIHeads"
+        tiny_cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE = size
+        heads = build_model(tiny_cfg).roi_heads
+        for pooler in (heads.box_pooler, heads.mask_pooler):
+            seen = []
+            for level, of_level in enumerate(pooler.level_poolers, 2):
+                of_level.register_forward_hook(
+                    lambda _, inputs, __, level=level, seen=seen: seen.extend(
+                        [level] * len(inputs[1])
+                    )
+                )
+            maps = [torch.zeros(1, 32, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+            pooler(maps, [Boxes(torch.tensor([[0.0, 0.0, 16.0, 16.0]]))])
+            levels.append(seen)
+    assert levels == [[2], [2], [4], [4]]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone
+from detectron2.modeling import build_backbone, build_model
 from detectron2.utils.events import EventStorage
 from fvcore.nn import FlopCountAnalysis
 
@@ -171,6 +171,19 @@ def test_a_row_that_nothing_reads(tiny_cfg, key, value):
         build(tiny_cfg)
 
 
+@pytest.mark.parametrize("value", [[], ["boxes", "keypoints"], ["mask"]])
+def test_unknown_readers_of_the_finest_level(tiny_cfg, value):
+    with_conv1(tiny_cfg).MODEL.NESTED_FPN.FINE_LEVEL_READERS = value
+    with pytest.raises(ConfigError, match="FINE_LEVEL_READERS is .*; it can be masks, boxes"):
+        build(tiny_cfg)
+
+
+def test_boxes_alone_can_read_the_finest_level(tiny_cfg):
+    with_conv1(tiny_cfg).MODEL.NESTED_FPN.FINE_LEVEL_READERS = ["boxes"]
+    tiny_cfg.MODEL.MASK_ON = False
+    assert build_model(tiny_cfg).roi_heads.box_in_features[0] == "p1"
+
+
 def test_only_the_mask_head_reads_the_finest_level(tiny_cfg):
     for part in ("RPN", "ROI_HEADS"):
         cfg = with_conv1(tiny_cfg).clone()
@@ -186,6 +199,7 @@ def test_only_the_mask_head_reads_the_finest_level(tiny_cfg):
         ("MODEL.NESTED_FPN.DEPTH", -1),
         ("MODEL.NESTED_FPN.CONNECTIONS", "sparse"),
         ("MODEL.NESTED_FPN.UPSAMPLE", "cubic"),
+        ("MODEL.NESTED_FPN.FINE_ROW", "first"),
         ("MODEL.NESTED_FPN.NUM_CONVS", 0),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),

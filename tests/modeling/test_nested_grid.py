@@ -30,6 +30,30 @@ def test_inputs_of_a_node_are_those_of_the_paper():
     assert node_inputs((2, 0), "dense") == []
 
 
+def test_the_fine_row_can_have_its_last_node_alone():
+    assert node_inputs((0, 3), "dense", "last") == [(0, 0), (1, 2)]
+    assert node_inputs((1, 2), "dense", "last") == [(1, 0), (1, 1), (2, 1)]
+    grid = NestedGrid(row_channels=[4, 6, 8], make_node=conv_node, fine_row="last", depths=[2])
+    assert grid.nodes == [(1, 1), (0, 2)]
+    maps = encoder_maps([4, 6, 8], 16)
+    x02 = grid.x_0_2(
+        torch.cat(
+            [
+                maps[0],
+                grid._up(
+                    (0, 2),
+                    grid.x_1_1(
+                        torch.cat([maps[1], grid._up((1, 1), maps[2], maps[1].shape[-2:])], dim=1)
+                    ),
+                    maps[0].shape[-2:],
+                ),
+            ],
+            dim=1,
+        )
+    )
+    assert torch.equal(grid(maps, [(0, 2)])[0, 2], x02)
+
+
 @pytest.mark.parametrize("connections", ["dense", "adjacent"])
 def test_a_depth_needs_the_whole_triangle_above_it(connections):
     nodes = required_nodes(outer_diagonal(2), connections)
@@ -119,6 +143,7 @@ def test_a_node_is_the_equation_of_the_paper():
     [
         ({"connections": "sparse"}, "connections"),
         ({"upsample": "cubic"}, "upsample"),
+        ({"fine_row": "first"}, "fine_row"),
         ({"depths": [3]}, "depths"),
         ({"depths": [0]}, "depths"),
         ({"depths": []}, "depths"),

@@ -47,6 +47,27 @@ def test_it_predicts_what_the_full_model_does_at_that_depth(deep_cfg, make_input
         assert torch.equal(mine.pred_masks, other.pred_masks)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_cut_of_a_fine_row_of_one_node(deep_cfg, make_input, depth):
+    deep_cfg.MODEL.NESTED_FPN.FINE_ROW = "last"
+    full = build_model(deep_cfg).eval()
+    weights = pruned_weights(deep_cfg, full.state_dict(), depth)
+    assert [
+        name for name in weights if ".x_0_" in name and "weight" in name and ".0.w" in name
+    ] == [f"backbone.grid.x_0_{depth}.0.weight"]
+    cut = build_model(pruned_config(deep_cfg, depth)).eval()
+    cut.load_state_dict(weights)
+    with torch.no_grad():
+        ours = cut.inference([make_input(3)], do_postprocess=False)[0]
+        theirs = at_depth(full, [make_input(3)], depth)[0]
+    assert len(ours) and torch.equal(ours.pred_masks, theirs.pred_masks)
+
+    deep_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [0.0, 0.0, 0.0]
+    alone = build_model(deep_cfg).state_dict()
+    with pytest.raises(ConfigError, match=f"depth {depth} has not been trained.*FINE_ROW last"):
+        pruned_weights(deep_cfg, alone, depth)
+
+
 def test_the_full_depth_keeps_everything(deep_cfg):
     weights = build_model(deep_cfg).state_dict()
     assert pruned_weights(deep_cfg, weights, 4).keys() == weights.keys()
