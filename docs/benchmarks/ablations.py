@@ -1,11 +1,10 @@
 #!/usr/bin/env python
-"""Record a single training as an ablation: add it to ablations.json, and draw up ablations.md anew.
+"""Record a training as an ablation: add it to ablations.json, and draw ablations.md again.
 
-    python docs/benchmarks/ablations.py --run-dir OUTPUT_DIR --what "rows of 64 channels"
+    python docs/benchmarks/ablations.py --run-dir OUTPUT_DIR --group recipe --what "crops of 192"
 
-Settings and metrics are read from the training's folder. The record keeps what differs from the
-stock arm as KEY VALUE pairs that repeat the training, and the commit that they are for: names and
-defaults of keys may change afterwards.
+All of it is read from the training's folder. The record keeps the command that repeats it, with the
+commit that it is for: names and defaults of keys may change afterwards.
 """
 
 from __future__ import annotations
@@ -13,48 +12,45 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from detectron2.modeling import build_model
 from tabulate import tabulate
 
-from maskrcnnpp.benchmark.runner import STARTED_FILE
 from maskrcnnpp.benchmark.tables import cost_ratio_table
-from maskrcnnpp.engine import build_config
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.engine.run_record import FILE as RUNS_FILE
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
-from maskrcnnpp.environment import commit, machine
-from maskrcnnpp.errors import exit_on_user_error
+from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
 from maskrcnnpp.files import write_json, write_text
 
 HERE = Path(__file__).parent
 RECORD, PAGE = HERE / "ablations.json", HERE / "ablations.md"
 COSTS = HERE / "depth_cost.json"
-STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
-METRICS = ("AP", "AP50", "AP75")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 # where a run puts its files and what it is held to, not what it trains
-_LEFT_OUT = (
-    "OUTPUT_DIR",
-    "TEST.EXPECTED_RESULTS",
-    "TEST.AREA_BINS",
-    "SEED",
-    "MODEL.DEVICE",
-    "DATASETS.TEST",
-)
+_NOT_KEPT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "SEED")
 
-INTRODUCTION = f"""\
+INTRODUCTION = """\
 # Ablations
 
-What was tried on the way, also what failed. Each row is one training of the CPU recipe with one
-seed, on DSB2018, evaluated on dsb2018_val: enough to choose what to measure next, not enough to
-claim anything. Differences below one point are within what another seed does.
+What was tried, also what failed. Each row is one training with one seed on DSB2018, evaluated on
+dsb2018_val: enough to choose what to measure next, not enough to claim anything. Differences below
+one point are within what another seed does. The first row of a group is what the others are
+compared with.
 
-To repeat a row: `python tools/train_net.py --config-file {STOCK} SEED n SETTINGS`,
-with the commit, the seed and the settings of the row. Some rows also had a change of code that was
-not kept: it is named before their settings.
+To repeat a row: check out its commit and run `python tools/train_net.py` with the arguments of the
+row and its SEED. Times are of a machine that did other work too: compare parameters and the
+[cost page](depth_cost.md), not seconds.
 """
+
+GROUPS = {
+    "recipe": "The recipe of configs/cpu, chosen with the stock arm",
+    "design": "The design of the pyramid and of what reads it",
+}
 
 LADDER_INTRODUCTION = """\
 ResNet-50, the full depth, beside stock: each row has the change it names and those above it but for
@@ -63,84 +59,83 @@ the settings.
 """
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, list(value) if isinstance(value, (list, tuple)) else value
+def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
+    """What ablations.json keeps of a training.
 
-
-def settings(config_file: str) -> dict[str, Any]:
-    """Every key of a config that decides what is trained."""
-    found = dict(flat(yaml.safe_load(build_config(config_file).dump())))
-    return {key: value for key, value in found.items() if key not in _LEFT_OUT}
-
-
-def overrides(config_file: str) -> list[str]:
-    """What turns the stock arm into a config, as KEY VALUE words."""
-    stock = settings(STOCK)
-    return [
-        word
-        for key, value in settings(config_file).items()
-        if value != stock.get(key)
-        for word in (key, json.dumps(value) if isinstance(value, list) else str(value))
-    ]
-
-
-def entry(run_dir: Path, what: str, code: str | None = None) -> dict[str, Any]:
-    """What ablations.json keeps of a training, and of the code it had beside the settings."""
-    config = dict(flat(yaml.safe_load((run_dir / "config.yaml").read_text())))
-    dataset = config["DATASETS.TEST"][0]
-    metrics = json.loads((run_dir / "inference" / dataset / METRICS_FILE).read_text())
+    Raises:
+        DataError: it has not finished, or its starts differ in their settings.
+    """
+    try:
+        starts = json.loads((run_dir / RUNS_FILE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{run_dir} holds no training: {error}") from error
+    if any(start["settings"] != starts[0]["settings"] for start in starts):
+        raise DataError(f"{run_dir}: its settings were changed at a restart; no row repeats that")
+    cfg = build_config(str(run_dir / "config.yaml"), ["MODEL.DEVICE", "cpu"])
+    dataset = cfg.DATASETS.TEST[0]
+    path = run_dir / "inference" / dataset / METRICS_FILE
+    if not path.is_file() or not (run_dir / "model_final.pth").is_file():
+        raise DataError(f"{run_dir}: the training has not finished, {path} is missing")
+    metrics = json.loads(path.read_text(encoding="utf-8"))
     return {
+        "group": group,
         "what": what,
-        **({"code": code} if code else {}),
-        "settings": shlex.join(overrides(str(run_dir / "config.yaml"))),
-        "commit": commit_of(run_dir),
-        "seed": config["SEED"],
+        "arguments": arguments(starts[0]["command"]),
+        "commit": starts[-1]["versions"]["maskrcnnpp"].split()[-1],
+        "seed": starts[0]["seed"],
+        "iterations": cfg.SOLVER.MAX_ITER,
         "dataset": dataset,
         "segm": {name: round(metrics["segm"][name], 2) for name in METRICS},
         "bbox": {"AP": round(metrics["bbox"]["AP"], 2)},
+        "parameters": sum(x.numel() for x in build_model(cfg).parameters()),
         "seconds_per_iteration": seconds_per_iteration(read_training_log(run_dir)),
-        "machine": machine()["processor"],
+        "machine": starts[-1]["machine"]["processor"],
     }
 
 
-def commit_of(run_dir: Path) -> str:
-    """Of the code of a training: what tools/benchmark.py kept of it, or that of now."""
-    started = run_dir / STARTED_FILE
-    if not started.is_file():
-        return commit()
-    return json.loads(started.read_text(encoding="utf-8"))["versions"]["maskrcnnpp"].split()[-1]
-
-
-def repetition(row: Mapping[str, Any]) -> str:
-    return "; ".join(filter(None, [row.get("code"), row["settings"] and f"`{row['settings']}`"]))
+def arguments(command: str) -> str:
+    """Those of ``tools/train_net.py`` that decide what is trained."""
+    words = [word for word in shlex.split(command)[1:] if word != "--resume"]
+    kept = words[:2]  # --config-file FILE
+    for key, value in zip(words[2::2], words[3::2]):
+        if key not in _NOT_KEPT:
+            kept += [key, value]
+    return shlex.join(kept)
 
 
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            e["what"],
-            e["seed"],
-            *(f"{e['segm'][name]:.1f}" for name in METRICS),
-            f"{e['bbox']['AP']:.1f}",
-            e["commit"][:7],
-            repetition(e),
-        ]
-        for e in entries
-    ]
-    headers = [
-        "what",
-        "seed",
-        *(f"mask {name}" for name in METRICS),
-        "box AP",
-        "commit",
-        "settings",
-    ]
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
-    return f"{INTRODUCTION}\n{table}\n{ladder()}"
+    parts = [INTRODUCTION]
+    for group, title in GROUPS.items():
+        of_group = [e for e in entries if e["group"] == group]
+        if of_group:
+            parts += [f"## {title}\n", _table(of_group), ""]
+    return "\n".join(parts) + ladder()
+
+
+def _table(entries: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for e in entries:
+        first = next(
+            x for x in entries if (x["seed"], x["iterations"]) == (e["seed"], e["iterations"])
+        )
+        gain = "" if e is first else f"{e['segm']['AP'] - first['segm']['AP']:+.1f}"
+        rows.append(
+            [
+                e["what"],
+                e["seed"],
+                e["iterations"],
+                f"{e['segm']['AP']:.1f}",
+                gain,
+                *(f"{e['segm'][name]:.1f}" for name in METRICS[1:]),
+                f"{e['bbox']['AP']:.1f}",
+                f"{e['parameters'] / 1e6:.2f}",
+                e["commit"][:7],
+                f"`{e['arguments']}`",
+            ]
+        )
+    headers = ["what", "seed", "iterations", "mask AP", "gain", *METRICS[1:], "box AP"]
+    headers += ["M parameters", "commit", "arguments"]
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
 
 def ladder() -> str:
@@ -155,15 +150,15 @@ def ladder() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--run-dir", type=Path, help="default: only draw up the page anew")
+    parser.add_argument("--run-dir", type=Path, help="default: only draw the page again")
+    parser.add_argument("--group", choices=GROUPS, help="table of the row")
     parser.add_argument("--what", help="what the row is about, in a few words")
-    parser.add_argument("--code", help="the change of code that it had, where it is not kept")
     args = parser.parse_args()
-    if (args.run_dir is None) != (args.what is None):
-        parser.error("--run-dir and --what belong together")
-    entries = json.loads(RECORD.read_text()) if RECORD.is_file() else []
+    if len({args.run_dir is None, args.group is None, args.what is None}) > 1:
+        parser.error("--run-dir, --group and --what belong together")
+    entries = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
     if args.run_dir:
-        entries.append(entry(args.run_dir, args.what, args.code))
+        entries.append(entry(args.run_dir, args.group, args.what))
         write_json(RECORD, entries, indent=1)
     write_text(PAGE, page(entries))
 
