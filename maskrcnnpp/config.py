@@ -133,9 +133,15 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # Two percentiles, such as [1.0, 99.8], of each image and channel that become 0 and 255; what
     # lies beyond becomes these. Needed for what is not 8-bit. []: values as they are.
     cfg.INPUT.PERCENTILES = []
+    # Factor by which each image is resized for the model, in training, evaluation and prediction.
+    # 2.0 enlarges images twofold, for four times the time. INPUT.CROP.SIZE is of the resized image.
+    cfg.INPUT.SCALE = 1.0
     # Random changes of training images, after Detectron2's crop, resizing and horizontal flip
     # (INPUT.RANDOM_FLIP), in this order. All are off by default.
     augment = cfg.INPUT.AUGMENT = CfgNode()
+    # [lowest, highest] factor by which images are resized beside INPUT.SCALE, such as [0.5, 2.0].
+    # Instead of INPUT.CROP's crop one that has its size after that.
+    augment.SCALE = []
     # Every other image upside down.
     augment.VERTICAL_FLIP = False
     # Quarter turns: 0, 1, 2 or 3 of them.

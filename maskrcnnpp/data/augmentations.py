@@ -18,7 +18,7 @@ from detectron2.data.transforms import Augmentation, Transform
 from skimage.color import hed2rgb, rgb2hed
 
 from maskrcnnpp.data.input_keys import channel_order
-from maskrcnnpp.data.warps import RandomElastic, RandomQuarterTurns, RandomTurn
+from maskrcnnpp.data.warps import RandomElastic, RandomQuarterTurns, RandomScale, RandomTurn
 
 
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
@@ -44,6 +44,19 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
     if augment.NOISE:
         found.append(RandomNoise(*augment.NOISE))
     return found
+
+
+def with_scale(cfg: CfgNode, usual: Sequence[Augmentation], is_train: bool) -> list[Augmentation]:
+    """Detectron2's augmentations, with images resized by INPUT.SCALE and INPUT.AUGMENT.SCALE.
+
+    The crop, the first of them, is then of the resized image.
+    """
+    low, high = (cfg.INPUT.AUGMENT.SCALE or (1.0, 1.0)) if is_train else (1.0, 1.0)
+    low, high = low * cfg.INPUT.SCALE, high * cfg.INPUT.SCALE
+    if low == high == 1:
+        return list(usual)
+    crops = [augmentation for augmentation in usual[:1] if isinstance(augmentation, T.RandomCrop)]
+    return [RandomScale(low, high, *crops), *usual[len(crops) :]]
 
 
 def loosens_boxes(cfg: CfgNode) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of the keys INPUT.CHANNELS, INPUT.PERCENTILES and INPUT.AUGMENT."""
+"""Checks of the keys INPUT.CHANNELS, INPUT.PERCENTILES, INPUT.SCALE and INPUT.AUGMENT."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def check_input(cfg: CfgNode) -> None:
     if cfg.INPUT.CHANNELS:
         _check_channels(cfg)
     _check_mean_and_std(cfg)
+    if not (_is_number(cfg.INPUT.SCALE) and 0 < cfg.INPUT.SCALE <= 16):
+        raise ConfigError(f"INPUT.SCALE is {cfg.INPUT.SCALE}; it is a factor above 0, up to 16")
     if cfg.INPUT.PERCENTILES:
         _check_percentiles(cfg)
     if is_augmented(cfg):
@@ -127,6 +129,7 @@ def _check_augment(cfg: CfgNode) -> None:
     _check_number("ELASTIC", augment.ELASTIC, 100, "pixels, 0 to 100, such as 4.0")
     _check_number("STAIN", augment.STAIN, 1, "a strength of 0 to 1, such as 0.2")
     _check_number("INVERT", augment.INVERT, 1, "a probability, 0 to 1")
+    _check_range("SCALE", augment.SCALE, "[0.5, 2.0]", above=0)
     _check_range("GAMMA", augment.GAMMA, "[0.7, 1.4]", above=0)
     _check_range("BLUR", augment.BLUR, "[0.0, 1.5]")
     _check_range("NOISE", augment.NOISE, "[0.0, 10.0]")

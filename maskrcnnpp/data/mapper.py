@@ -13,7 +13,7 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 
-from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes
+from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes, with_scale
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.data.image_io.raster import reason
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
@@ -47,7 +47,8 @@ def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
     # one without an object
     if is_semantic(cfg):
         return SemanticMapper(cfg, is_train)
-    is_needed = reads_microscopy(cfg) or (is_train and (is_augmented(cfg) or cfg.MODEL.MASK_ON))
+    is_needed = reads_microscopy(cfg) or cfg.INPUT.SCALE != 1
+    is_needed |= is_train and (is_augmented(cfg) or cfg.MODEL.MASK_ON)
     return MicroscopyMapper(cfg, is_train) if is_needed else None
 
 
@@ -82,9 +83,11 @@ class MicroscopyMapper(DatasetMapper):
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         check_input(cfg)
         found = super().from_config(cfg, is_train)
+        usual = with_scale(cfg, found["augmentations"], is_train)
+        found["augmentations"] = usual
         if is_train:
             # after the crop: the less there is, the sooner it is turned
-            found["augmentations"] = [*found["augmentations"], *build_augmentations(cfg)]
+            found["augmentations"] = [*usual, *build_augmentations(cfg)]
             found["recompute_boxes"] |= cfg.MODEL.MASK_ON and loosens_boxes(cfg)
         return {
             **found,

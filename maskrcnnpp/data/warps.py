@@ -1,4 +1,4 @@
-"""Random changes of places: quarter turns, turns and elastic deformation.
+"""Random changes of places: scale, quarter turns, turns and elastic deformation.
 
 See :mod:`maskrcnnpp.data.augmentations`. Masks move with the image, by nearest pixel.
 """
@@ -45,6 +45,33 @@ class QuarterTurns(Transform):
     def inverse(self) -> Transform:
         sides = (self.height, self.width) if self.turns % 2 == 0 else (self.width, self.height)
         return QuarterTurns(*sides, -self.turns)
+
+
+class RandomScale(Augmentation):
+    """Resizes by a random factor, of which one and its inverse are as likely.
+
+    Of a crop only what is to be resized is cut out, so that crops have the same size at each scale.
+    """
+
+    def __init__(self, low: float, high: float, crop: T.RandomCrop | None = None) -> None:
+        """
+        Args:
+            low, high: the smallest and the largest factor, above 0.
+            crop: whose size is that after resizing; None resizes the whole image.
+        """
+        super().__init__()
+        self.low, self.high, self.crop = low, high, crop
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        factor = float(np.exp(np.random.uniform(np.log(self.low), np.log(self.high))))
+        size = image.shape[:2]
+        if self.crop is None:
+            return T.ResizeTransform(*size, *(max(1, round(side * factor)) for side in size))
+        resized = self.crop.get_crop_size(tuple(max(1, round(side * factor)) for side in size))
+        cut = [min(side, max(1, round(wanted / factor))) for side, wanted in zip(size, resized)]
+        top, left = (np.random.randint(side - part + 1) for side, part in zip(size, cut))
+        crop = T.CropTransform(int(left), int(top), cut[1], cut[0])
+        return T.TransformList([crop, T.ResizeTransform(*cut, *resized)])
 
 
 class RandomQuarterTurns(Augmentation):

@@ -38,7 +38,8 @@ def config_to_use(
         options: some fields of :class:`Options`.
 
     Returns:
-        the config, and the options with the percentiles of the training where none are given.
+        the config, and the options with the percentiles of the training where none are given, and
+        scales that are relative to the image.
 
     Raises:
         ConfigError: a file is missing or does not fit, or a key or option is impossible here.
@@ -50,6 +51,9 @@ def config_to_use(
     options = dict(options)
     if cfg.INPUT.PERCENTILES:
         options.setdefault("percentiles", tuple(cfg.INPUT.PERCENTILES))
+    # scales are relative to the training's
+    scales = options.get("scales", (1.0,))
+    options["scales"] = tuple(cfg.INPUT.SCALE * scale for scale in scales)
     check_device(cfg)
     check_weights(cfg)
     if cfg.INPUT.MIN_SIZE_TEST != 0:

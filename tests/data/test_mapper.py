@@ -194,6 +194,47 @@ def test_all_augmentations_together(tmp_path, percentiles):
         assert abs(grey[mask].mean() - np.median(grey[~mask])) > 40
 
 
+@pytest.mark.parametrize("scale, factors", [(2.0, []), (1.0, [0.5, 2.0]), (0.5, [1.0, 1.5])])
+def test_crops_have_the_same_size_at_every_scale(tmp_path, scale, factors):
+    image = np.full((96, 128, 3), 230, np.uint8)
+    image[40:72, 50:90] = 20
+    Image.fromarray(image).save(tmp_path / "a.png")
+    sample = entry(tmp_path / "a.png", 96, 128, boxes=((50, 40, 90, 72),))
+    cfg = config(SCALE=factors)
+    cfg.INPUT.SCALE = scale
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = True, "absolute", [32, 32]
+    mapper, areas = find_mapper(cfg, True), set()
+    for seed in range(12):
+        np.random.seed(seed)
+        found = mapper(sample)
+        assert found["image"].shape == (3, 32, 32)
+        masks = found["instances"].gt_masks.tensor
+        dark = found["image"][0] < 125
+        seen = masks[0] if len(masks) else torch.zeros(32, 32, dtype=torch.bool)
+        assert (dark != seen).float().mean() < 0.08  # outlines are interpolated in the image only
+        areas.add(int(seen.sum()))
+    assert len(areas) > 3
+    # without a crop, the object has the area of the factor
+    cfg.INPUT.CROP.ENABLED = False
+    found = find_mapper(cfg, True)(sample)
+    area = found["instances"].gt_masks.tensor.sum().item() / (40 * 32)
+    low, high = (scale * factor for factor in factors or (1, 1))
+    assert 0.9 * low**2 <= area <= 1.1 * high**2
+
+
+def test_images_to_evaluate_have_the_scale_of_the_training(tmp_path):
+    Image.fromarray(np.zeros((20, 31, 3), np.uint8)).save(tmp_path / "a.png")
+    cfg = config(SCALE=[0.5, 2.0])
+    assert find_mapper(cfg, False) is None
+    cfg.INPUT.SCALE = 2.0
+    found = find_mapper(cfg, False)(entry(tmp_path / "a.png", 20, 31))
+    assert found["image"].shape == (3, 40, 62)
+    assert (found["height"], found["width"]) == (20, 31)  # of what is predicted
+    cfg.INPUT.SCALE = 0.0
+    with pytest.raises(ConfigError, match="INPUT.SCALE is 0.0"):
+        find_mapper(cfg, False)
+
+
 def test_objects_that_leave_the_image_are_left_out(tmp_path):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a.png")
     for polygons in (False, True):
@@ -233,6 +274,8 @@ def test_objects_that_leave_the_image_are_left_out(tmp_path):
         ({"GAMMA": [2.0]}, "INPUT.AUGMENT.GAMMA"),
         ({"BLUR": [2.0, 1.0]}, "INPUT.AUGMENT.BLUR"),
         ({"NOISE": [-1.0, 1.0]}, "INPUT.AUGMENT.NOISE"),
+        ({"SCALE": [0.0, 1.0]}, "INPUT.AUGMENT.SCALE"),
+        ({"SCALE": [2.0]}, "INPUT.AUGMENT.SCALE"),
     ],
 )
 def test_keys_that_cannot_be(options, words):

@@ -312,6 +312,11 @@ def test_flips_and_scales_are_loaded(tmp_path):
     assert isinstance(predictor.model, AugmentedRCNN) and not predictor.model.model.training
     assert predictor.detection_limit == 500
     predictor(np.zeros((64, 50, 3), np.uint8))
+    # scales are relative to the training's
+    load["opts"] = [*load["opts"], "INPUT.SCALE", "2.0"]
+    assert Predictor.load(QUICK, tmp_path / "a.pth", **load).options.scales == (2.0,)
+    halves = Predictor.load(QUICK, tmp_path / "a.pth", scales=(0.5, 1.0), **load)
+    assert halves.options.scales == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(
