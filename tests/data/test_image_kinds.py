@@ -14,9 +14,9 @@ from maskrcnnpp.data.image_io import image_kind, image_size, open_image
 from maskrcnnpp.errors import DataError
 
 RANDOM = np.random.default_rng(0)
-DEEP = RANDOM.integers(0, 4096, (20, 30), dtype=np.uint16)
-DEEP_COLOUR = RANDOM.integers(0, 4096, (20, 30, 3), dtype=np.uint16)
-GREY = RANDOM.integers(0, 256, (20, 30), dtype=np.uint8)
+DEEP = RANDOM.integers(0, 4096, (40, 64), dtype=np.uint16)
+DEEP_COLOUR = RANDOM.integers(0, 4096, (40, 64, 3), dtype=np.uint16)
+GREY = RANDOM.integers(0, 256, (40, 64), dtype=np.uint8)
 
 
 def pixels_of(path, channels=None):
@@ -69,17 +69,17 @@ def test_content_counts_not_the_ending(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     found = pixels_of(tmp_path / name)
     assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected.reshape(20, 30, -1))
+    np.testing.assert_array_equal(found, expected.reshape(40, 64, -1))
     kind = image_kind(tmp_path / name)
     assert (kind.dtype, kind.channels) == (str(expected.dtype), found.shape[2])
-    assert image_size(tmp_path / name) == (20, 30)
+    assert image_size(tmp_path / name) == (40, 64)
 
 
 def test_12_bits_without_gaps(tmp_path):
     first, second = DEEP.reshape(-1, 2).astype(np.uint32).T
     packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1)
     content = packed.astype(np.uint8).tobytes()
-    tags = {256: 30, 257: 20, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 20, 279: len(content)}
+    tags = {256: 64, 257: 40, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 40, 279: len(content)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     head = b"II*\0" + struct.pack("<I", 8 + len(content))
     file = head + content + struct.pack("<H", len(tags)) + entries + bytes(4)
@@ -117,10 +117,10 @@ def test_kinds_that_may_lose_something_are_refused(tmp_path, kind):
 
 
 def test_less_than_8_bits_of_a_tiff_are_refused(tmp_path):
-    content = bytearray(tiff(GREY[:, :15]))
+    content = bytearray(tiff(GREY[:, :32]))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         tags = file.pages[0].tags
-        for code, value in ((258, 4), (256, 30)):
+        for code, value in ((258, 4), (256, 64)):
             content[tags[code].valueoffset : tags[code].valueoffset + 2] = struct.pack("<H", value)
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(DataError, match="a.tif has 4 bits a pixel.*: save it with 8 bits"):
@@ -140,7 +140,7 @@ def test_less_than_8_bits_of_a_tiff_are_refused(tmp_path):
 )
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_only_what_says_that_it_is_alpha_is_left_out(tmp_path, channels, options, shown, planar):
-    pixels = RANDOM.integers(0, 4096, (20, 30, channels), dtype=np.uint16)
+    pixels = RANDOM.integers(0, 4096, (40, 64, channels), dtype=np.uint16)
     stored = np.moveaxis(pixels, -1, 0) if planar == "separate" else pixels
     tifffile.imwrite(tmp_path / "a.tif", stored, planarconfig=planar, **options)
     if shown is None:
@@ -184,10 +184,10 @@ def test_the_pixel_size_is_that_of_the_image_that_is_read(tmp_path, images, expe
         assert (raster.height, raster.width) == (24, 32) and raster.micrometres == expected
 
 
-@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (32, 32)}])
 @pytest.mark.parametrize("how", ["fewer", "empty", "none"])
 def test_lacking_strips_and_tiles_are_not_black(tmp_path, options, how):
-    rows = {} if "tile" in options else {"rowsperstrip": 5}
+    rows = {} if "tile" in options else {"rowsperstrip": 10}
     content = bytearray(tiff(DEEP, **rows, **options))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         names = ("TileOffsets", "TileByteCounts") if "tile" in options else ("StripOffsets",)
