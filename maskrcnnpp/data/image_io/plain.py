@@ -94,7 +94,8 @@ def plain_size(path: Path) -> tuple[int, int]:
 
 def _has_exif(path: Path) -> bool:
     # Pillow decodes all of a PNG to look for what may stand at its end
-    return b"xif" in path.read_bytes() or b"Orientation" in path.read_bytes()
+    content = path.read_bytes()
+    return any(mark in content for mark in (b"eXIf", b"exif", b"Orientation"))
 
 
 @contextmanager
