@@ -218,6 +218,8 @@ def _open_png(data: bytes, *, verify: bool) -> Image.Image:
         raise DataError("damaged PNG file" if damaged else "not a PNG file") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"damaged PNG file ({error})") from error
+    except MemoryError as error:
+        raise DataError("needs more memory than there is; cut it in pieces") from error
     # Pillow is content with all pixels, which a file may hold that lost its last bytes
     if _PNG_END not in data:
         raise DataError("damaged: cut short")
