@@ -150,7 +150,7 @@ def test_what_holds_no_weights_by_name_is_refused(tmp_path, content):
 
 
 def test_damaged_pickles_do_not_crash():
-    command = [sys.executable, str(Path(__file__).parent / "fuzz_pickle.py"), "500"]
+    command = [sys.executable, str(Path(__file__).parent / "fuzz_pickle.py"), "300"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert 0 < int(done.stdout.split()[-4]) < 500
+    assert 0 < int(done.stdout.split()[-4]) < 300
