@@ -50,10 +50,7 @@ def open_plain(path: Path, content: bytes | None = None) -> ArrayRaster:
     content = path.read_bytes() if content is None else content
     with _opened(path, content) as image:
         check_size(path, image, len(content))
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise DataError(
-                f"{path} has {image.n_frames} frames; an image has one: save them one by one"
-            )
+        _check_frames(path, image)
         image.load()  # raises where OpenCV would fill up a file that is cut short
         turned_by = orientation(image)  # after the pixels, behind which it may stand
         pixels = _decoded_by_opencv(path, content) if image.format in _DEEP else None
@@ -73,6 +70,7 @@ def plain_kind(path: Path) -> Kind:
     with open(path, "rb") as file, _opened(path, file) as image:
         bands = len(image.getbands())
         check_size(path, image, path.stat().st_size)
+        _check_frames(path, image)
         # not what stands behind the pixels of a PNG, for which Pillow would decode it
         turned_by = orientation(image, Image.Image.getexif)
         if image.format not in _DEEP:
@@ -137,6 +135,14 @@ def check_size(path: Path | str, image: Image.Image, length: int) -> None:
         raise DataError(
             f"{path} says that it has {width}x{height} pixels, which its {length} bytes cannot "
             "hold: it is damaged, or made to fill the memory; fetch or save it again"
+        )
+
+
+def _check_frames(path: Path, image: Image.Image) -> None:
+    # those of an MPO are small versions for the display of a camera
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise DataError(
+            f"{path} has {image.n_frames} frames; an image has one: save them one by one"
         )
 
 

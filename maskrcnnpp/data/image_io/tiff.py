@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tifffile
 
+from maskrcnnpp.data.image_io.pixel_size import pixel_size
 from maskrcnnpp.data.image_io.raster import ArrayRaster, Kind, Raster, to_be_turned
 from maskrcnnpp.errors import DataError, printable
 
@@ -26,9 +27,6 @@ _SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a
 _RATIO = 4096  # of pixels to bytes in a file; the best of real images is far below it
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # numbers of tags
 _CHANNEL_AXES = "CS"
-# of what ImageJ and OME write as a unit
-_MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
-_SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
 def open_tiff(path: Path, content: bytes | None = None) -> Raster:
@@ -103,6 +101,11 @@ class TiffRaster(Raster):
         self.is_first = page.index == 0
         self._channel_axis = _channel_axis(path, series)
         self._is_white_zero = is_white_zero(page)
+        self._is_premultiplied = (
+            page.photometric == tifffile.PHOTOMETRIC.RGB
+            and page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
+            and page.dtype.kind == "u"
+        )
         has_palette = (
             page.photometric == tifffile.PHOTOMETRIC.PALETTE and self._channel_axis is None
         )
@@ -114,7 +117,7 @@ class TiffRaster(Raster):
             np.uint8 if series.dtype == bool or has_palette else series.dtype,
             is_colour=self._channel_axis is None
             or (self._channel_axis == "S" and _is_colour(page)),
-            micrometres=_pixel_size(self._file, series),
+            micrometres=pixel_size(self._file, series),
         )
         self.bytes = series.size * series.dtype.itemsize
         self._use(0)
@@ -174,6 +177,7 @@ class TiffRaster(Raster):
                 seen = np.moveaxis(self._palette[:, seen] >> 8, 0, -1).astype(np.uint8)
             elif self._channel_axis == "S":
                 seen = np.moveaxis(seen, 0, -1) if axes.index("S") < 2 else seen
+                seen = _divided_by_alpha(seen) if self._is_premultiplied else seen
             else:
                 seen = seen[..., None]
             seen = seen[..., list(self.channels)]
@@ -262,6 +266,17 @@ def _is_colour(page: tifffile.TiffPage) -> bool:
     return others == 0 or (others == 1 and set(page.extrasamples) <= set(alpha) != set())
 
 
+def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Colours that were multiplied by alpha, which comes last, as they were, to the integer below.
+
+    Pillow does the same, and so Detectron2.
+    """
+    colours, alpha = pixels[..., :-1].astype(np.uint64), pixels[..., -1:]
+    largest = np.iinfo(pixels.dtype).max
+    divided = np.minimum(largest * colours // np.maximum(alpha, 1), largest)
+    return np.concatenate([np.where(alpha > 0, divided, 0).astype(alpha.dtype), alpha], -1)
+
+
 def is_white_zero(page: tifffile.TiffPage) -> bool:
     """Whether 0 is white. A page that does not say it has 0 for black, to all readers."""
     is_said = _PHOTOMETRIC in page.tags
@@ -345,47 +360,3 @@ def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
     """Height and width."""
     sizes = dict(zip(series.axes, series.shape))
     return sizes["Y"], sizes["X"]
-
-
-def _pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
-    """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
-    try:
-        return _ome_pixel_size(file, series) if file.is_ome else _imagej_pixel_size(file)
-    except Exception:  # no metadata is worth an image
-        return None
-
-
-def _ome_pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
-    images = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    images = images if isinstance(images, list) else [images]
-    if len(images) == len(file.series):
-        images = [images[file.series.index(series)]]
-    else:  # some are not in this file; it is told by its size alone
-        size = _plane(series)
-        images = [i for i in images if (i["Pixels"]["SizeY"], i["Pixels"]["SizeX"]) == size]
-    sizes = {_side_of_pixel(image["Pixels"]) for image in images}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def _side_of_pixel(pixels: dict[str, Any]) -> float | None:
-    sides = []
-    for axis in "XY":
-        factor = _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-        sides.append(float(pixels.get(f"PhysicalSize{axis}", pixels["PhysicalSizeX"])) * factor)
-    return _side_of_square(*sides)
-
-
-def _imagej_pixel_size(file: tifffile.TiffFile) -> float | None:
-    if not file.is_imagej:
-        return None
-    factor = _MICROMETRES[file.imagej_metadata.get("unit", "")]
-    sides = []
-    for axis in "XY":
-        pixels, units = file.pages[0].tags[f"{axis}Resolution"].value
-        sides.append(factor * units / pixels)
-    return _side_of_square(*sides)
-
-
-def _side_of_square(width: float, height: float) -> float | None:
-    is_square = width > 0 and abs(width - height) <= _SQUARE * width
-    return width if is_square else None
