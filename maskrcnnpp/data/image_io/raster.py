@@ -229,7 +229,8 @@ def to_be_turned(name: object, orientation: int) -> str:
     """What to say of an image that is not stored the way it is seen."""
     return (
         f"{name} is to be turned or mirrored before it is looked at (its orientation tag is "
-        f"{orientation}): save it the way it is seen, and without the tag"
+        f"{orientation}): save it the way it is seen, without the tag; or, if annotations are of "
+        "the pixels as they are stored, remove the tag alone"
     )
 
 

@@ -89,7 +89,8 @@ class TiffRaster(Raster):
     def _open(self, path: Path) -> None:
         self._levels = _largest_series(path, self._file).levels
         series, page = self._levels[0], self._levels[0].keyframe
-        check_pixels_are_there(path, self._file, series)
+        for level in self._levels:
+            check_pixels_are_there(path, self._file, level)
         _check_codecs(path, page)
         check_upright(path, page)
         if 1 < page.bitspersample < 8 and page.photometric != tifffile.PHOTOMETRIC.PALETTE:
