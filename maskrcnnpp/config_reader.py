@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from typing import IO
 
 import torch
 import yaml
@@ -76,8 +77,22 @@ def check_weights(cfg: CfgNode) -> None:
         raise ConfigError(f"MODEL.WEIGHTS is {weights}: there is no such file")
 
 
+class _LocalFiles(CfgNode):
+    """Reads files of this machine only, the bases of a config too."""
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> IO[str]:
+        if "://" in filename:
+            raise ConfigError(
+                f"{filename} is no file of this machine, and configs are not fetched: save it, and "
+                "name the file as the config or as its _BASE_"
+            )
+        return open(filename, encoding="utf-8")
+
+
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     try:
+        _LocalFiles.load_yaml_with_base(config_file)  # before Detectron2 would fetch a base
         cfg.merge_from_file(config_file, allow_unsafe=False)
     except OSError as error:
         raise ConfigError(

@@ -36,6 +36,17 @@ class DivergedError(UserError, FloatingPointError):
     """A training's loss is not finite, or exploded. The message says where and what to do."""
 
 
+def printable(text: object) -> str:
+    """Text that a terminal shows and does not obey: names of files may hold its commands.
+
+    All that is no visible character, space or new line becomes an escape, such as ``\\x1b``.
+    """
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")
+        for c in str(text)
+    )
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status of a :class:`UserError`, 2 but for few.
@@ -45,5 +56,5 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -25,7 +25,7 @@ from tabulate import tabulate
 from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS, Finding, validate
 from maskrcnnpp.data.validation.fix import Repair, repair
 from maskrcnnpp.data.validation.rings import CHECKS_CROSSINGS
-from maskrcnnpp.errors import DataError, exit_on_user_error
+from maskrcnnpp.errors import DataError, exit_on_user_error, printable
 from maskrcnnpp.files import write_json
 
 _LISTS = {"images": "image", "annotations": "annotation", "categories": "category"}
@@ -199,10 +199,8 @@ def say_more(own: Sequence) -> None:
 
 def say(text: str) -> None:
     """Print what may hold any character, of which a terminal takes some as commands."""
-    lines = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in row)
-             for row in text.split("\n"))  # fmt: skip
     encoding = sys.stdout.encoding or "utf-8"
-    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def cut(text: str) -> str:

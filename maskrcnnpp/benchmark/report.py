@@ -23,11 +23,13 @@ from maskrcnnpp.benchmark.tables import (
 )
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.files import atomic_path, write_json, write_text
-from maskrcnnpp.html_page import page_html
+from maskrcnnpp.html_page import code_text, page_html, plain_text
 
 REPORT_FILE = "report.md"
 HTML_FILE = "report.html"
 SHEET_FILE = "differences.png"
+
+_NO_NAMES = ("command", "config_file", "external")  # in results.json: shown as code, or linked to
 
 HOW_TO_READ = """\
 - An arm is a config file; a row names the one it was trained with. The first arm is the reference,
@@ -75,6 +77,7 @@ def report_text(
     Args:
         pictures: what each picture in that folder shows, by file name.
     """
+    results = _as_text(results)
     names = datasets(results)
     lines = ["# Benchmark", "", verdict(results), "", "## How to read the tables", ""]
     lines += [_how_to_read(results), ""]
@@ -93,10 +96,20 @@ def report_text(
         lines += ["## What it costs", "", cost_tables(results), ""]
     lines += ["## Pictures", ""]
     for name, words in pictures.items():
+        words = plain_text(words)
         lines += [f"{words}:", "", f"![{words}]({name})", ""]
     lines += _sheet_lines(results, page_dir)
     lines += ["## How it was run", "", provenance(results), ""]
     return "\n".join(lines)
+
+
+def _as_text(results: Any, key: str = "") -> Any:
+    """All names, which anybody may have chosen, as :func:`plain_text`."""
+    if isinstance(results, Mapping):
+        return {_as_text(k): _as_text(value, k) for k, value in results.items()}
+    if isinstance(results, list):
+        return [_as_text(value, key) for value in results]
+    return plain_text(results) if isinstance(results, str) and key not in _NO_NAMES else results
 
 
 def _sheet_lines(results: Mapping[str, Any], page_dir: Path) -> list[str]:
@@ -114,7 +127,7 @@ def _sheet_lines(results: Mapping[str, Any], page_dir: Path) -> list[str]:
 def provenance(results: Mapping[str, Any]) -> str:
     """Machine, versions and command in a few Markdown lines."""
     trials = [trial for trial in results["trials"] if "fingerprint" in trial]
-    lines = [f"- command: `{results['command']}`"]
+    lines = [f"- command: {code_text(results['command'])}"]
     for key in ("machine", "versions"):
         distinct = {json.dumps(trial[key], sort_keys=True) for trial in trials}
         for words in sorted(distinct):
@@ -125,7 +138,7 @@ def provenance(results: Mapping[str, Any]) -> str:
     lines.append(f"- iterations of a training: {', '.join(map(str, iterations))}")
     for trial in results["trials"]:
         if "external" in trial:
-            lines.append(f"- {trial['arm']}, run {trial['seed']}: `{trial['external']}`")
+            lines.append(f"- {trial['arm']}, run {trial['seed']}: {code_text(trial['external'])}")
     data = sorted({trial["fingerprint"]["data"] for trial in trials})
     code = sorted({trial["fingerprint"]["code"] for trial in trials})
     lines.append(f"- fingerprint of the data {', '.join(data)}, of the code {', '.join(code)}")

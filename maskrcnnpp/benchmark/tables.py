@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from tabulate import tabulate
@@ -313,7 +314,7 @@ def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
 
 def config_link(config_file: str, page_dir: str | os.PathLike) -> str:
     # config files are named from the checkout's folder, where the tools are run
-    return Path(os.path.relpath(config_file, page_dir)).as_posix()
+    return quote(Path(os.path.relpath(config_file, page_dir)).as_posix())
 
 
 def _interval(found: Mapping[str, float | None], digits: int) -> str:

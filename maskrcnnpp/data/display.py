@@ -19,7 +19,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
         DataError: it cannot be read. The message names it.
     """
     with open_all_channels(path) as raster:
-        return as_rgb(raster.region(0, 0, raster.height, raster.width), raster.is_colour)
+        return as_rgb(raster.whole(), raster.is_colour)
 
 
 def as_rgb(pixels: np.ndarray, is_colour: bool) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maskrcnnpp.data.image_io import image_kind, image_size
+from maskrcnnpp.data.image_io.raster import to_be_turned
 from maskrcnnpp.data.readers.coco_json import annotation_name
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.sample import Rle
@@ -71,8 +73,21 @@ def _files(images: Sequence[Mapping[str, Any]], root: Path) -> list[tuple[str, P
             )
         if not (root / file_name).is_file():
             raise DataError(f"{root / file_name}: the image is missing; check --images")
+        _check_file(root / file_name, image)
         found[name] = root / file_name
     return list(found.items())
+
+
+def _check_file(file: Path, image: Mapping[str, Any]) -> None:
+    """That an image is what its objects were drawn on, as other programs will see it."""
+    if (turned_by := image_kind(file).orientation) != 1:
+        raise DataError(to_be_turned(file, turned_by))
+    height, width = image_size(file)
+    if (height, width) != (image["height"], image["width"]):
+        raise DataError(
+            f"{file} has {width}x{height} pixels, and the annotation file says "
+            f"{image['width']}x{image['height']}: name the folder of its images with --images"
+        )
 
 
 def _annotations(truth: Mapping[str, Any]) -> dict[Any, list[tuple[str, Mapping[str, Any]]]]:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
+from PIL import Image
 
 from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes, with_scale
 from maskrcnnpp.data.image_io import open_image
@@ -127,9 +128,10 @@ class MicroscopyMapper(DatasetMapper):
         if self.model_input is None:
             try:
                 return detection_utils.read_image(name, format=self.image_format)
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
         with open_image(name, self.channels or None) as raster:
+            raster.check_size()
             limits = self.model_input.limits(raster, _REMEDIES)
             whole = (0, 0, raster.height, raster.width)
             pixels = self.model_input.pixels(raster, limits, whole)

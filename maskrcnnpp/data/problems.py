@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, printable
 
 SHOWN_PROBLEMS = 20
 
@@ -61,14 +61,19 @@ class ProblemLog:
 
     def lines(self) -> str:
         """Every problem, one a line: scope, item, reason, separated by tabs."""
-        return "".join(f"{p.scope}\t{p.item}\t{p.reason}\n" for p in self.problems)
+        return "".join(f"{p.scope}\t{_line(p.item)}\t{_line(p.reason)}\n" for p in self.problems)
 
 
 def _shown(problems: Sequence[Problem]) -> str:
-    shown = [f"  {p.item}: {p.reason}" for p in problems[:SHOWN_PROBLEMS]]
+    shown = [f"  {_line(p.item)}: {_line(p.reason)}" for p in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"  ... and {len(problems) - SHOWN_PROBLEMS} more")
     return "\n".join(shown)
+
+
+def _line(text: str) -> str:
+    """Text of the source in one line, and without commands of a terminal."""
+    return printable(text).replace("\n", "\\n")
 
 
 _PLURAL = {"image": "images", "object": "objects", "file": "files", "region": "regions"}

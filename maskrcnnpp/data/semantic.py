@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.data.image_io.raster import reason
@@ -189,8 +189,9 @@ def _read(path: str) -> np.ndarray:
                 raise DataError(
                     f"{path} is a picture of mode {picture.mode}; labels need one channel of 8 bits"
                 )
-            return np.array(picture).astype(np.uint8)  # of a palette the indices
-    except (OSError, SyntaxError, ValueError) as error:
+            # as Detectron2 turns the image; of a palette the indices
+            return np.array(ImageOps.exif_transpose(picture)).astype(np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read as a label image: {reason(error)}") from error
 
 

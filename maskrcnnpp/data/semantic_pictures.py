@@ -9,8 +9,10 @@ import tifffile
 from PIL import Image
 
 from maskrcnnpp.data.image_io import open_all_channels
+from maskrcnnpp.data.image_io.files import is_tiff_file
+from maskrcnnpp.data.image_io.plain import orientation
 from maskrcnnpp.data.image_io.raster import reason
-from maskrcnnpp.data.image_io.tiff import TIFF_SUFFIXES
+from maskrcnnpp.data.image_io.tiff import check_pixels_are_there, check_upright, is_white_zero
 from maskrcnnpp.errors import DataError
 
 _NOT_PLANE = set("YXCS")  # axes of TIFF that are no pile of planes
@@ -28,7 +30,8 @@ def read_picture(path: Path) -> np.ndarray:
     """
     with open_all_channels(path) as raster:
         raster.choose(None)
-        pixels = raster.region(0, 0, raster.height, raster.width)
+        raster.check_upright()
+        pixels = raster.whole()
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
@@ -56,21 +59,24 @@ def read_raw_picture(path: Path) -> np.ndarray:
         DataError: it cannot be read, or see :func:`one_channel`.
     """
     try:
-        if path.name.lower().endswith(TIFF_SUFFIXES):
+        if is_tiff_file(path):
             with tifffile.TiffFile(path) as file:
                 page = file.pages[0]
                 if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                    check_upright(path, page)
+                    check_pixels_are_there(path, file, file.series[0])
                     return one_channel(page.asarray(), str(path))
         else:
             with Image.open(path) as picture:
-                if picture.mode == "P":
+                if picture.mode == "P" and orientation(picture) == 1:
                     return one_channel(np.array(picture), str(path))
     except DataError:
         raise
     except Exception as error:  # of decoders, which raise what they like
         raise DataError(f"{path} cannot be read as a label image: {reason(error)}") from error
     with open_all_channels(path) as raster:
-        return one_channel(raster.region(0, 0, raster.height, raster.width), str(path))
+        raster.check_upright()
+        return one_channel(raster.whole(), str(path))
 
 
 def one_channel(pixels: np.ndarray, file: str) -> np.ndarray:
@@ -118,9 +124,9 @@ def read_stack(path: Path, *, is_label: bool) -> np.ndarray | None:
     Raises:
         DataError: it cannot be read, is cut short, or has more axes.
     """
-    if not path.name.lower().endswith(TIFF_SUFFIXES):
-        return None
     try:
+        if not is_tiff_file(path):
+            return None
         with tifffile.TiffFile(path) as file:
             # pages make one series, or, where they were added one by one, a series each; the
             # largest: beside a picture its file may hold a small version of it
@@ -151,14 +157,12 @@ def _layout(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
 
 
 def _planes(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> np.ndarray:
-    for page in series.pages:
-        ends = zip(page.dataoffsets, page.databytecounts) if page is not None else ()
-        if any(start + count > file.filehandle.size for start, count in ends):
-            raise DataError(f"{path} is cut short: it ends before its pixels do")
+    check_pixels_are_there(path, file, series)
+    check_upright(path, series.keyframe)
     values = series.asarray()
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype == bool:
         values = values.astype(np.uint8) * 255  # as of pictures
-    if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and values.dtype.kind == "u":
+    if is_white_zero(series.keyframe) and values.dtype.kind == "u":
         values = np.iinfo(values.dtype).max - values
     return values

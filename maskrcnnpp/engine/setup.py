@@ -93,11 +93,11 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
                     "named by its files: annotations.json:folder_of_images"
                 )
             check_dataset_is_prepared(name)
-            check_images_are_read(cfg, name)
             _check_truth(cfg, name, key)
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
+            check_images_are_read(cfg, name)  # last: it opens all of them
     if is_semantic(cfg) and has_deep_head(cfg):
         check_labels_agree([name for names in key_names.values() for name in names])
     if eval_only and not cfg.DATASETS.TEST:

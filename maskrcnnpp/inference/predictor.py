@@ -15,7 +15,7 @@ from tqdm import tqdm
 from maskrcnnpp.data.image_io import Raster
 from maskrcnnpp.data.intensity import ModelInput
 from maskrcnnpp.environment import bound_convolution_cache
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
@@ -152,7 +152,7 @@ class Predictor:
             logger.warning(
                 "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
                 "more; lower the tile size or raise TEST.DETECTIONS_PER_IMAGE",
-                *(raster.name, crowded, len(tiles), self.detection_limit),
+                *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
         objects = merge_tiles(tiles, found, raster.height, raster.width)
         kept = [entry for entry in objects if options.fits(entry.area)]

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from maskrcnnpp.data.image_io import open_image
-from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError
+from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
 from maskrcnnpp.files import PARTIAL, write_json, write_json_list
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
@@ -184,7 +184,7 @@ def predict_files(
 
 def _leave_out(file: Path, reason: str) -> None:
     named = reason if str(file) in reason else f"{file}: {reason}"
-    tqdm.write(f"left out: {named}", file=sys.stderr)
+    tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -147,6 +147,9 @@ class Checkpointer(DetectionCheckpointer):
             return super()._load_file(filename)
         with open(filename, "rb") as file:
             data = read_pickle(file)
+        named = data.get("model", data.get("blobs", data)) if isinstance(data, dict) else None
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named):
+            raise pickle.UnpicklingError("it holds no weights by name")
         if "model" in data and "__author__" in data:  # of Detectron2's model zoo
             return data
         # of Caffe2: weights by its names, with optimizer states

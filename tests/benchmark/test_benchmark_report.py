@@ -2,6 +2,7 @@ import copy
 import io
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
@@ -169,6 +170,46 @@ def test_reports_are_rebuilt_from_results_json(tmp_path, results):
     page = first[report.HTML_FILE].decode()
     assert page.count("data:image/png;base64") == 5 and 'src="ap' not in page
     assert page.count("<table>") == text.count("|:--")
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "[a](javascript:alert(1))",
+    "![a](https://elsewhere.org/a.png)",
+    "a | b `c` *d*",
+)
+
+
+def renamed(results, old, new):
+    """The results with another name everywhere."""
+    if isinstance(results, dict):
+        return {new if k == old else k: renamed(v, old, new) for k, v in results.items()}
+    if isinstance(results, list):
+        return [renamed(value, old, new) for value in results]
+    return new if results == old else results
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("old", ["ours", "nuclei_test", "configs/ours.yaml"])
+def test_no_name_becomes_html(tmp_path, results, name, old):
+    results = renamed(results, old, name)
+    results["command"] = f"python tools/benchmark.py '{name}'"
+    results["failed"] = {f"{name}, seed 1": name}
+    for trial in results["trials"]:
+        trial["machine"] = {"processor": name}
+    report.write_reports(tmp_path, results)
+    page = (tmp_path / report.HTML_FILE).read_text()
+    root = ElementTree.fromstring(
+        page.partition("<body>")[2].partition("</body>")[0].join(("<body>", "</body>"))
+    )
+    for element in root.iter():
+        assert element.tag not in ("script", "iframe")
+        assert element.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        assert not element.get("href", "").lower().startswith(("javascript", "data"))
+        assert not any(key.startswith("on") for key in element.attrib)
+    if not old.startswith("configs"):
+        assert name in " ".join("".join(cell.itertext()) for cell in root.iter())
 
 
 def test_a_sheet_that_could_not_be_drawn_says_why(tmp_path, results):

@@ -195,7 +195,7 @@ def test_bad_label_images(tmp_path, what, kind):
 
 
 def test_a_bomb_and_a_large_image_are_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("maskrcnnpp.data.readers.decode._LARGEST", 1000)
+    monkeypatch.setattr("maskrcnnpp.data.image_io.plain.LARGEST", 1000)
     given = source(tmp_path, 1)
     with pytest.raises(DataError, match="p0_s0.png: is too large: 50x40 pixels"):
         convert("--format", "labels", "--input", given, "--output", tmp_path / "out")

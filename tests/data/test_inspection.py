@@ -787,3 +787,13 @@ def test_images_of_unlike_channels_are_told():
     notes = suggest_settings(numbers)["notes"]
     assert any(note.startswith("The images differ in their channels (5 channels, RGB)")
                for note in notes)  # fmt: skip
+
+
+def test_images_of_unlike_numbers_are_reported():
+    numbers = numbers_with()
+    numbers["images"]["formats"] = [
+        {"dtype": "uint8", "channels": "grey", "images": 90},
+        {"dtype": "uint16", "channels": "grey", "images": 1},
+    ]
+    notes = suggest_settings(numbers)["notes"]
+    assert any("several types of numbers (uint16, uint8)" in note for note in notes)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.coco import CocoDatasetWriter
@@ -54,7 +55,7 @@ def write(path, truth):
 def touch(folder, names=NAMES):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / name).touch()
+        Image.new("L", (9, 9)).save(folder / name, "PNG")
 
 
 def test_a_file_and_its_images(folder):

@@ -6,14 +6,35 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from maskrcnnpp.errors import DataError
 
+#: Pixels of an image that is read as a whole.
+LARGEST = 2**29
 _BLOCK = 2048  # pixels a side of what is read at a time where all of an image is looked at
 _RESIZED_AS_IS = (np.uint8, np.uint16, np.int16, np.float32)  # by OpenCV
+
+
+class Kind(NamedTuple):
+    """What an image is, as far as its header says.
+
+    Attributes:
+        dtype: of its pixels.
+        channels: how many there are, alpha too.
+        is_colour: see :class:`Raster`.
+        is_first: whether it is what Detectron2 takes of a file that holds several images.
+        orientation: see :class:`Raster`.
+    """
+
+    dtype: str
+    channels: int
+    is_colour: bool = True
+    is_first: bool = True
+    orientation: int = 1
 
 
 class Raster(ABC):
@@ -21,6 +42,9 @@ class Raster(ABC):
 
     To be closed, or used as a context manager, as a file is.
     """
+
+    #: How the pixels were turned, by the number that EXIF has for it; 1 is not at all.
+    orientation = 1
 
     def __init__(
         self,
@@ -85,6 +109,36 @@ class Raster(ABC):
         """
         with self._named(f"rows {top} to {bottom}, columns {left} to {right}"):
             return self._read(top, left, bottom, right)
+
+    def whole(self) -> np.ndarray:
+        """All pixels, (height, width, channels).
+
+        Raises:
+            DataError: the file is damaged, or the image has more than :data:`LARGEST` pixels.
+        """
+        self.check_size()
+        return self.region(0, 0, self.height, self.width)
+
+    def check_size(self) -> None:
+        """That all of it may be read at once.
+
+        Raises:
+            DataError: it has more than :data:`LARGEST` pixels.
+        """
+        if self.height * self.width > LARGEST:
+            raise DataError(
+                f"{self.name} is too large to be read as a whole: {self.width}x{self.height} "
+                f"pixels, where {LARGEST} are the most; cut it in pieces"
+            )
+
+    def check_upright(self) -> None:
+        """That it was not turned: nothing says whether annotations are of the stored pixels.
+
+        Raises:
+            DataError: it was.
+        """
+        if self.orientation != 1:
+            raise DataError(to_be_turned(self.name, self.orientation))
 
     def blocks(self, side: int = _BLOCK) -> Iterator[tuple[int, int, np.ndarray]]:
         """All of the image in squares: top, left and pixels of each, row by row."""
@@ -169,6 +223,15 @@ class ArrayRaster(Raster):
 
     def close(self) -> None:
         del self._pixels
+
+
+def to_be_turned(name: object, orientation: int) -> str:
+    """What to say of an image that is not stored the way it is seen."""
+    return (
+        f"{name} is to be turned or mirrored before it is looked at (its orientation tag is "
+        f"{orientation}): save it the way it is seen, without the tag; or, if annotations are of "
+        "the pixels as they are stored, remove the tag alone"
+    )
 
 
 def shrunk(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -15,6 +15,15 @@ from maskrcnnpp.errors import DataError
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".vms", ".vmu", ".mrxs", ".scn", ".svslide", ".bif")
 
 
+def is_slide(path: Path) -> bool:
+    """Whether a TIFF is of a maker that OpenSlide knows. Without OpenSlide nobody knows: it is."""
+    try:
+        from openslide import OpenSlide
+    except ImportError:
+        return True
+    return OpenSlide.detect_format(path) not in (None, "generic-tiff")
+
+
 class SlideRaster(Raster):
     """The largest level of a slide, 8-bit RGB. Where nothing was scanned it is white.
 

@@ -12,19 +12,21 @@ from typing import Any, Protocol
 import numpy as np
 import tifffile
 
-from maskrcnnpp.data.image_io.raster import ArrayRaster, Raster
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.data.image_io.pixel_size import pixel_size
+from maskrcnnpp.data.image_io.raster import ArrayRaster, Kind, Raster, to_be_turned
+from maskrcnnpp.errors import DataError, printable
 
 logger = logging.getLogger(__name__)
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+#: Endings that tell a TIFF in a folder: also of Zeiss, MetaMorph, PerkinElmer, and of large ones.
+TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".stk", ".flex", ".btf", ".tf2", ".tf8")
 
+_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, of either byte order
 _AT_ONCE = 2**26  # bytes of an image that is read at once
-_ORIENTATION = 274
+_SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a whole
+_RATIO = 4096  # of pixels to bytes in a file; the best of real images is far below it
+_ORIENTATION, _PHOTOMETRIC = 274, 262  # numbers of tags
 _CHANNEL_AXES = "CS"
-# of what ImageJ and OME write as a unit
-_MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
-_SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
 def open_tiff(path: Path, content: bytes | None = None) -> Raster:
@@ -36,6 +38,11 @@ def open_tiff(path: Path, content: bytes | None = None) -> Raster:
     """
     raster = TiffRaster(path, content)
     if raster.bytes > _AT_ONCE:
+        try:
+            raster.begin()
+        except BaseException:
+            raster.close()
+            raise
         return raster
     with raster:
         return ArrayRaster(
@@ -44,6 +51,23 @@ def open_tiff(path: Path, content: bytes | None = None) -> Raster:
             is_colour=raster.is_colour,
             micrometres=raster.micrometres,
         )
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file begins as a TIFF does."""
+    return content.startswith(_STARTS)
+
+
+def tiff_kind(path: Path) -> Kind:
+    """What the image is, by the header."""
+    with TiffRaster(path) as raster:
+        return Kind(str(raster.dtype), raster.shape[2], raster.is_colour, raster.is_first)
+
+
+def tiff_size(path: Path) -> tuple[int, int]:
+    """Height and width, by the header."""
+    with tifffile.TiffFile(path) as file:
+        return _plane(_largest_series(path, file))
 
 
 class TiffRaster(Raster):
@@ -65,11 +89,24 @@ class TiffRaster(Raster):
     def _open(self, path: Path) -> None:
         self._levels = _largest_series(path, self._file).levels
         series, page = self._levels[0], self._levels[0].keyframe
-        _check_files(path, self._file, series)
+        for level in self._levels:
+            check_pixels_are_there(path, self._file, level)
         _check_codecs(path, page)
-        _check_orientation(path, page)
+        check_upright(path, page)
+        if 1 < page.bitspersample < 8 and page.photometric != tifffile.PHOTOMETRIC.PALETTE:
+            raise DataError(
+                f"{path} has {page.bitspersample} bits a pixel, which is read as bright by some "
+                "and as dark by others: save it with 8 bits"
+            )
+        #: Whether Detectron2, which reads the first page, would take this image.
+        self.is_first = page.index == 0
         self._channel_axis = _channel_axis(path, series)
-        self._is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        self._is_white_zero = is_white_zero(page)
+        self._is_premultiplied = (
+            page.photometric == tifffile.PHOTOMETRIC.RGB
+            and page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
+            and page.dtype.kind == "u"
+        )
         has_palette = (
             page.photometric == tifffile.PHOTOMETRIC.PALETTE and self._channel_axis is None
         )
@@ -81,7 +118,7 @@ class TiffRaster(Raster):
             np.uint8 if series.dtype == bool or has_palette else series.dtype,
             is_colour=self._channel_axis is None
             or (self._channel_axis == "S" and _is_colour(page)),
-            micrometres=_pixel_size(self._file),
+            micrometres=pixel_size(self._file, series),
         )
         self.bytes = series.size * series.dtype.itemsize
         self._use(0)
@@ -91,10 +128,16 @@ class TiffRaster(Raster):
         self._series = self._levels[level]
         sizes = dict(zip(self._series.axes, self._series.shape))
         self.height, self.width = sizes["Y"], sizes["X"]
-        self._pixels = _pixels(Path(self.name), self._series, can_be_mapped=self._is_file)
+        self._pixels: _Pixels | None = None
         self._band: tuple[tuple, np.ndarray] | None = None
 
+    def begin(self) -> None:
+        """Get ready to read pixels. Until then only the header is looked at."""
+        if self._pixels is None:
+            self._pixels = _pixels(Path(self.name), self._series, can_be_mapped=self._is_file)
+
     def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        self.begin()
         rows = getattr(self._pixels, "rows_at_once", 0)
         if not rows:
             return self._seen((top, bottom), (left, right))
@@ -135,6 +178,7 @@ class TiffRaster(Raster):
                 seen = np.moveaxis(self._palette[:, seen] >> 8, 0, -1).astype(np.uint8)
             elif self._channel_axis == "S":
                 seen = np.moveaxis(seen, 0, -1) if axes.index("S") < 2 else seen
+                seen = _divided_by_alpha(seen) if self._is_premultiplied else seen
             else:
                 seen = seen[..., None]
             seen = seen[..., list(self.channels)]
@@ -203,19 +247,41 @@ def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSer
     largest = max(images, key=lambda series: math.prod(_plane(series)))
     if len(images) > 1:
         logger.warning(
-            "%s holds %d images; number %d, of %dx%d pixels, is taken",
-            *(path, len(images), images.index(largest) + 1, *_plane(largest)),
+            "%s holds %d images; number %d, of %dx%d pixels, is taken: for another one save that "
+            "alone",
+            *(printable(path), len(images), images.index(largest) + 1, *_plane(largest)),
         )
     return largest
 
 
 def _is_colour(page: tifffile.TiffPage) -> bool:
-    """Whether samples are red, green, blue, or grey, and perhaps alpha."""
+    """Whether samples are red, green, blue, or grey, and perhaps alpha, which has to say so."""
     kind = tifffile.PHOTOMETRIC
     if page.photometric == kind.YCBCR:  # which decoders of JPEG turn into RGB
         return page.compression in (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
     is_grey = page.photometric in (kind.MINISBLACK, kind.MINISWHITE)
-    return page.photometric == kind.RGB or (is_grey and page.samplesperpixel == 2)
+    if not is_grey and page.photometric != kind.RGB:
+        return False
+    others = page.samplesperpixel - (1 if is_grey else 3)
+    alpha = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+    return others == 0 or (others == 1 and set(page.extrasamples) <= set(alpha) != set())
+
+
+def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Colours that were multiplied by alpha, which comes last, as they were, to the integer below.
+
+    Pillow does the same, and so Detectron2.
+    """
+    colours, alpha = pixels[..., :-1].astype(np.uint64), pixels[..., -1:]
+    largest = np.iinfo(pixels.dtype).max
+    divided = np.minimum(largest * colours // np.maximum(alpha, 1), largest)
+    return np.concatenate([np.where(alpha > 0, divided, 0).astype(alpha.dtype), alpha], -1)
+
+
+def is_white_zero(page: tifffile.TiffPage) -> bool:
+    """Whether 0 is white. A page that does not say it has 0 for black, to all readers."""
+    is_said = _PHOTOMETRIC in page.tags
+    return is_said and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
 
 def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
@@ -233,18 +299,44 @@ def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
     return others[0] if others else None
 
 
-def _check_files(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
-    """That the pixels are all there: of what is cut short a decoder may make black ones."""
+def check_pixels_are_there(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> None:
+    """That the pixels are all there, of which a decoder may make black ones where they are not.
+
+    Raises:
+        DataError: they are not, lie in other files, or would unpack to more than a memory holds.
+    """
     for page in series.pages:
         if page is None:
-            continue
+            raise DataError(f"{path} lacks planes of its image: save it again, whole")
         if page.parent is not file:
             raise DataError(
                 f"{path} is one of several files of an image (OME); save that as one file"
             )
-        for start, count in zip(page.dataoffsets, page.databytecounts):
-            if start + count > file.filehandle.size:
-                raise DataError(f"{path} is cut short: it ends before its pixels do")
+        segments = [(s, n) for s, n in zip(page.dataoffsets, page.databytecounts) if s and n]
+        if any(start + count > file.filehandle.size for start, count in segments):
+            raise DataError(f"{path} is cut short: it ends before its pixels do")
+        expected = math.prod(page.keyframe.chunked)
+        # of LSM the number of rows of a strip is wrong
+        if len(segments) < (1 if page.keyframe.is_lsm else expected):
+            raise DataError(
+                f"{path} has {len(segments)} of the {expected} strips or tiles of its image, the "
+                "rest would be black: fetch it again, or save it whole where it was made"
+            )
+    page, size = series.keyframe, series.size * series.dtype.itemsize
+    shown = "x".join(map(str, _plane(series)[::-1]))
+    is_packed = page.compression != tifffile.COMPRESSION.NONE
+    if size > max(_AT_ONCE, _RATIO * file.filehandle.size):
+        raise DataError(
+            f"{path} says that it has {shown} pixels, which its {file.filehandle.size} bytes "
+            "cannot hold: it is damaged, or made to fill the memory; fetch or save it again"
+        )
+    if is_packed and math.prod(page.chunks) * series.dtype.itemsize > _SEGMENT:
+        raise DataError(
+            f"{path} of {shown} pixels is packed in strips or tiles of more than "
+            f"{_SEGMENT // 2**20} MiB, each read as a whole: save it with tiles of 512x512"
+        )
 
 
 def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
@@ -257,52 +349,15 @@ def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
             )
 
 
-def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:
+def check_upright(path: Path, page: tifffile.TiffPage) -> None:
     """That the image is upright: of a large file only parts are read, and not turned."""
     tag = page.tags.get(_ORIENTATION)
     # 0 is no orientation, and written where none is known
     if tag is not None and tag.value not in (0, 1):
-        raise DataError(
-            f"{path} is to be turned or mirrored before it is looked at (its orientation tag is "
-            f"{tag.value}): save it the way it is seen, and without the tag"
-        )
+        raise DataError(to_be_turned(path, tag.value))
 
 
 def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
     """Height and width."""
     sizes = dict(zip(series.axes, series.shape))
     return sizes["Y"], sizes["X"]
-
-
-def _pixel_size(file: tifffile.TiffFile) -> float | None:
-    """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
-    try:
-        return _ome_pixel_size(file) if file.is_ome else _imagej_pixel_size(file)
-    except Exception:  # no metadata is worth an image
-        return None
-
-
-def _ome_pixel_size(file: tifffile.TiffFile) -> float | None:
-    pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    pixels = (pixels[0] if isinstance(pixels, list) else pixels)["Pixels"]
-    sides = []
-    for axis in "XY":
-        factor = _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-        sides.append(float(pixels.get(f"PhysicalSize{axis}", pixels["PhysicalSizeX"])) * factor)
-    return _side_of_square(*sides)
-
-
-def _imagej_pixel_size(file: tifffile.TiffFile) -> float | None:
-    if not file.is_imagej:
-        return None
-    factor = _MICROMETRES[file.imagej_metadata.get("unit", "")]
-    sides = []
-    for axis in "XY":
-        pixels, units = file.pages[0].tags[f"{axis}Resolution"].value
-        sides.append(factor * units / pixels)
-    return _side_of_square(*sides)
-
-
-def _side_of_square(width: float, height: float) -> float | None:
-    is_square = width > 0 and abs(width - height) <= _SQUARE * width
-    return width if is_square else None

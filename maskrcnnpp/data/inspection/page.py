@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from maskrcnnpp.data.inspection.reading import CocoSet
 from maskrcnnpp.data.inspection.settings import settings_yaml
 from maskrcnnpp.data.problems import SHOWN_PROBLEMS
 from maskrcnnpp.files import atomic_path, write_json, write_text
-from maskrcnnpp.html_page import page_html
+from maskrcnnpp.html_page import code_text, page_html, plain_text
 
 JSON_FILE = "inspection.json"
 REPORT_FILE = "report.md"
@@ -50,10 +49,10 @@ def write_inspection(output: str | os.PathLike, numbers: Mapping[str, Any], data
 def page_text(numbers: Mapping[str, Any]) -> str:
     """The page as Markdown."""
     images, objects, left = numbers["images"], numbers["objects"], numbers["left_out"]
-    lines = [f"# What is in {_plain(_name(numbers))}", ""]
+    lines = [f"# What is in {plain_text(_name(numbers))}", ""]
     counted = f"{_count(images['number'], 'image')} with {_count(objects['number'], 'object')}"
     lines += [
-        f"{counted}, from {_code(numbers['annotations'])} and {_code(numbers['folder'])}.",
+        f"{counted}, from {code_text(numbers['annotations'])} and {code_text(numbers['folder'])}.",
         "",
     ]
     if left["images"] or left["objects"]:
@@ -62,7 +61,7 @@ def page_text(numbers: Mapping[str, Any]) -> str:
         lines += [
             "## Before you train",
             "",
-            *[f"- {_plain(note)}" for note in numbers["notes"]],
+            *[f"- {plain_text(note)}" for note in numbers["notes"]],
             "",
         ]
     lines += ["## Samples", "", *_about_samples(numbers), ""]
@@ -112,7 +111,7 @@ def _image_tables(images: Mapping[str, Any]) -> list[str]:
     ]
     groups = [
         [
-            _plain(group["name"]),
+            plain_text(group["name"]),
             group["images"],
             f"{group['images'] / number:.0%}",
             group["objects"],
@@ -160,7 +159,7 @@ def _object_tables(numbers: Mapping[str, Any]) -> list[str]:
         ["are cut by the border of the image", objects["cut_by_border"]],
     ]
     categories = [
-        [_plain(c["name"]), c["id"], c["objects"], c["images"]] for c in numbers["categories"]
+        [plain_text(c["name"]), c["id"], c["objects"], c["images"]] for c in numbers["categories"]
     ]
     return [
         _table(rows, ["", *_percent(levels)]),
@@ -179,7 +178,8 @@ def _problem_lines(left: Mapping[str, Any]) -> list[str]:
     problems = left["problems"]
     lines = [f"{_left_out(left).capitalize()} left out, and in none of the numbers:", ""]
     lines += [
-        f"- {_plain(item)}: {_plain(reason)}" for _, item, reason in problems[:SHOWN_PROBLEMS]
+        f"- {plain_text(item)}: {plain_text(reason)}"
+        for _, item, reason in problems[:SHOWN_PROBLEMS]
     ]
     if len(problems) > SHOWN_PROBLEMS:
         lines.append(f"- ... and {len(problems) - SHOWN_PROBLEMS} more: see `{JSON_FILE}`")
@@ -211,15 +211,3 @@ def _table(rows: list[list[Any]], headers: list[str]) -> str:
         "left" if isinstance(cell, str) and not cell[:1].isdigit() else "right" for cell in rows[0]
     ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
-
-
-def _code(text: str) -> str:
-    return f"`{' '.join(text.replace('`', '?').split())}`"
-
-
-def _plain(text: Any) -> str:
-    """Text of the data as text of the page: no HTML, table or link comes of it."""
-    escaped = html.escape(" ".join(str(text).split()))
-    for mark in "|*`[]\\":
-        escaped = escaped.replace(mark, f"&#{ord(mark)};")
-    return escaped

@@ -187,7 +187,7 @@ def _read_pixels(folder: Path, image: Mapping[str, Any]) -> tuple[np.ndarray, bo
         raise DataError("there is no such file in the folder of the images")
     try:
         with open_all_channels(path) as raster:
-            pixels = raster.region(0, 0, raster.height, raster.width)
+            pixels = raster.whole()
             is_colour = raster.is_colour
     except DataError as error:
         # the problem names the file already

@@ -279,6 +279,7 @@ def _notes(numbers: Mapping[str, Any]) -> list[str]:
     """What to know before a training."""
     images, objects = numbers["images"], numbers["objects"]
     layouts = {entry["channels"] for entry in images["formats"]}
+    dtypes = sorted({entry["dtype"] for entry in images["formats"]})
     is_mixed = not _is_colour(numbers) and len(layouts) > 1
     rare = [g for g in images["groups"] if g["images"] < 0.05 * images["number"]]
     unused = [category["name"] for category in numbers["categories"] if not category["objects"]]
@@ -286,6 +287,9 @@ def _notes(numbers: Mapping[str, Any]) -> list[str]:
         is_mixed
         and f"The images differ in their channels ({', '.join(sorted(layouts))}): no model takes "
         "all of them. Make one data set of each kind.",
+        len(dtypes) > 1
+        and f"The images are of several types of numbers ({', '.join(dtypes)}): check that they "
+        "belong together, and were not saved in different ways.",
         images["without_objects"]
         and f"Images without an object: {images['without_objects']}. Detectron2 leaves them out of "
         "the training; DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps them.",

@@ -116,7 +116,7 @@ def _foreground(files: FileSource, name: str) -> np.ndarray:
         mask = decode_labels(files, name)
     else:
         content, mask = decode_image(files, name)
-        mask = as_stored(content, mask) if suffix in (".tif", ".tiff") else mask
+        mask = as_stored(content, mask)
         if mask.shape[2] == 3 and (mask == mask[..., :1]).all():
             mask = mask[..., :1]
         if mask.shape[2] != 1:

@@ -189,7 +189,7 @@ class CocoReader(Reader):
 
 def _decode(files: FileSource, image: CocoImage) -> Result:
     try:
-        content, pixels = decode_image(files, image.file)
+        content, pixels = decode_image(files, image.file, turned=True)
         height, width = pixels.shape[:2]
         for what, there, said in zip(("high", "wide"), (height, width), image.size):
             if said is not None and said != there:

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.image_io import open_all_channels
+from maskrcnnpp.data.image_io.tiff import is_tiff, is_white_zero
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.data.splits import classify_stain
@@ -22,11 +22,14 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 #: Endings of what :func:`decode_labels` reads.
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy")
 
-_LARGEST = 2**29  # pixels of an image that is read as a whole
 
-
-def decode_image(files: FileSource, name: str) -> tuple[bytes, np.ndarray]:
+def decode_image(files: FileSource, name: str, *, turned: bool = False) -> tuple[bytes, np.ndarray]:
     """An image file and its pixels.
+
+    Args:
+        files, name: where it is.
+        turned: whether annotations are known to be of the image as EXIF turns it. If they are not,
+            one that is to be turned is refused.
 
     Returns:
         the bytes of the file, and (height, width, channels): grey, colour without alpha, or all
@@ -36,7 +39,7 @@ def decode_image(files: FileSource, name: str) -> tuple[bytes, np.ndarray]:
         DataError: it cannot be read, or is too large.
     """
     content = files.read(name)
-    return content, decode_pixels(content, name)
+    return content, decode_pixels(content, name, turned=turned)
 
 
 def decode_labels(files: FileSource, name: str) -> np.ndarray:
@@ -51,8 +54,7 @@ def decode_labels(files: FileSource, name: str) -> np.ndarray:
         labels = _array(content)
     else:
         labels = decode_pixels(content, name)
-        if PurePosixPath(name).suffix.lower() in (".tif", ".tiff"):
-            labels = as_stored(content, labels)
+        labels = as_stored(content, labels)
     labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
     return as_labels(labels)
 
@@ -138,42 +140,30 @@ def check_size(size: tuple[int, int], image: np.ndarray) -> None:
 
 
 def as_stored(content: bytes, mask: np.ndarray) -> np.ndarray:
-    """The numbers of a TIFF's pixels, also where 0 is white, which readers of images turn round.
+    """The numbers of a file's pixels, also where 0 is white, which readers of images turn round.
 
     tifffile writes boolean arrays so, and ImageJ masks: there, too, what is not 0 is object.
     """
+    if not is_tiff(content) or mask.dtype.kind != "u":
+        return mask
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        is_white_zero = file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
-    return np.iinfo(mask.dtype).max - mask if is_white_zero and mask.dtype.kind == "u" else mask
+        return np.iinfo(mask.dtype).max - mask if is_white_zero(file.pages[0]) else mask
 
 
-def decode_pixels(content: bytes, name: str) -> np.ndarray:
-    """:func:`decode_image` of the bytes of a file; ``name`` tells what it is."""
+def decode_pixels(content: bytes, name: str, *, turned: bool = False) -> np.ndarray:
+    """:func:`decode_image` of the bytes of a file; ``name`` is for messages."""
     path = PurePosixPath(name)
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
-        _check_header(content)
     try:
         with open_all_channels(path, content) as raster:
             if raster.is_colour:
                 raster.choose(None)
-            if raster.height * raster.width > _LARGEST:
-                raise DataError(f"is too large: {raster.width}x{raster.height} pixels")
-            return raster.region(0, 0, raster.height, raster.width)
+            if not turned:
+                raster.check_upright()
+            return raster.whole()
     except DataError as error:
         raise DataError(str(error).replace(f"{path} ", "").replace(f"{path}: ", "")) from error
-
-
-def _check_header(content: bytes) -> None:
-    """That an image does not unpack to more than a memory holds, before it is unpacked."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise DataError("is too large: it would fill the memory") from error
-    except Exception:  # the decoder will say what is wrong
-        return
-    if width * height > _LARGEST:
-        raise DataError(f"is too large: {width}x{height} pixels")
+    except MemoryError as error:
+        raise DataError("needs more memory than there is; cut it in pieces") from error
 
 
 def _array(content: bytes) -> np.ndarray:

@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
+from maskrcnnpp.data.image_io.plain import check_size, orientation
+from maskrcnnpp.data.image_io.raster import to_be_turned
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.source import FileSource
@@ -204,6 +206,7 @@ def _open_png(data: bytes, *, verify: bool) -> Image.Image:
     """Decode a whole PNG, so that a damaged one is noticed; ``verify`` its checksums first."""
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG",))
+        check_size("the file", image, len(data))
         if verify:
             image.verify()
             # an image cannot be decoded after that
@@ -215,7 +218,11 @@ def _open_png(data: bytes, *, verify: bool) -> Image.Image:
         raise DataError("damaged PNG file" if damaged else "not a PNG file") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"damaged PNG file ({error})") from error
+    except MemoryError as error:
+        raise DataError("needs more memory than there is; cut it in pieces") from error
     # Pillow is content with all pixels, which a file may hold that lost its last bytes
     if _PNG_END not in data:
         raise DataError("damaged: cut short")
+    if (turned_by := orientation(image)) != 1:
+        raise DataError(to_be_turned("the file", turned_by))
     return image

@@ -183,7 +183,8 @@ def _see(content: Any, name: str, names: Mapping[str, int]) -> _Seen:
 def _image(files: FileSource, pair: Pair, content: Mapping[str, Any]) -> tuple[bytes, np.ndarray]:
     """Bytes and pixels of an image, from its file or from imageData."""
     if pair.image:
-        return decode.decode_image(files, pair.image)
+        # labelme turns images by EXIF before it shows them
+        return decode.decode_image(files, pair.image, turned=True)
     try:
         data = from_base64(content.get("imageData"))
         return data, decode.decode_pixels(data, f"image{_ending(data)}")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from maskrcnnpp.errors import DataError
 
-_LARGEST_MEMBER = 2**32  # bytes: what is larger in an archive may be there to fill the memory
+_LARGEST_MEMBER = 2**30  # bytes: what is larger in an archive may be there to fill the memory
+# of these zipfile unpacks no more than the archive says
+_BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class FileSource:
@@ -61,12 +63,21 @@ class FileSource:
                 holds the reason only; the caller knows the name.
         """
         try:
-            if self._zip is not None:
-                size = self._zip.getinfo(name).file_size
-                if size > _LARGEST_MEMBER:
-                    raise DataError(f"would unpack to {size / 2**30:.0f} GiB; unpack it yourself")
-                return self._zip.read(name)
-            return (self.path / name).read_bytes()
+            if self._zip is None:
+                return (self.path / name).read_bytes()
+            about = self._zip.getinfo(name)
+            if about.file_size > _LARGEST_MEMBER:
+                raise DataError(
+                    f"would unpack to {about.file_size / 2**30:.1f} GiB, and "
+                    f"{_LARGEST_MEMBER // 2**30} GiB is the most; unpack the archive yourself"
+                )
+            if about.compress_type not in _BOUNDED:
+                raise DataError(
+                    "is packed in a way that may fill the memory; unpack the archive yourself"
+                )
+            return self._zip.read(name)
+        except MemoryError as error:
+            raise DataError("needs more memory than there is; unpack it, or cut it") from error
         # NotImplementedError and RuntimeError: unknown compression, encrypted archives
         except (
             OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,

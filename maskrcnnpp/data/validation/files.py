@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import os
 from pathlib import Path
 from typing import Any
 
-import tifffile
-from PIL import Image
-
-from maskrcnnpp.data.image_io.tiff import TIFF_SUFFIXES
+from maskrcnnpp.data.image_io import image_size
 from maskrcnnpp.data.readers.source import escapes
 from maskrcnnpp.errors import DataError
-
-_EXIF_ORIENTATION = 274
-_LYING = (5, 6, 7, 8)  # orientations of which height and width change places
 
 
 def file_name_problem(name: Any) -> str:
@@ -35,35 +29,9 @@ def file_size(root: Path, name: str) -> tuple[int, int]:
         DataError: it is missing or no image. The message holds the reason only.
     """
     path = root / name
+    if not os.path.isfile(path):  # which knows of names that are too long
+        raise DataError(f"there is no such file in {root}")
     try:
-        if not path.is_file():
-            raise DataError(f"there is no such file in {root}")
-        if path.suffix.lower() in TIFF_SUFFIXES:
-            return _tiff_size(path)
-        return _plain_size(path)
-    except DataError:
-        raise
-    except Exception as error:  # of decoders, which raise what they like
-        raise DataError(f"cannot be read as an image ({error or type(error).__name__})") from error
-
-
-def _tiff_size(path: Path) -> tuple[int, int]:
-    with tifffile.TiffFile(path) as file:
-        sizes = [dict(zip(series.axes, series.shape)) for series in file.series]
-    planes = [(size["Y"], size["X"]) for size in sizes if {"Y", "X"} <= set(size)]
-    if not planes:
-        raise DataError("holds no image")
-    return max(planes, key=math.prod)
-
-
-def _plain_size(path: Path) -> tuple[int, int]:
-    usual = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # no pixel is decoded, however many there are
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_EXIF_ORIENTATION) in _LYING:
-                return width, height
-            return height, width
-    finally:
-        Image.MAX_IMAGE_PIXELS = usual
+        return image_size(path)
+    except DataError as error:
+        raise DataError(str(error).removeprefix(f"{path} ")) from error

@@ -1,0 +1,55 @@
+"""The size of a pixel, as the metadata of a TIFF have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tifffile
+
+# of what ImageJ and OME write as a unit
+_MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
+_SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
+
+
+def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
+    """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
+    try:
+        return _ome_pixel_size(file, series) if file.is_ome else _imagej_pixel_size(file)
+    except Exception:  # no metadata is worth an image
+        return None
+
+
+def _ome_pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
+    images = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    images = images if isinstance(images, list) else [images]
+    size = tuple(series.shape[series.axes.index(axis)] for axis in "YX")
+    fitting = [i for i in images if (i["Pixels"]["SizeY"], i["Pixels"]["SizeX"]) == size]
+    # all of them are in this file, in the same order; otherwise the size alone says which it is
+    if len(images) == len(file.series) and images[file.series.index(series)] in fitting:
+        fitting = [images[file.series.index(series)]]
+    sizes = {_side_of_pixel(image["Pixels"]) for image in fitting}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _side_of_pixel(pixels: dict[str, Any]) -> float | None:
+    sides = []
+    for axis in "XY":
+        factor = _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+        sides.append(float(pixels.get(f"PhysicalSize{axis}", pixels["PhysicalSizeX"])) * factor)
+    return _side_of_square(*sides)
+
+
+def _imagej_pixel_size(file: tifffile.TiffFile) -> float | None:
+    if not file.is_imagej:
+        return None
+    factor = _MICROMETRES[file.imagej_metadata.get("unit", "")]
+    sides = []
+    for axis in "XY":
+        pixels, units = file.pages[0].tags[f"{axis}Resolution"].value
+        sides.append(factor * units / pixels)
+    return _side_of_square(*sides)
+
+
+def _side_of_square(width: float, height: float) -> float | None:
+    is_square = width > 0 and abs(width - height) <= _SQUARE * width
+    return width if is_square else None

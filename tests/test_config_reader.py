@@ -1,0 +1,55 @@
+"""Configs come from files of this machine."""
+
+import pytest
+
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.errors import ConfigError
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """What is asked of a network, which there is none of."""
+    asked = []
+
+    def fetch(url, *args, **kwargs):
+        asked.append(url)
+        raise OSError("no network")
+
+    monkeypatch.setattr("iopath.common.file_io.download", fetch)
+    monkeypatch.setattr("socket.getaddrinfo", fetch)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://127.0.0.1:9/a.yaml",
+        "https://127.0.0.1:9/a.yaml",
+        "HTTP://127.0.0.1:9/a.yaml",
+        "detectron2://a.yaml",
+        "['other.yaml', 'http://127.0.0.1:9/a.yaml']",
+    ],
+)
+def test_a_base_is_not_fetched(tmp_path, fetched, base):
+    (tmp_path / "other.yaml").write_text("VERSION: 2\n")
+    (tmp_path / "middle.yaml").write_text(f"_BASE_: {base}\nVERSION: 2\n")
+    (tmp_path / "a.yaml").write_text("_BASE_: middle.yaml\n")
+    with pytest.raises(
+        ConfigError, match="a.yaml is no file of this machine, .* not fetched: save"
+    ):
+        build_config(str(tmp_path / "a.yaml"))
+    if base.startswith("http"):
+        with pytest.raises(ConfigError, match="not fetched"):
+            build_config(base)
+    assert not fetched
+
+
+def test_bases_of_files_are_read(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "a.yaml").write_text("SEED: 5\n")
+    (tmp_path / "below" / "b.yaml").write_text("_BASE_: ../a.yaml\nOUTPUT_DIR: ä\n")
+    cfg = build_config(str(tmp_path / "below" / "b.yaml"))
+    assert (cfg.SEED, cfg.OUTPUT_DIR) == (5, "ä")
+    (tmp_path / "c.yaml").write_text("_BASE_: nowhere.yaml\n")
+    with pytest.raises(ConfigError, match="cannot read the config .*nowhere.yaml: No such file"):
+        build_config(str(tmp_path / "c.yaml"))
