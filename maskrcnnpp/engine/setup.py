@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -14,12 +16,20 @@ from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
+from maskrcnnpp.data.categories import are_same_names, classes_fault
 from maskrcnnpp.data.input_keys import check_input
-from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
+from maskrcnnpp.data.own_files import (
+    check_has_masks,
+    check_has_objects,
+    known_classes,
+    register_file,
+)
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
+
+logger = logging.getLogger(__name__)
 
 
 def checked_config(args: argparse.Namespace) -> CfgNode:
@@ -106,6 +116,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         raise ConfigError("DATASETS.TRAIN is empty: name a data set to train on")
     for name in key_names.get("DATASETS.TRAIN", ()):
         _check_trainable(cfg, name)
+    _check_class_names(cfg, eval_only=eval_only)
 
 
 def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
@@ -165,6 +176,48 @@ def _check_classes(cfg: CfgNode, name: str, key: str) -> None:
             f"MODEL.ROI_HEADS.NUM_CLASSES is {there}, but {name} of {key} has {len(classes)} "
             f"classes: {', '.join(map(str, classes[:10]))}"
         )
+
+
+def _check_class_names(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Check that class k of the model is the same class in all data sets, as far as is known."""
+    names = {name: _class_names(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
+    # Detectron2 loads these as one data set
+    _check_same_names(names, () if eval_only else cfg.DATASETS.TRAIN)
+    _check_same_names(names, cfg.DATASETS.TEST if cfg.TEST.LOSS else ())
+    known = [(name, classes) for name, classes in names.items() if classes]
+    for name, theirs in known[1:]:
+        first, ours = known[0]
+        if len(theirs) != len(ours):
+            continue  # an evaluation of other weights than those of DATASETS.TRAIN
+        if fault := classes_fault(ours, theirs):
+            raise ConfigError(
+                f"the classes of {first} and {name} are in another order: {fault}; the model knows "
+                "a class by its number only: give the categories of both files the same ids"
+            )
+        if not are_same_names(ours, theirs):
+            logger.warning("%s: matched by their order", _class_lists(names, first, name))
+
+
+def _check_same_names(names: Mapping[str, Sequence[str]], loaded: Sequence[str]) -> None:
+    for name in loaded[1:]:
+        if list(names[name]) != list(names[loaded[0]]):
+            raise ConfigError(
+                f"{_class_lists(names, loaded[0], name)}: data sets that are used together need "
+                "the same names of classes in the same order"
+            )
+
+
+def _class_lists(names: Mapping[str, Sequence[str]], *chosen: str) -> str:
+    return ", but ".join(f"{name} has the classes {', '.join(names[name])}" for name in chosen)
+
+
+def _class_names(name: str) -> Sequence[str]:
+    """Names of the classes of a data set; empty where they are not known."""
+    try:
+        classes = known_classes(name)
+    except DataError:  # of an evaluation, the data of the training need not be on this machine
+        return ()
+    return tuple(map(str, classes.get("thing_classes") or classes.get("stuff_classes") or ()))
 
 
 def _check_output(cfg: CfgNode) -> None:

@@ -1,15 +1,18 @@
 import argparse
+import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
+from PIL import Image
 
 from maskrcnnpp import add_maskrcnnpp_config
 from maskrcnnpp.engine import build_config, run, setup
 from maskrcnnpp.engine.main import main
-from maskrcnnpp.engine.setup import checked_config
+from maskrcnnpp.engine.setup import check_datasets, checked_config
 from maskrcnnpp.errors import ConfigError, DataError
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
@@ -134,3 +137,53 @@ def test_an_unprepared_data_set_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where there is no datasets/
     with pytest.raises(DataError, match="python datasets/prepare_dsb2018.py"):
         setup(arguments(config_file=config_file))
+
+
+def file_of_classes(folder, *names):
+    """A COCO file of one image, whose classes have the ids 1, 2, ..."""
+    (folder / "images").mkdir(exist_ok=True)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "images" / "a.png")
+    box = [10, 10, 20, 20]
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 64, "width": 64}],
+        "categories": [{"id": k + 1, "name": name} for k, name in enumerate(names)],
+        "annotations": [
+            {
+                **{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": box},
+                **{"area": 400, "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]},
+            }
+        ],
+    }
+    path = folder / f"{'_'.join(names)}.json"
+    path.write_text(json.dumps(truth))
+    return path
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_classes_in_another_order_are_refused(tmp_path, caplog, eval_only):
+    train = file_of_classes(tmp_path, "small", "large")
+
+    def check(*names):
+        other = file_of_classes(tmp_path, *names)
+        opts = ["DATASETS.TRAIN", f"('{train}',)", "DATASETS.TEST", f"('{other}',)"]
+        opts += ["MODEL.ROI_HEADS.NUM_CLASSES", str(len(names)), "INPUT.MASK_FORMAT", "polygon"]
+        check_datasets(build_config(QUICK, opts), eval_only=eval_only)
+
+    message = "small_large.json and .*json are in another order: {} is class {} of the former"
+    with pytest.raises(ConfigError, match=message.format("'large'", 2)):
+        check("large", "small")
+    with pytest.raises(ConfigError, match=message.format("'large'", 2)):
+        check("large", "huge")
+    assert not caplog.records
+    check("Small", "large")
+    assert not caplog.records
+    check("little", "big")
+    assert "small, large" in caplog.text and "matched by their order" in caplog.text
+
+
+def test_data_sets_that_are_trained_on_together_have_the_same_classes(tmp_path):
+    files = [file_of_classes(tmp_path, name) for name in ("cell", "nucleus")]
+    opts = ["DATASETS.TRAIN", f"('{files[0]}','{files[1]}')", "DATASETS.TEST", "()"]
+    cfg = build_config(QUICK, [*opts, "INPUT.MASK_FORMAT", "polygon"])
+    with pytest.raises(ConfigError, match="classes cell, but .* nucleus: .* the same names"):
+        check_datasets(cfg)
