@@ -33,6 +33,7 @@ from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
 from maskrcnnpp.engine.progress import ProgressPrinter, Stopwatch, closing_table
+from maskrcnnpp.engine.resume import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.run_record import record_start
 from maskrcnnpp.engine.step import build_step
 from maskrcnnpp.engine.training_keys import check_training_keys
@@ -114,6 +115,7 @@ class Trainer(DefaultTrainer):
             lambda: self.evaluate(),
             cfg.TEST.EVAL_PERIOD,
             metric=cfg.TEST.BEST_METRIC,
+            datasets=cfg.DATASETS.TEST,
             patience=cfg.TEST.PATIENCE,
             save_best=self._save_best,
             before=self.saving.save_if_due,
@@ -264,7 +266,12 @@ class Trainer(DefaultTrainer):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "seed": self.data_loader.seed, "data": self._data}
+        return {
+            **super().state_dict(),
+            "seed": self.data_loader.seed,
+            "data": self._data,
+            "optimizer_names": optimizer_names(self._inner, self.optimizer),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         if state_dict.get("data", self._data) != self._data:
@@ -272,8 +279,24 @@ class Trainer(DefaultTrainer):
                 "its training data are not those of DATASETS.TRAIN now, or these changed since; to "
                 "train on other data begin anew with MODEL.WEIGHTS and another OUTPUT_DIR"
             )
-        super().load_state_dict(state_dict)
-        self.data_loader.seek(0, state_dict.get("seed"))
+        seed = state_dict.get("seed", self.data_loader.seed)
+        if seed != self.cfg.SEED >= 0:
+            raise ConfigError(
+                f"SEED is {self.cfg.SEED}, and the training began with {seed}, which cannot change "
+                f"on the way: set SEED {seed}, or begin anew with another OUTPUT_DIR"
+            )
+        base_lrs = list(self.scheduler.base_lrs)
+        step = dict(state_dict["_trainer"])
+        step["optimizer"] = optimizer_state(
+            step["optimizer"],
+            state_dict.get("optimizer_names"),
+            self.optimizer,
+            optimizer_names(self._inner, self.optimizer),
+        )
+        super().load_state_dict({**state_dict, "_trainer": step})
+        if self.iter + 1 < self.max_iter:
+            schedule_anew(self.optimizer, self.scheduler, base_lrs)
+        self.data_loader.seek(0, seed)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:

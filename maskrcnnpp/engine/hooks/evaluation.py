@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.engine import HookBase
@@ -34,6 +34,7 @@ class Evaluation(HookBase):
         period: int,
         *,
         metric: str = "",
+        datasets: Sequence[str] = (),
         patience: int = 0,
         save_best: Callable[[str], None] | None = None,
         before: Callable[[], None] | None = None,
@@ -44,6 +45,7 @@ class Evaluation(HookBase):
             period: iterations; 0 for the end only.
             metric: by which a model is the best, such as "segm/AP"; the lowest where its name
                 has "loss" in it. "" for none.
+            datasets: names of those that are evaluated: the best so far is of these only.
             patience: evaluations in a row without a better one that end the training; 0 for
                 going on.
             save_best: saves a checkpoint of this name, in the main process.
@@ -52,6 +54,7 @@ class Evaluation(HookBase):
         self._evaluate = evaluate
         self._period = period
         self._metric = metric
+        self._datasets = list(datasets)
         self._patience = patience
         self._save_best = save_best
         self._before = before
@@ -143,6 +146,7 @@ class Evaluation(HookBase):
         return {
             "evaluated": self.evaluated,
             "metric": self._metric,
+            "datasets": self._datasets,
             "best": self._best,
             "best_iteration": self._best_iteration,
             "without_gain": self._without_gain,
@@ -150,8 +154,9 @@ class Evaluation(HookBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.evaluated = state["evaluated"]
-        if state["metric"] != self._metric:
-            return  # of another metric: nothing is the best yet
+        judged_by = state["metric"], state.get("datasets", self._datasets)
+        if judged_by != (self._metric, self._datasets):
+            return  # of another metric or other data: nothing is the best yet
         self._best = state["best"]
         self._best_iteration = state["best_iteration"]
         self._without_gain = state["without_gain"]
