@@ -200,6 +200,11 @@ def check_test_set(name: str) -> None:
         ConfigError: it has none.
     """
     metadata = MetadataCatalog.get(name)
+    if metadata.get("evaluator_type", "coco") != "coco":
+        raise ConfigError(
+            f"DATASETS.TEST names {name}, whose evaluator_type is {metadata.evaluator_type!r}; AP "
+            "is compared on COCO data"
+        )
     for key in ("json_file", "image_root"):
         if not metadata.get(key):
             raise ConfigError(

@@ -26,6 +26,7 @@ from maskrcnnpp.data.own_files import (
 )
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
+from maskrcnnpp.engine.evaluators import check_evaluator
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 
@@ -105,6 +106,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
             check_dataset_is_prepared(name)
             check_images_are_read(cfg, name)
             _check_truth(cfg, name, key)
+            if key == "DATASETS.TEST":
+                check_evaluator(cfg, name)
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")

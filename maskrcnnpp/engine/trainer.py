@@ -25,7 +25,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import find_mapper
 from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
-from maskrcnnpp.engine.evaluators import build_evaluator
+from maskrcnnpp.engine.evaluators import build_evaluator, needs_full_masks
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.curves import Curves
@@ -329,7 +329,8 @@ class Trainer(DefaultTrainer):
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
         """Detectron2's, without a full-image mask for each detection."""
-        return super().test(cfg, with_rle_masks(model), evaluators)
+        judged = model if needs_full_masks(cfg) else with_rle_masks(model)
+        return super().test(cfg, judged, evaluators)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
