@@ -15,6 +15,15 @@ except ImportError as error:
         "https://detectron2.readthedocs.io/tutorials/install.html"
     ) from error
 
+try:
+    import cv2 as _cv2  # noqa: F401
+except ImportError as error:
+    # pip knows no "either": requiring one of them would break an installed other one
+    raise ImportError(
+        "maskrcnnpp needs OpenCV, of which you choose the package: 'pip install "
+        "opencv-python-headless', or opencv-python for one that opens windows; never both"
+    ) from error
+
 with warnings.catch_warnings():
     # of Detectron2's and fvcore's own code, at every start of every tool
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

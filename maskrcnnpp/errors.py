@@ -26,6 +26,10 @@ class ConfigError(UserError, ValueError):
     """A config value is unknown or impossible. The message names the key."""
 
 
+class VersionError(UserError, ImportError):
+    """A package is too old. The message names both versions and what to do."""
+
+
 class TrainingStopped(UserError):
     """A training was told to stop before its end. The message says how to go on."""
 

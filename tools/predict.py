@@ -38,7 +38,14 @@ from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.modeling.pruning import depth_key
 
 # beside torch and NumPy, what pixels come from
-_READERS = ("pillow", "tifffile", "imagecodecs", "openslide-python", "opencv-python-headless")
+_READERS = (
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "openslide-python",
+    "opencv-python-headless",
+    "opencv-python",
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
