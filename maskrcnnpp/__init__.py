@@ -1,6 +1,6 @@
 """Mask R-CNN++ for Detectron2.
 
-Importing the package registers its backbone, heads and data sets with Detectron2.
+Importing the package registers its backbones and heads with Detectron2.
 """
 
 import warnings
@@ -29,7 +29,6 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
     from maskrcnnpp.config import add_maskrcnnpp_config
-    from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
     from maskrcnnpp.inference.predictor import Predictor
     from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
     from maskrcnnpp.version import __version__

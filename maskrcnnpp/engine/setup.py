@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
-from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
+from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks, register_dataset
 from maskrcnnpp.data.categories import are_same_names, classes_fault
 from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.data.own_files import (
@@ -98,7 +98,8 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         key_names["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
     for key, names in key_names.items():
         for name in names:
-            if not register_file(name) and name not in DatasetCatalog:
+            is_ours = register_file(name) or register_dataset(name)
+            if not is_ours and name not in DatasetCatalog:
                 raise ConfigError(
                     f"{key} names {name!r}, and no data set of that name is known; your own is "
                     "named by its files: annotations.json:folder_of_images"

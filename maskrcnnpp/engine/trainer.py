@@ -22,6 +22,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
+from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import find_mapper
 from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
@@ -73,6 +74,8 @@ class Trainer(DefaultTrainer):
         check_training_keys(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
+        for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+            register_dataset(name)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)

@@ -28,8 +28,9 @@ NAMES = [f"synthetic_nuclei_{split}" for split in catalog.SPLITS]
 
 def forget_synthetic_nuclei():
     for name in NAMES:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,6 @@ def synthetic_nuclei(tmp_path, monkeypatch):
         catalog.register_datasets()
         yield
     forget_synthetic_nuclei()
-    catalog.register_datasets()
 
 
 def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
