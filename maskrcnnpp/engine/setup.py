@@ -27,7 +27,8 @@ from maskrcnnpp.data.own_files import (
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.engine.evaluators import check_evaluator
-from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.engine.training_keys import check_training_keys
+from maskrcnnpp.errors import ConfigError, DataError, OutputError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
         ConfigError, DataError: see :func:`checked_config`.
     """
     check_device(cfg)
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}; 0 or more")
+    if not eval_only:
+        check_training_keys(cfg)
     check_area_bins(cfg)
     check_input(cfg)
     check_datasets(cfg, eval_only=eval_only)
@@ -66,9 +71,23 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
 def setup(args: argparse.Namespace) -> CfgNode:
     """Detectron2's ``default_setup`` for this project: checked config, logging, seed."""
     cfg = checked_config(args)
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
+    set_up_process(cfg, args)
     return cfg
+
+
+def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """:func:`setup` of a config that is checked.
+
+    Raises:
+        OutputError: OUTPUT_DIR cannot be written to.
+    """
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of log.txt
+    try:
+        default_setup(cfg, args)
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
+    except OSError as error:
+        what = error.filename or f"OUTPUT_DIR {cfg.OUTPUT_DIR}"
+        raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
 
 
 def check_area_bins(cfg: CfgNode) -> None:

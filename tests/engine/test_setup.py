@@ -62,6 +62,11 @@ def test_adding_the_keys_changes_no_stock_value():
         (["SOLVER.BASE_LR"], "KEY VALUE"),
         (["SOLVER.MAX_ITER", "many"], "command line"),
         (["MODEL.NESTED_FPN.DEPTH", "[1]"], "DEPTH"),
+        (["SOLVER.STEPS", "('a','b')"], r"SOLVER.STEPS is \('a', 'b'\); it holds numbers"),
+        (["MODEL.ANCHOR_GENERATOR.SIZES", "[['x']]"], "ANCHOR_GENERATOR.SIZES is .* holds numbers"),
+        (["INPUT.MIN_SIZE_TRAIN", "('64',)"], "INPUT.MIN_SIZE_TRAIN is .* holds numbers"),
+        (["MODEL.PIXEL_MEAN", "[None]"], "MODEL.PIXEL_MEAN is .* holds numbers"),
+        (["MODEL.RPN.IN_FEATURES", "[2]"], "MODEL.RPN.IN_FEATURES is .* holds names"),
     ],
 )
 def test_bad_overrides(opts, word):
@@ -82,7 +87,10 @@ def test_bad_config_files(tmp_path):
         ("", "bad.yaml"),
         ("- a\n- list\n", "bad.yaml"),
         ("_BASE_: bad.yaml\n", "_BASE_"),
-        ("SEED: !!python/object/apply:os.getpid []\n", "bad.yaml"),
+        ("SEED: !!python/object/apply:os.getpid []\n", "bad.yaml.*python/object/apply"),
+        ("SEED: 1\nMODEL:\n  MASK_ON: true\nSEED: 2\n", "SEED stands twice, in lines 1 and 4"),
+        ("SOLVER: {MAX_ITER: 1, MAX_ITER: 2}", "MAX_ITER stands twice, in lines 1 and 1"),
+        ("SOLVER:\n  GAMMA: 1\nSOLVER:\n  MAX_ITER: 2\n", "SOLVER stands twice"),
     ],
 )
 def test_bad_contents_of_a_config_file(tmp_path, text, word):
@@ -90,6 +98,15 @@ def test_bad_contents_of_a_config_file(tmp_path, text, word):
     path.write_text(text)
     with pytest.raises(ConfigError, match=word):
         build_config(str(path))
+
+
+def test_a_key_that_stands_twice_in_a_base_is_found(tmp_path):
+    (tmp_path / "base.yaml").write_text("SEED: 1\nSEED: 2\n")
+    (tmp_path / "a.yaml").write_text("_BASE_: base.yaml\nSEED: 3\n")
+    with pytest.raises(ConfigError, match="base.yaml: SEED stands twice"):
+        build_config(str(tmp_path / "a.yaml"))
+    (tmp_path / "a.yaml").write_text("SOLVER: {<<: {GAMMA: 0.5}, GAMMA: 0.25}\n")
+    assert build_config(str(tmp_path / "a.yaml")).SOLVER.GAMMA == 0.25
 
 
 @pytest.mark.parametrize(
@@ -107,6 +124,12 @@ def test_bad_contents_of_a_config_file(tmp_path, text, word):
         (["TEST.AREA_BINS", "[32]"], "TEST.AREA_BINS"),
         (["INPUT.PERCENTILES", "[1.0]"], "INPUT.PERCENTILES"),
         (["MODEL.KEYPOINT_ON", "True"], "MODEL.KEYPOINT_ON"),
+        (["SOLVER.MAX_ITER", "-5"], "SOLVER.MAX_ITER is -5; it is at least 1"),
+        (["SOLVER.IMS_PER_BATCH", "0"], "SOLVER.IMS_PER_BATCH is 0"),
+        (["DATALOADER.NUM_WORKERS", "-1"], "DATALOADER.NUM_WORKERS is -1; 0 or more"),
+        (["SOLVER.BASE_LR", "-.1"], "SOLVER.BASE_LR is -0.1"),
+        (["SOLVER.WARMUP_ITERS", "-1"], "SOLVER.WARMUP_ITERS is -1"),
+        (["SOLVER.STEPS", "(9,3)"], r"SOLVER.STEPS is \(9, 3\); they are rising iterations"),
     ],
 )
 def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei, opts, word):
