@@ -43,6 +43,7 @@ setup(
         "numpy>=1.23",
         "packaging>=21",
         "pillow>=9.2",
+        "portalocker>=2",
         "pycocotools>=2.0.6",
         "pyyaml>=5.4",
         "scikit-image>=0.20",

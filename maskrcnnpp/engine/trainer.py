@@ -33,7 +33,12 @@ from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
-from maskrcnnpp.engine.progress import ProgressPrinter, Stopwatch, closing_table
+from maskrcnnpp.engine.progress import (
+    ProgressPrinter,
+    Stopwatch,
+    TolerantWriter,
+    closing_table,
+)
 from maskrcnnpp.engine.resume import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.run_record import record_start
 from maskrcnnpp.engine.step import build_step
@@ -135,7 +140,8 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             if cfg.DATASETS.TEST and cfg.TEST.PICTURES > 0:
                 found.append(Pictures(cfg.OUTPUT_DIR, cfg.DATASETS.TEST[0], cfg.TEST.PICTURES))
-            found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            writers = [TolerantWriter(writer) for writer in self.build_writers()]
+            found.append(hooks.PeriodicWriter(writers, period=20))
             found.append(
                 Curves(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD or cfg.SOLVER.CHECKPOINT_PERIOD)
             )
@@ -168,6 +174,7 @@ class Trainer(DefaultTrainer):
     def evaluate(self) -> dict[str, Any]:
         """Metrics of the test sets, and with TEST.LOSS their losses, by name."""
         model = self.model_in_use
+        self.results = {}  # not those of before, where this fails
         self.results = self.test(self.cfg, model)
         losses = self._validation_losses(model) if self.cfg.TEST.LOSS else {}
         return {**self.results, **({"validation": losses} if losses else {})}
@@ -238,6 +245,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             logger.info("end of the training\n%s", self._closing_table(watch.seconds))
         self.saving.raise_if_failed()
+        self.evaluation.raise_if_failed()
         if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
             verify_results(self.cfg, self.results)
         return self.results

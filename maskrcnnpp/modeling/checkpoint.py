@@ -91,8 +91,6 @@ class Checkpointer(DetectionCheckpointer):
         try:
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 torch.save({**data, **kwargs}, file)
-                file.flush()
-                os.fsync(file.fileno())
         except OutputError:
             raise
         # PyTorch has errors of its own for a full disk

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 
 from maskrcnnpp.engine.processes import of_main_process
 from maskrcnnpp.errors import ConfigError, OutputError
+from maskrcnnpp.files import output_errors
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Evaluation(HookBase):
         self._best: float | None = None
         self._best_iteration = -1
         self._without_gain = 0
+        self._error: OutputError | None = None
 
     @property
     def best(self) -> tuple[float, int] | None:
@@ -100,12 +102,29 @@ class Evaluation(HookBase):
         return 0 < self._patience <= self._without_gain
 
     def _run(self, count: int) -> None:
-        found = flatten_results_dict(dict(self._evaluate() or {}))
+        try:
+            with output_errors("the results of the evaluation"):
+                found = flatten_results_dict(dict(self._evaluate() or {}))
+            self._error = None
+        except OutputError as error:
+            found, self._error = {}, error
+            logger.error("%s; the training goes on without this evaluation", error)
         self.trainer.storage.put_scalars(**found, smoothing_hint=False)
-        self.evaluated = count
-        if self._metric:
-            self._compare(of_main_process(self._value(found)), count - 1)
+        value = self._value(found) if self._metric and self._error is None else None
+        value = of_main_process(value)
+        if self._error is None:
+            self.evaluated = count
+        if value is not None:
+            self._compare(value, count - 1)
         comm.synchronize()
+
+    def raise_if_failed(self) -> None:
+        """
+        Raises:
+            OutputError: the last evaluation could not be written, so that there are no results.
+        """
+        if self._error is not None:
+            raise self._error
 
     def _value(self, found: Mapping[str, float]) -> float:
         if not comm.is_main_process():
