@@ -90,7 +90,8 @@ def remove_partial(folder: str | os.PathLike) -> None:
         folder: one that no other command is using, see :func:`maskrcnnpp.lock.locked`.
     """
     for path in Path(folder).glob(f"{PARTIAL}*"):
-        path.unlink(missing_ok=True)
+        if path.is_file():  # folders are of converters, which may be at work
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

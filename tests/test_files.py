@@ -83,8 +83,10 @@ def _raise(number):
 def test_what_a_killed_command_left_is_removed(tmp_path):
     for name in (f"{PARTIAL}a.json", "b.json", ".hidden"):
         (tmp_path / name).write_text("")
+    (tmp_path / f"{PARTIAL}folder").mkdir()
     remove_partial(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "b.json"]
+    left = [".hidden", f"{PARTIAL}folder", "b.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 TERMINATED = """
