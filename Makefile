@@ -28,6 +28,7 @@ $(SETUP): setup.py constraints.txt requirements-detectron2.txt tools/install_det
 	@$(BIN)/python -c 'import torchvision' || \
 		{ echo 'error: install the torchvision that fits the torch in $(VENV)'; exit 1; }
 	$(PIP) install $(CONSTRAINTS) -e '.[detectron2-needs,test]'
+	$(BIN)/python -c 'import cv2' 2>/dev/null || $(PIP) install $(CONSTRAINTS) -e '.[opencv]'
 	$(BIN)/python tools/install_detectron2.py
 	touch $@
 

@@ -7,8 +7,8 @@ VERSION = {}
 exec((ROOT / "maskrcnnpp" / "version.py").read_text(encoding="utf-8"), VERSION)
 
 # What Detectron2 needs at run time, for the wheel of requirements-detectron2.txt, which is
-# installed without its dependencies. Neither list may name torch, torchvision or Detectron2:
-# users have builds of their own, and installing this project must not replace them.
+# installed without its dependencies. Neither this nor install_requires may name torch, torchvision
+# or Detectron2: users have builds of their own, and installing this project must not replace them.
 DETECTRON2_NEEDS = [
     "cloudpickle>=2",
     "fvcore>=0.1.5.post20221221",
@@ -16,6 +16,7 @@ DETECTRON2_NEEDS = [
     "iopath>=0.1.9",
     "omegaconf>=2.1",
     "packaging>=21",
+    "setuptools<81",  # the last with pkg_resources, which detectron2.model_zoo imports
     "tensorboard>=2.10",
     "termcolor>=1.1",
     "yacs>=0.1.8",
@@ -41,9 +42,9 @@ setup(
         "markdown>=3.4",
         "matplotlib>=3.6",
         "numpy>=1.23",
-        # headless: nothing here opens a window, and servers lack the libraries for one
-        "opencv-python-headless>=4.6",
+        "packaging>=21",
         "pillow>=9.2",
+        "portalocker>=2",
         "pycocotools>=2.0.6",
         "pyyaml>=5.4",
         "scikit-image>=0.20",
@@ -54,6 +55,11 @@ setup(
     ],
     extras_require={
         "detectron2-needs": DETECTRON2_NEEDS,
+        # only says which: see above
+        "torch": [f"torch>={VERSION['OLDEST_TORCH']}", "torchvision>=0.21"],
+        # for environments without cv2. Not required: opencv-python serves as well, and both
+        # together break. Headless: nothing here opens a window, and servers lack the libraries
+        "opencv": ["opencv-python-headless>=4.6"],
         # the formats geojson and rois of tools/predict.py, and reading ImageJ's ROIs
         "outlines": OUTLINES,
         # slides, large compressed TIFFs, and the compressions that TIFF has beside deflate

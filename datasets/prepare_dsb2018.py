@@ -10,17 +10,6 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.data.splits import draw_splits, read_splits, write_splits
-from maskrcnnpp.data.summary import next_step, summary_table
-from maskrcnnpp.errors import DataError, UserError, exit_on_user_error
-from maskrcnnpp.files import atomic_path
-
 URL = "https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip"
 SPLIT_DIR = Path(__file__).resolve().parent / "splits" / "dsb2018"
 INFO = {
@@ -82,6 +71,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.seed is not None and not args.make_splits:
         parser.error("--seed is used with --make-splits only")
     return args
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from tqdm import tqdm  # noqa: E402
+
+from maskrcnnpp.data.catalog import datasets_root  # noqa: E402
+from maskrcnnpp.data.coco import CocoDatasetWriter  # noqa: E402
+from maskrcnnpp.data.problems import Problem, ProblemLog  # noqa: E402
+from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader  # noqa: E402
+from maskrcnnpp.data.splits import draw_splits, read_splits, write_splits  # noqa: E402
+from maskrcnnpp.data.summary import next_step, summary_table  # noqa: E402
+from maskrcnnpp.errors import DataError, UserError, exit_on_user_error  # noqa: E402
+from maskrcnnpp.files import atomic_path  # noqa: E402
 
 
 def download(path: Path) -> None:

@@ -9,20 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.semantic_convert import (
-    FRACTIONS,
-    convert_semantic,
-    drawn_splits,
-    semantic_summary,
-    train_command,
-)
-from maskrcnnpp.data.semantic_labels import LabelMap
-from maskrcnnpp.data.semantic_sources import SemanticItem, read_source
-from maskrcnnpp.errors import DataError, exit_on_user_error
-
-# 255 is the inside of cells
-LABELS = LabelMap({"membrane": (0,)}, background=(255,))
 INFO = {
     "description": "ISBI 2012 challenge: segmentation of neuronal structures in EM stacks",
     "url": "https://imagej.net/events/isbi-2012-segmentation-challenge",
@@ -47,6 +33,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "(default: $DETECTRON2_DATASETS/isbi2012_em, or datasets/isbi2012_em)",
     )
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.data.catalog import datasets_root  # noqa: E402
+from maskrcnnpp.data.semantic_convert import (  # noqa: E402
+    FRACTIONS,
+    convert_semantic,
+    drawn_splits,
+    semantic_summary,
+    train_command,
+)
+from maskrcnnpp.data.semantic_labels import LabelMap  # noqa: E402
+from maskrcnnpp.data.semantic_sources import SemanticItem, read_source  # noqa: E402
+from maskrcnnpp.errors import DataError, exit_on_user_error  # noqa: E402
+
+# 255 is the inside of cells
+LABELS = LabelMap({"membrane": (0,)}, background=(255,))
 
 
 def find_source(folder: Path) -> tuple[Path, Path]:

@@ -19,20 +19,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from maskrcnnpp.data.semantic_convert import (
-    FRACTIONS,
-    convert_semantic,
-    drawn_splits,
-    listed_splits,
-    semantic_summary,
-    train_command,
-)
-from maskrcnnpp.data.semantic_labels import LabelMap
-from maskrcnnpp.data.semantic_sources import Reading, read_source
-from maskrcnnpp.errors import ConfigError, exit_on_user_error
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -60,8 +46,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="of masks of one class with grey noise: from V on 255, below 0",
     )
     how = parser.add_argument_group("splits").add_argument
-    default = " ".join(f"{split}={part}" for split, part in FRACTIONS.items())
-    how("--fractions", nargs="+", metavar="SPLIT=PART", help=f"default: {default}")
+    how(
+        "--fractions",
+        nargs="+",
+        metavar="SPLIT=PART",
+        help="default: train=0.8 val=0.1 test=0.1",
+    )
     how("--seed", type=int, help="of the drawing of splits (default: 0)")
     how("--splits", type=Path, metavar="DIR", help="train.txt, ...: one image or volume a line")
     volumes = parser.add_argument_group("values and slices").add_argument
@@ -80,6 +70,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     volumes("--only-labelled", action="store_true", help="leave out images without a class")
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from tqdm import tqdm  # noqa: E402
+
+from maskrcnnpp.data.semantic_convert import (  # noqa: E402
+    FRACTIONS,
+    convert_semantic,
+    drawn_splits,
+    listed_splits,
+    semantic_summary,
+    train_command,
+)
+from maskrcnnpp.data.semantic_labels import LabelMap  # noqa: E402
+from maskrcnnpp.data.semantic_sources import Reading, read_source  # noqa: E402
+from maskrcnnpp.errors import ConfigError, exit_on_user_error  # noqa: E402
 
 
 def fractions_of(words: Sequence[str] | None) -> dict[str, float]:

@@ -7,13 +7,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from maskrcnnpp.data.catalog import SPLITS, datasets_root
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.summary import next_step, summary_table
-from maskrcnnpp.data.synthetic import synthetic_samples
-from maskrcnnpp.errors import exit_on_user_error
+_IMAGES = {"train": 120, "val": 40, "test": 40}  # of each split
 
 
 def _at_least(smallest: int) -> Callable[[str], int]:
@@ -36,10 +30,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="DIR",
-        default=datasets_root() / "synthetic_nuclei",
-        help="folder for images/ and annotations/; a former result there is replaced",
+        help="folder for images/ and annotations/; a former result there is replaced (default: "
+        "$DETECTRON2_DATASETS/synthetic_nuclei, or datasets/synthetic_nuclei)",
     )
-    for split, images in zip(SPLITS, (120, 40, 40), strict=True):
+    for split, images in _IMAGES.items():
         parser.add_argument(
             f"--{split}",
             type=_at_least(1),
@@ -76,6 +70,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from tqdm import tqdm  # noqa: E402
+
+from maskrcnnpp.data.catalog import SPLITS, datasets_root  # noqa: E402
+from maskrcnnpp.data.coco import CocoDatasetWriter  # noqa: E402
+from maskrcnnpp.data.summary import next_step, summary_table  # noqa: E402
+from maskrcnnpp.data.synthetic import synthetic_samples  # noqa: E402
+from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
+
+
 def draw(args: argparse.Namespace) -> None:
     height, width = args.size
     info = {
@@ -108,6 +114,7 @@ def draw(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    args.output = args.output or datasets_root() / "synthetic_nuclei"
     with exit_on_user_error():
         draw(args)
 

@@ -1,6 +1,6 @@
 """Mask R-CNN++ for Detectron2.
 
-Importing the package registers its backbone, heads and data sets with Detectron2.
+Importing the package registers its backbones and heads with Detectron2.
 """
 
 import warnings
@@ -15,12 +15,20 @@ except ImportError as error:
         "https://detectron2.readthedocs.io/tutorials/install.html"
     ) from error
 
+try:
+    import cv2 as _cv2  # noqa: F401
+except ImportError as error:
+    # pip knows no "either": requiring one of them would break an installed other one
+    raise ImportError(
+        "maskrcnnpp needs OpenCV, of which you choose the package: 'pip install "
+        "opencv-python-headless', or opencv-python for one that opens windows; never both"
+    ) from error
+
 with warnings.catch_warnings():
     # of Detectron2's and fvcore's own code, at every start of every tool
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
     from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
     from maskrcnnpp.config import add_maskrcnnpp_config
-    from maskrcnnpp.data import catalog as _catalog  # noqa: F401  # only registration
     from maskrcnnpp.inference.predictor import Predictor
     from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
     from maskrcnnpp.version import __version__

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
+from fvcore.common.config import BASE_KEY
 
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
@@ -33,6 +34,7 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     add_maskrcnnpp_config(cfg)
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.SEED = DEFAULT_SEED
+    default = cfg.clone()
     if config_file:
         _merge_file(cfg, config_file)
     try:
@@ -42,6 +44,7 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
             f"on the command line: {_message(error)}; overrides are KEY VALUE pairs, "
             "such as SOLVER.BASE_LR 0.01"
         ) from error
+    check_elements(cfg, default)
     is_half = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.PRECISION == "float16"
     if is_half and not cfg.MODEL.DEVICE.startswith("cuda"):
         # the same config is to run on both
@@ -77,23 +80,76 @@ def check_weights(cfg: CfgNode) -> None:
         raise ConfigError(f"MODEL.WEIGHTS is {weights}: there is no such file")
 
 
-class _LocalFiles(CfgNode):
-    """Reads files of this machine only, the bases of a config too."""
+def check_elements(cfg: CfgNode, default: CfgNode, path: str = "") -> None:
+    """Check that lists hold what their defaults hold, numbers or names: yacs does not look at it.
 
-    @classmethod
-    def _open_cfg(cls, filename: str) -> IO[str]:
-        if "://" in filename:
-            raise ConfigError(
-                f"{filename} is no file of this machine, and configs are not fetched: save it, and "
-                "name the file as the config or as its _BASE_"
-            )
-        return open(filename, encoding="utf-8")
+    Raises:
+        ConfigError: one does not. The message names the key.
+    """
+    for key, value in cfg.items():
+        name, usual = f"{path}{key}", default.get(key)
+        if isinstance(value, CfgNode) and isinstance(usual, CfgNode):
+            check_elements(value, usual, f"{name}.")
+        elif isinstance(value, (list, tuple)) and isinstance(usual, (list, tuple)):
+            kinds = {_kind(leaf) for leaf in _leaves(usual)}
+            if len(kinds) == 1 and not {_kind(leaf) for leaf in _leaves(value)} <= kinds:
+                raise ConfigError(f"{name} is {value}; it holds {kinds.pop()}, such as {usual}")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _leaves(entry)
+    else:
+        yield value
+
+
+def _kind(leaf: Any) -> str:
+    return "numbers" if isinstance(leaf, (int, float)) else "names"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines and name != "<<":
+                raise ConfigError(f"{name} stands twice, in lines {lines[name]} and {line}")
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def _check_file(config_file: str) -> None:
+    """Check that a file and those that it is based on are of this machine, and name no key twice.
+
+    Raises:
+        ConfigError: one is not. The message names the file.
+    """
+    if "://" in config_file:
+        raise ConfigError(
+            f"{config_file} is no file of this machine, and configs are not fetched: save it, and "
+            "name the file as the config or as its _BASE_"
+        )
+    with open(config_file, encoding="utf-8") as file:
+        try:
+            content = yaml.load(file, _UniqueKeys)
+        except ConfigError as error:
+            raise ConfigError(f"in {config_file}: {error}") from error
+    bases = content.get(BASE_KEY, []) if isinstance(content, dict) else []
+    for base in [bases] if isinstance(bases, str) else bases:
+        is_address = "://" in base
+        folder = os.path.dirname(config_file)
+        _check_file(base if is_address else os.path.join(folder, os.path.expanduser(base)))
 
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     try:
-        _LocalFiles.load_yaml_with_base(config_file)  # before Detectron2 would fetch a base
+        _check_file(config_file)
         cfg.merge_from_file(config_file, allow_unsafe=False)
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(
             f"cannot read the config {error.filename or config_file}: {error.strerror or error}; "
@@ -108,5 +164,7 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, yaml.YAMLError):
+        return " ".join(str(error).split())
     # a KeyError's own text is the repr of its message
     return str(error.args[0]) if error.args else str(error)

@@ -11,10 +11,28 @@ from pathlib import Path
 
 import detectron2
 import torch
+from packaging.version import Version
 
 import maskrcnnpp
+from maskrcnnpp.errors import VersionError
+from maskrcnnpp.version import OLDEST_TORCH
 
 _QUIET = {"check": True, "capture_output": True, "text": True}
+
+
+def check_torch() -> None:
+    """Check that this PyTorch can train.
+
+    Raises:
+        VersionError: it is too old.
+    """
+    # "2.6.0a0+..." of NVIDIA's containers is 2.6 enough
+    if Version(torch.__version__).release[:2] < Version(OLDEST_TORCH).release:
+        raise VersionError(
+            f"maskrcnnpp trains with PyTorch {OLDEST_TORCH} or newer, and {torch.__version__} is "
+            "installed: pip install -U torch torchvision, then build Detectron2 again if it was "
+            "built from source"
+        )
 
 
 def machine() -> dict[str, str]:

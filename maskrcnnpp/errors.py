@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 
@@ -24,6 +27,10 @@ class OutputError(DataError):
 
 class ConfigError(UserError, ValueError):
     """A config value is unknown or impossible. The message names the key."""
+
+
+class VersionError(UserError, ImportError):
+    """A package is too old. The message names both versions and what to do."""
 
 
 class TrainingStopped(UserError):
@@ -51,10 +58,32 @@ def printable(text: object) -> str:
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status of a :class:`UserError`, 2 but for few.
 
-    Any other exception keeps its traceback: it is a fault of this project.
+    Any other exception keeps its traceback: it is a fault of this project. SIGTERM ends it as
+    Ctrl-C does, so that nothing half-written stays.
     """
+    with _exit_on_sigterm():
+        try:
+            yield
+        except UserError as error:
+            print(f"error: {printable(error)}", file=sys.stderr)
+            sys.exit(error.exit_status)
+
+
+@contextlib.contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # Python lets no other thread take signals, and what is set already stays
+        return
+    owner = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != owner:  # in a copy of this process that works for it
+            os._exit(TrainingStopped.exit_status)
+        sys.exit(TrainingStopped.exit_status)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
-    except UserError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

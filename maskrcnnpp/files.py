@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -14,6 +15,10 @@ from maskrcnnpp.errors import OutputError
 
 #: What names of files begin with while they are written; one that was killed leaves them behind.
 PARTIAL = ".partial-"
+# what the operating system says of writing and of nothing else
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# of file systems that cannot be told to write now
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -21,10 +26,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
 
     When the block raises, the temporary file is removed and whatever stood at ``path`` before
-    is left untouched. Parent folders are made as needed.
+    is left untouched. Parent folders are made as needed. The content is on the disk before the
+    name is: a power cut leaves no empty file.
 
     Raises:
-        OutputError: the folder cannot be made or written to.
+        OutputError: the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
     try:
@@ -35,14 +41,57 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes private files; give the result the permissions of an ordinary one
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        with output_errors(path):
+            yield temporary
+        try:
+            # mkstemp makes private files; give the result the permissions of an ordinary one
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            _sync(temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+
+
+@contextlib.contextmanager
+def output_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Name what is written where the disk is full or read-only.
+
+    Args:
+        path: the file, or the folder of several.
+
+    Raises:
+        OutputError: so it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_WRITING:
+            raise
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def remove_partial(folder: str | os.PathLike) -> None:
+    """Remove what a command that was killed was writing into a folder.
+
+    Args:
+        folder: one that no other command is using, see :func:`maskrcnnpp.lock.locked`.
+    """
+    for path in Path(folder).glob(f"{PARTIAL}*"):
+        if path.is_file():  # folders are of converters, which may be at work
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -26,6 +26,11 @@ def tidy(axes: Axes) -> Axes:
     return axes
 
 
+def plain(name: str) -> str:
+    """A name as Matplotlib shows it: without formulas, and never left out of a legend."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as PNG. The same figure gives the same bytes: no date, no version."""
     buffer = io.BytesIO()

@@ -14,25 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maskrcnnpp.benchmark import report
-from maskrcnnpp.benchmark.collect import External, collect
-from maskrcnnpp.benchmark.cost import Arm, measure_arms
-from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
-from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials
-from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
-from maskrcnnpp.benchmark.semantic import REPORT_FILE as SEMANTIC_REPORT
-from maskrcnnpp.benchmark.semantic import (
-    all_semantic,
-    collect_semantic,
-    has_objects,
-    load_semantic,
-    semantic_table,
-    write_semantic_report,
-)
-from maskrcnnpp.benchmark.tables import ap_table, verdict
-from maskrcnnpp.errors import UserError, exit_on_user_error
-from maskrcnnpp.files import write_text
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,13 +62,39 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.benchmark import report  # noqa: E402
+from maskrcnnpp.benchmark.collect import External, collect  # noqa: E402
+from maskrcnnpp.benchmark.cost import Arm, measure_arms  # noqa: E402
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load  # noqa: E402
+from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials  # noqa: E402
+from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test  # noqa: E402
+from maskrcnnpp.benchmark.semantic import REPORT_FILE as SEMANTIC_REPORT  # noqa: E402
+from maskrcnnpp.benchmark.semantic import (  # noqa: E402
+    all_semantic,
+    collect_semantic,
+    has_objects,
+    load_semantic,
+    semantic_table,
+    write_semantic_report,
+)
+from maskrcnnpp.benchmark.tables import ap_table, verdict  # noqa: E402
+from maskrcnnpp.errors import UserError, exit_on_user_error  # noqa: E402
+from maskrcnnpp.files import remove_partial, write_text  # noqa: E402
+from maskrcnnpp.lock import locked  # noqa: E402
+
+
 def main(args: argparse.Namespace) -> int:
     if args.self_test:
         return print_self_test()
     if args.quote:
         page, name = args.quote
         report.quote(read_page(page), name, "")  # are the marks there? Before hours of training
-    results = report_anew(args) if args.report_only else run(args)
+    with locked(args.output_dir):
+        remove_partial(args.output_dir)
+        results = report_anew(args) if args.report_only else run(args)
     pixels = None if results else load_semantic(args.output_dir)
     if args.quote:
         folder = Path(page).parent

@@ -17,26 +17,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from maskrcnnpp.data.coco import ImageRecord
-from maskrcnnpp.data.convert import (
-    convert,
-    groups_by_pattern,
-    groups_of_file,
-    open_reader,
-    strata_of,
-)
-from maskrcnnpp.data.problems import ProblemLog
-from maskrcnnpp.data.readers import READERS
-from maskrcnnpp.data.splits import (
-    draw_folds,
-    draw_splits,
-    draw_splits_of_groups,
-    read_splits,
-    write_splits,
-)
-from maskrcnnpp.data.summary import summary_table
-from maskrcnnpp.errors import ConfigError, DataError, exit_on_user_error
-
 ALL = "all"
 # of readers; each takes those that its constructor names
 _OPTIONS = ("annotations", "images", "table", "label_ending", "pairs", "class_names", "truth")
@@ -49,7 +29,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__.splitlines()[0],
         epilog="formats and their files: datasets/README.md",
     )
-    parser.add_argument("--format", default="auto", choices=["auto", *sorted(READERS)])
+    parser.add_argument(
+        "--format",
+        default="auto",
+        help="auto (the default), binary, coco, ctc, dsb2018, dsb2018_csv, geojson, hovernet, "
+        "imagej, labelme, labels, monuseg or pannuke",
+    )
     parser.add_argument("--input", required=True, metavar="PATH", help="folder or zip archive")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument(
@@ -73,6 +58,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in _SWITCHES:
         options(f"--{name.replace('_', '-')}", action="store_true", default=None)
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.data.coco import ImageRecord  # noqa: E402
+from maskrcnnpp.data.convert import (  # noqa: E402
+    convert,
+    groups_by_pattern,
+    groups_of_file,
+    open_reader,
+    strata_of,
+)
+from maskrcnnpp.data.problems import ProblemLog  # noqa: E402
+from maskrcnnpp.data.splits import (  # noqa: E402
+    draw_folds,
+    draw_splits,
+    draw_splits_of_groups,
+    read_splits,
+    write_splits,
+)
+from maskrcnnpp.data.summary import summary_table  # noqa: E402
+from maskrcnnpp.errors import ConfigError, DataError, exit_on_user_error  # noqa: E402
 
 
 def fractions_of(words: Sequence[str]) -> dict[str, float]:

@@ -14,10 +14,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.export import EXPORTS
-from maskrcnnpp.errors import exit_on_user_error
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -33,11 +29,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--format",
         required=True,
-        choices=list(EXPORTS),
+        choices=["labels", "pngs", "csv"],
         help="labels: TIFF label images, where the smaller of two objects has the pixels of both; "
         "pngs: a mask a file, as in DSB2018; csv: Kaggle's run lengths",
     )
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.data.coco_file import load_coco_truth  # noqa: E402
+from maskrcnnpp.data.export import EXPORTS  # noqa: E402
+from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

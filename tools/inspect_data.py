@@ -14,11 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnnpp.data.inspection.numbers import inspect_dataset
-from maskrcnnpp.data.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection
-from maskrcnnpp.data.inspection.reading import CocoSet
-from maskrcnnpp.errors import exit_on_user_error
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -30,6 +25,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.seed < 0:
         parser.error("--seed must be 0 or more")
     return args
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.data.inspection.numbers import inspect_dataset  # noqa: E402
+from maskrcnnpp.data.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection  # noqa: E402
+from maskrcnnpp.data.inspection.reading import CocoSet  # noqa: E402
+from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

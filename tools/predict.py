@@ -18,27 +18,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
-from detectron2.engine import launch
-from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException
-
-from maskrcnnpp.config_reader import build_config
-from maskrcnnpp.data.image_io import find_images
-from maskrcnnpp.data.semantic import is_semantic
-from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.errors import ConfigError, exit_on_user_error
-from maskrcnnpp.inference.naming import Naming, find_naming
-from maskrcnnpp.inference.options import PRECISIONS, Options
-from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
-from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
-from maskrcnnpp.inference.semantic_predictor import load_predictor
-from maskrcnnpp.inference.writers import WRITERS
-from maskrcnnpp.modeling.pruning import depth_key
+from typing import Any
 
 # beside torch and NumPy, what pixels come from
-_READERS = ("pillow", "tifffile", "imagecodecs", "openslide-python", "opencv-python-headless")
+_READERS = (
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "openslide-python",
+    "opencv-python-headless",
+    "opencv-python",
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,25 +38,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="checkpoint of that training")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument(
-        "--format", nargs="+", default=["labels", "csv", "overlay"], choices=list(WRITERS)
+        "--format",
+        nargs="+",
+        default=["labels", "csv", "overlay"],
+        help="labels, csv, overlay (these three by default), geojson, rois, coco; of semantic "
+        "models also classes, probabilities",
     )
-    default = Options()
-    parser.add_argument(
-        "--score", type=float, default=default.score_threshold, help="lowest that is kept"
-    )
+    # defaults of what follows: maskrcnnpp/inference/options.py
+    parser.add_argument("--score", type=float, help="lowest that is kept")
     parser.add_argument("--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST")
     parser.add_argument("--depth", type=int, help="of the grid, if trained for it")
-    parser.add_argument(
-        "--min-area", type=int, default=default.min_area, help="pixels of the smallest object"
-    )
+    parser.add_argument("--min-area", type=int, help="pixels of the smallest object")
     parser.add_argument("--max-area", type=int, help="pixels of the largest object")
-    parser.add_argument("--tile-size", type=int, default=default.tile_size, help="pixels a side")
-    parser.add_argument(
-        "--overlap", type=int, default=default.overlap, help="pixels that tiles share"
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=default.batch_size, help="tiles at a time"
-    )
+    parser.add_argument("--tile-size", type=int, help="pixels a side")
+    parser.add_argument("--overlap", type=int, help="pixels that tiles share")
+    parser.add_argument("--batch-size", type=int, help="tiles at a time")
     parser.add_argument(
         "--flips", action="store_true", help="also look at each tile mirrored: 8 times the time"
     )
@@ -74,12 +60,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--scales",
         type=float,
         nargs="+",
-        default=default.scales,
         metavar="FACTOR",
         help="sizes at which each tile is looked at, such as 1 2; 0.5 alone for images that have "
         "twice the magnification of the training",
     )
-    parser.add_argument("--precision", choices=list(PRECISIONS), default=default.precision)
+    parser.add_argument("--precision", help="float32, float16 or bfloat16")
     parser.add_argument(
         "--channels", type=int, nargs="+", help="which to take, from 0; INPUT.CHANNELS"
     )
@@ -101,19 +86,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+import torch  # noqa: E402
+from detectron2.engine import launch  # noqa: E402
+from detectron2.utils import comm  # noqa: E402
+from torch.multiprocessing import ProcessExitedException  # noqa: E402
+
+from maskrcnnpp.config_reader import build_config  # noqa: E402
+from maskrcnnpp.data.image_io import find_images  # noqa: E402
+from maskrcnnpp.data.semantic import is_semantic  # noqa: E402
+from maskrcnnpp.environment import machine, versions  # noqa: E402
+from maskrcnnpp.errors import ConfigError, exit_on_user_error  # noqa: E402
+from maskrcnnpp.inference.naming import Naming, find_naming  # noqa: E402
+from maskrcnnpp.inference.options import Options  # noqa: E402
+from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record  # noqa: E402
+from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to  # noqa: E402
+from maskrcnnpp.inference.semantic_predictor import load_predictor  # noqa: E402
+from maskrcnnpp.lock import locked  # noqa: E402
+from maskrcnnpp.modeling.pruning import depth_key  # noqa: E402
+
+
 def options(args: argparse.Namespace) -> Options:
-    return Options(
-        score_threshold=args.score,
-        min_area=args.min_area,
-        max_area=args.max_area,
-        tile_size=args.tile_size,
-        overlap=args.overlap,
-        batch_size=args.batch_size,
-        percentiles=tuple(args.percentiles) if args.percentiles else None,
-        flips=args.flips,
-        scales=tuple(args.scales),
-        precision=args.precision,
-    )
+    given = {
+        "score_threshold": args.score,
+        "min_area": args.min_area,
+        "max_area": args.max_area,
+        "tile_size": args.tile_size,
+        "overlap": args.overlap,
+        "batch_size": args.batch_size,
+        "percentiles": tuple(args.percentiles) if args.percentiles else None,
+        "flips": args.flips,
+        "scales": tuple(args.scales) if args.scales else None,
+        "precision": args.precision,
+    }
+    return Options(**{name: value for name, value in given.items() if value is not None})
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
@@ -162,6 +170,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "tools/predict.py", *(sys.argv[1:] if argv is None else argv)])
     about = {"command": command, "batch_size": batch_size}
     about |= {"machine": machine(), "versions": versions(*_READERS)}
+    with locked(args.output):
+        return run(args, job, naming, settings, about)
+
+
+def run(
+    args: argparse.Namespace,
+    job: Job,
+    naming: Naming,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+) -> int:
+    """Predict what is not done yet; the exit status.
+
+    Args:
+        settings, about: for the record of the run.
+    """
     with writing_to(args.output):
         start_record(args.output, settings, about, is_fresh=job.is_fresh())
         job.remove_partial()

@@ -15,23 +15,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import CfgNode
-from detectron2.utils.logger import setup_logger
-
-from maskrcnnpp.benchmark.depth_table import (
-    TABLE_FILE,
-    depth_table,
-    measure_depths,
-    recommendation,
-    write_depths,
-)
-from maskrcnnpp.benchmark.runner import check_test_set
-from maskrcnnpp.data.semantic import is_semantic
-from maskrcnnpp.engine import build_config
-from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
-from maskrcnnpp.engine.setup import check_config
-from maskrcnnpp.errors import ConfigError, exit_on_user_error
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -57,6 +40,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not args.table and (args.max_ap_drop is not None or args.max_latency is not None):
         parser.error("--max-ap-drop and --max-latency choose from the depths of --table")
     return args
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from detectron2.config import CfgNode  # noqa: E402
+from detectron2.utils.logger import setup_logger  # noqa: E402
+
+from maskrcnnpp.benchmark.depth_table import (  # noqa: E402
+    TABLE_FILE,
+    depth_table,
+    measure_depths,
+    recommendation,
+    write_depths,
+)
+from maskrcnnpp.benchmark.runner import check_test_set  # noqa: E402
+from maskrcnnpp.data.semantic import is_semantic  # noqa: E402
+from maskrcnnpp.engine import build_config  # noqa: E402
+from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint  # noqa: E402
+from maskrcnnpp.engine.setup import check_config  # noqa: E402
+from maskrcnnpp.errors import ConfigError, exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,9 +13,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from maskrcnnpp.benchmark.run_report import REPORT_FILE, SHEET_FILE, build_report
-from maskrcnnpp.errors import exit_on_user_error
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -31,6 +28,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=8, help="how many images the sheet shows")
     return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from maskrcnnpp.benchmark.run_report import REPORT_FILE, SHEET_FILE, build_report  # noqa: E402
+from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,24 +20,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS, Finding, validate
-from maskrcnnpp.data.validation.fix import Repair, repair
-from maskrcnnpp.data.validation.rings import CHECKS_CROSSINGS
-from maskrcnnpp.errors import DataError, exit_on_user_error, printable
-from maskrcnnpp.files import write_json
-
 _LISTS = {"images": "image", "annotations": "annotation", "categories": "category"}
 SHOWN = 20  # findings of a kind
 _EXAMPLE = 70  # characters of the table's last column
 
 
+KINDS_OF_FINDINGS = """what is looked for:
+  structure  ids  sizes  boxes  areas  segmentations  duplicates  iscrowd  categories
+  empty images  many objects  label images
+of each kind that is found it is said what it stands for
+"""
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    kinds = "\n".join(f"  {kind:14} {what}" for kind, what in KINDS.items())
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=f"what is looked for, by kind:\n{kinds}",
+        epilog=KINDS_OF_FINDINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="COCO annotation file")
@@ -50,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-dets",
         type=int,
-        default=MAX_DETS,
+        default=500,
         metavar="N",
         help="detections of an image that the evaluator counts (TEST.DETECTIONS_PER_IMAGE)",
     )
@@ -61,6 +59,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.max_dets < 1:
         parser.error(f"argument --max-dets: {args.max_dets} is below 1")
     return args
+
+
+if __name__ == "__main__":
+    parse_args()  # --help and mistakes end here, before what takes seconds to import
+
+from tabulate import tabulate  # noqa: E402
+
+from maskrcnnpp.data.validation.checks import KINDS, Finding, validate  # noqa: E402
+from maskrcnnpp.data.validation.fix import Repair, repair  # noqa: E402
+from maskrcnnpp.data.validation.rings import CHECKS_CROSSINGS  # noqa: E402
+from maskrcnnpp.errors import DataError, exit_on_user_error, printable  # noqa: E402
+from maskrcnnpp.files import write_json  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maskrcnnpp.benchmark.results import by_arm, of_seeds
-from maskrcnnpp.plots import COLORS, new_figure, png, tidy
+from maskrcnnpp.plots import COLORS, new_figure, plain, png, tidy
 
 _SIZES = (("APs", "small"), ("APm", "medium"), ("APl", "large"))
 
 
 def figures(results: Mapping[str, Any], dataset: str) -> dict[str, tuple[str, bytes]]:
     """All pictures that the results allow: file name -> (what it shows, PNG)."""
-    arms = by_arm(results, dataset)
+    arms = {plain(arm): trials for arm, trials in by_arm(results, dataset).items()}
     made = {
         "ap_by_seed.png": (
             "Mask AP of each training and the mean of each arm",
@@ -35,7 +35,9 @@ def figures(results: Mapping[str, Any], dataset: str) -> dict[str, tuple[str, by
     if results.get("cost"):
         made["ap_and_latency.png"] = (
             "Mask AP and time an image, end to end",
-            _ap_and_latency(arms, dataset, results["cost"]),
+            _ap_and_latency(
+                arms, dataset, {plain(arm): cost for arm, cost in results["cost"].items()}
+            ),
         )
     return {name: entry for name, entry in made.items() if entry[1]}
 

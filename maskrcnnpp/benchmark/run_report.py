@@ -13,6 +13,7 @@ import yaml
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.data.own_files import folder_name, register_file
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
@@ -146,6 +147,7 @@ def _evaluated_on(config: Mapping[str, Any], run_dir: Path) -> str:
 
 def _dataset(name: str) -> tuple[dict[str, Any], Path]:
     register_file(name)
+    register_dataset(name)
     # MetadataCatalog.get makes an empty entry for an unknown name, so ask first
     metadata = MetadataCatalog.get(name) if name in MetadataCatalog.list() else None
     json_file = metadata and metadata.get("json_file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.errors import ConfigError, DataError, UserError
+from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.modeling.sem_seg_head import has_deep_head
@@ -46,6 +47,7 @@ _ALIKE = (
 _POLL_SECONDS = 2.0
 _REPORT_SECONDS = 30.0
 _REASON_CHARACTERS = 160
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 # output.log of a training that was stopped and went on holds several of these
 _BEGIN = "=== training starts ==="
 # last line of a traceback, and what exit_on_user_error prints
@@ -200,6 +202,11 @@ def check_test_set(name: str) -> None:
         ConfigError: it has none.
     """
     metadata = MetadataCatalog.get(name)
+    if metadata.get("evaluator_type", "coco") != "coco":
+        raise ConfigError(
+            f"DATASETS.TEST names {name}, whose evaluator_type is {metadata.evaluator_type!r}; AP "
+            "is compared on COCO data"
+        )
     for key in ("json_file", "image_root"):
         if not metadata.get(key):
             raise ConfigError(
@@ -248,8 +255,12 @@ def run_trials(
     return failed
 
 
+def _end_with_benchmark() -> None:
+    """In a training that starts, on Linux: it gets SIGTERM where the benchmark ends, however."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+
+
 def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
-    trial.output_dir.mkdir(parents=True, exist_ok=True)
     write_text(trial.kept_config, trial.cfg.dump())
     # now and not at the end: it is this code that the process imports
     started = {
@@ -273,10 +284,20 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
         "--resume",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with open(trial.output_dir / LOG_FILE, "a", encoding="utf-8") as log:
-        log.write(f"{_BEGIN}\n")
-        log.flush()
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    path = trial.output_dir / LOG_FILE
+    try:
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(f"{_BEGIN}\n")
+            log.flush()
+            return subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=_end_with_benchmark if sys.platform == "linux" else None,
+            )
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _finish(trial: Trial, exit_status: int) -> str:

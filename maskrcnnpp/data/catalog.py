@@ -1,7 +1,8 @@
-"""The data sets that ``import maskrcnnpp`` makes known to Detectron2.
+"""The data sets of this project, which Detectron2 knows from where a config names them.
 
-They lie below the folder named by the environment variable DETECTRON2_DATASETS, as it is when
-this module is imported, default ``datasets`` in the current folder:
+``import maskrcnnpp`` registers none: the names are free for data sets of the user's own. They lie
+below the folder that the environment variable DETECTRON2_DATASETS names, default ``datasets`` in
+the current folder:
 
     <root>/<data set>/images/*.png
     <root>/<data set>/annotations/instances_{train,val,test}.json
@@ -40,24 +41,35 @@ def annotation_file(folder: str | Path, split: str) -> Path:
 
 
 def register_datasets() -> None:
-    """Register the data sets of this project; names that are registered already stay as they are.
+    """Register all data sets of this project, for code that does not use this project's trainer.
 
     ``dsb2018_train``, ``dsb2018_val``, ``dsb2018_test`` and the same for ``synthetic_nuclei``.
     """
     for dataset in _PREPARE_COMMANDS:
-        folder = datasets_root() / dataset
         for split in SPLITS:
-            name = f"{dataset}_{split}"
-            if name in DatasetCatalog:
-                continue
-            DatasetCatalog.register(name, partial(_load, name))
-            MetadataCatalog.get(name).set(
-                json_file=str(annotation_file(folder, split)),
-                image_root=str(folder / "images"),
-                evaluator_type="coco",
-                mask_format="bitmask",
-                **class_metadata(NUCLEUS_CATEGORIES),
-            )
+            register_dataset(f"{dataset}_{split}")
+
+
+def register_dataset(name: str) -> bool:
+    """Make a data set of this project known to Detectron2.
+
+    Returns:
+        whether the name is of one. A name that is registered already stays as it is.
+    """
+    dataset, _, split = name.rpartition("_")
+    if dataset not in _PREPARE_COMMANDS or split not in SPLITS:
+        return False
+    if name not in DatasetCatalog:
+        folder = datasets_root() / dataset
+        DatasetCatalog.register(name, partial(_load, name))
+        MetadataCatalog.get(name).set(
+            json_file=str(annotation_file(folder, split)),
+            image_root=str(folder / "images"),
+            evaluator_type="coco",
+            mask_format="bitmask",
+            **class_metadata(NUCLEUS_CATEGORIES),
+        )
+    return True
 
 
 def check_dataset_is_prepared(name: str) -> None:
@@ -110,6 +122,3 @@ def _load(name: str) -> list[dict]:
     check_dataset_is_prepared(name)
     metadata = MetadataCatalog.get(name)
     return load_records(metadata.json_file, metadata.image_root, name)
-
-
-register_datasets()

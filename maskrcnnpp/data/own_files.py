@@ -11,6 +11,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.categories import class_metadata
 from maskrcnnpp.data.coco_file import load_coco_truth, load_records, validate_hint
 from maskrcnnpp.data.own_checks import check_loadable, missing_files
@@ -114,6 +115,7 @@ def known_classes(name: str) -> Mapping[str, Any]:
     match = _NAME.fullmatch(name)
     if match is not None and name not in DatasetCatalog:
         return class_metadata(load_coco_truth(match["file"])["categories"])
+    register_dataset(name)
     return MetadataCatalog.get(name).as_dict() if name in MetadataCatalog.list() else {}
 
 

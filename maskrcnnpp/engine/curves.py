@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from maskrcnnpp.engine.training_log import read_training_log
 from maskrcnnpp.files import atomic_path
-from maskrcnnpp.plots import COLORS, new_figure, png, tidy
+from maskrcnnpp.plots import COLORS, new_figure, plain, png, tidy
 
 FILE = "curves.png"
 
@@ -73,7 +73,7 @@ def _lines(
         # few points, such as of evaluations, are seen by their marks
         mark = marker or ("o" if len(points) < 15 else "")
         style = "--" if drawn >= len(COLORS) else "-"
-        axes.plot(*zip(*points), style, color=color, marker=mark, ms=4, lw=1.4, label=name)
+        axes.plot(*zip(*points), style, color=color, marker=mark, ms=4, lw=1.4, label=plain(name))
         drawn += 1
     axes.set_ylabel(label)
     if drawn > 1 or (drawn and names[0] != "lr"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from detectron2.utils import comm
 
-from maskrcnnpp.errors import DivergedError
+from maskrcnnpp.errors import DivergedError, OutputError
 from maskrcnnpp.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,10 @@ class LossGuard:
             }
             images = [str(image.get("file_name", "")) for image in batch]
             found = {"iteration": iteration, "losses": named, "images": images}
-            write_json(path, found, indent=1)
+            try:
+                write_json(path, found, indent=1)
+            except OutputError as error:
+                logger.error("%s: %s", error, found)
         self.left_out += 1
         shown = ", ".join(f"{key} {value:.4g}" for key, value in losses.items())
         what = f"the loss is not finite or exploded at iteration {iteration} ({shown})"

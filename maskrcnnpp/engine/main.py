@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from maskrcnnpp.engine.advice import advice_on_memory
+from maskrcnnpp.engine.arguments import argument_parser
 from maskrcnnpp.engine.dry_run import dry_run
 from maskrcnnpp.engine.launcher import check_process_count, launch_processes
 from maskrcnnpp.engine.lr_finder import find_lr
 from maskrcnnpp.engine.profiler import profile
-from maskrcnnpp.engine.setup import checked_config, setup
+from maskrcnnpp.engine.setup import checked_config, set_up_process
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import TrainingStopped
+from maskrcnnpp.files import output_errors, remove_partial
+from maskrcnnpp.lock import locked
 from maskrcnnpp.modeling.checkpoint import load_to_use, load_weights
-
-EPILOG = """
-train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
-go on:     python tools/train_net.py --config-file FILE --resume
-try out:   python tools/train_net.py --config-file FILE --dry-run | --profile N | --find-lr
-evaluate:  python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS FILE
-"""
 
 
 def run(args: argparse.Namespace) -> dict | None:
@@ -40,26 +37,33 @@ def run(args: argparse.Namespace) -> dict | None:
 
     Raises:
         TrainingStopped: by SIGTERM; what there was is saved.
+        UserError: another command is using OUTPUT_DIR.
     """
-    cfg = _tried_out(args)
-    if cfg is None:
+    cfg = checked_config(args)
+    if _is_tried_out(cfg, args):
         return None
-    return _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
+    is_main = comm.is_main_process()
+    with locked(cfg.OUTPUT_DIR) if is_main else nullcontext(), output_errors(cfg.OUTPUT_DIR):
+        if is_main:
+            for folder in (cfg.OUTPUT_DIR, *Path(cfg.OUTPUT_DIR, "inference").glob("*/")):
+                remove_partial(folder)
+        set_up_process(cfg, args)
+        return _evaluate(cfg, args) if args.eval_only else _train(cfg, args)
 
 
-def _tried_out(args: argparse.Namespace) -> CfgNode | None:
-    """The config of a training or evaluation; None where only something was to be found out."""
+def _is_tried_out(cfg: CfgNode, args: argparse.Namespace) -> bool:
+    """Whether only something was to be found out, which is printed."""
     asked = vars(args)
     with advice_on_memory():
         if asked.get("dry_run"):
-            print(dry_run(checked_config(args)))
+            print(dry_run(cfg))
         elif asked.get("profile"):
-            print(profile(checked_config(args), args.profile))
+            print(profile(cfg, args.profile))
         elif asked.get("find_lr"):
-            print(find_lr(checked_config(args), args.find_lr))
+            print(find_lr(cfg, args.find_lr))
         else:
-            return setup(args)
-    return None
+            return False
+    return True
 
 
 def _train(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
@@ -83,39 +87,6 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Detectron2's, with what else a training can be asked for."""
-    parser = default_argument_parser(epilog=EPILOG)
-    others = parser.add_mutually_exclusive_group()
-    others.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="a training in miniature: does it go through, how long will it take, with what memory",
-    )
-    others.add_argument(
-        "--profile",
-        type=_count,
-        metavar="N",
-        help="time of an iteration by its parts, of N iterations; nothing is saved",
-    )
-    others.add_argument(
-        "--find-lr",
-        type=_count,
-        nargs="?",
-        const=100,
-        metavar="N",
-        help="a first guess of SOLVER.BASE_LR by N iterations, default %(const)s, of rising rates",
-    )
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> None:

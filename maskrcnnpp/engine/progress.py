@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,35 @@ class ProgressPrinter(EventWriter):
         storage = get_event_storage()
         if storage.iter < self._max_iter:  # the table says what comes after
             logger.info("%s", progress_line(storage, self._max_iter))
+
+
+class TolerantWriter(EventWriter):
+    """Another writer, of which a full disk ends no training: an error is logged once."""
+
+    def __init__(self, writer: EventWriter) -> None:
+        """
+        Args:
+            writer: what it could not write it may write the next time.
+        """
+        self._writer = writer
+        self._has_failed = False
+
+    def write(self) -> None:
+        self._try(self._writer.write)
+
+    def close(self) -> None:
+        self._try(self._writer.close)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except OSError as error:
+            if not self._has_failed:
+                name = type(self._writer).__name__
+                logger.error("%s: %s; the training goes on", name, error.strerror or error)
+            self._has_failed = True
+        else:
+            self._has_failed = False
 
 
 def progress_line(storage: EventStorage, max_iter: int) -> str:

@@ -22,6 +22,7 @@ from maskrcnnpp.files import write_json
 logger = logging.getLogger(__name__)
 
 FILE = "runs.json"
+_START = "MODEL.WEIGHTS"
 
 
 def record_start(cfg: CfgNode, *, start_iter: int, seed: int) -> None:
@@ -40,7 +41,8 @@ def record_start(cfg: CfgNode, *, start_iter: int, seed: int) -> None:
     settings = dict(_flat(cfg))
     changed = _changed(before[-1]["settings"], settings) if before and start_iter else {}
     for key, (old, new) in changed.items():
-        logger.info("since the last start %s changed from %s to %s", key, old, new)
+        used = "; it is not read: --resume begins with the last checkpoint" * (key == _START)
+        logger.warning("since the last start %s changed from %s to %s%s", key, old, new, used)
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     entry = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -13,13 +15,23 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
-from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks
+from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks, register_dataset
+from maskrcnnpp.data.categories import are_same_names, classes_fault
 from maskrcnnpp.data.input_keys import check_input
-from maskrcnnpp.data.own_files import check_has_masks, check_has_objects, register_file
+from maskrcnnpp.data.own_files import (
+    check_has_masks,
+    check_has_objects,
+    known_classes,
+    register_file,
+)
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.engine.evaluators import check_evaluator
+from maskrcnnpp.engine.training_keys import check_training_keys
+from maskrcnnpp.errors import ConfigError, DataError, OutputError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
+
+logger = logging.getLogger(__name__)
 
 
 def checked_config(args: argparse.Namespace) -> CfgNode:
@@ -47,6 +59,10 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
         ConfigError, DataError: see :func:`checked_config`.
     """
     check_device(cfg)
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}; 0 or more")
+    if not eval_only:
+        check_training_keys(cfg)
     check_area_bins(cfg)
     check_input(cfg)
     check_datasets(cfg, eval_only=eval_only)
@@ -55,9 +71,23 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
 def setup(args: argparse.Namespace) -> CfgNode:
     """Detectron2's ``default_setup`` for this project: checked config, logging, seed."""
     cfg = checked_config(args)
-    default_setup(cfg, args)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
+    set_up_process(cfg, args)
     return cfg
+
+
+def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """:func:`setup` of a config that is checked.
+
+    Raises:
+        OutputError: OUTPUT_DIR cannot be written to.
+    """
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of log.txt
+    try:
+        default_setup(cfg, args)
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
+    except OSError as error:
+        what = error.filename or f"OUTPUT_DIR {cfg.OUTPUT_DIR}"
+        raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
 
 
 def check_area_bins(cfg: CfgNode) -> None:
@@ -87,13 +117,16 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         key_names["DATASETS.TRAIN"] = cfg.DATASETS.TRAIN
     for key, names in key_names.items():
         for name in names:
-            if not register_file(name) and name not in DatasetCatalog:
+            is_ours = register_file(name) or register_dataset(name)
+            if not is_ours and name not in DatasetCatalog:
                 raise ConfigError(
                     f"{key} names {name!r}, and no data set of that name is known; your own is "
                     "named by its files: annotations.json:folder_of_images"
                 )
             check_dataset_is_prepared(name)
             _check_truth(cfg, name, key)
+            if key == "DATASETS.TEST":
+                check_evaluator(cfg, name)
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
@@ -106,6 +139,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
         raise ConfigError("DATASETS.TRAIN is empty: name a data set to train on")
     for name in key_names.get("DATASETS.TRAIN", ()):
         _check_trainable(cfg, name)
+    _check_class_names(cfg, eval_only=eval_only)
 
 
 def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
@@ -165,6 +199,48 @@ def _check_classes(cfg: CfgNode, name: str, key: str) -> None:
             f"MODEL.ROI_HEADS.NUM_CLASSES is {there}, but {name} of {key} has {len(classes)} "
             f"classes: {', '.join(map(str, classes[:10]))}"
         )
+
+
+def _check_class_names(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Check that class k of the model is the same class in all data sets, as far as is known."""
+    names = {name: _class_names(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
+    # Detectron2 loads these as one data set
+    _check_same_names(names, () if eval_only else cfg.DATASETS.TRAIN)
+    _check_same_names(names, cfg.DATASETS.TEST if cfg.TEST.LOSS else ())
+    known = [(name, classes) for name, classes in names.items() if classes]
+    for name, theirs in known[1:]:
+        first, ours = known[0]
+        if len(theirs) != len(ours):
+            continue  # an evaluation of other weights than those of DATASETS.TRAIN
+        if fault := classes_fault(ours, theirs):
+            raise ConfigError(
+                f"the classes of {first} and {name} are in another order: {fault}; the model knows "
+                "a class by its number only: give the categories of both files the same ids"
+            )
+        if not are_same_names(ours, theirs):
+            logger.warning("%s: matched by their order", _class_lists(names, first, name))
+
+
+def _check_same_names(names: Mapping[str, Sequence[str]], loaded: Sequence[str]) -> None:
+    for name in loaded[1:]:
+        if list(names[name]) != list(names[loaded[0]]):
+            raise ConfigError(
+                f"{_class_lists(names, loaded[0], name)}: data sets that are used together need "
+                "the same names of classes in the same order"
+            )
+
+
+def _class_lists(names: Mapping[str, Sequence[str]], *chosen: str) -> str:
+    return ", but ".join(f"{name} has the classes {', '.join(names[name])}" for name in chosen)
+
+
+def _class_names(name: str) -> Sequence[str]:
+    """Names of the classes of a data set; empty where they are not known."""
+    try:
+        classes = known_classes(name)
+    except DataError:  # of an evaluation, the data of the training need not be on this machine
+        return ()
+    return tuple(map(str, classes.get("thing_classes") or classes.get("stuff_classes") or ()))
 
 
 def _check_output(cfg: CfgNode) -> None:

@@ -22,17 +22,24 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
+from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import find_mapper
 from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
-from maskrcnnpp.engine.evaluators import build_evaluator
+from maskrcnnpp.engine.evaluators import build_evaluator, needs_full_masks
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
-from maskrcnnpp.engine.progress import ProgressPrinter, Stopwatch, closing_table
+from maskrcnnpp.engine.progress import (
+    ProgressPrinter,
+    Stopwatch,
+    TolerantWriter,
+    closing_table,
+)
+from maskrcnnpp.engine.resume import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.run_record import record_start
 from maskrcnnpp.engine.step import build_step
 from maskrcnnpp.engine.training_keys import check_training_keys
@@ -72,6 +79,8 @@ class Trainer(DefaultTrainer):
         check_training_keys(cfg)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
+        for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+            register_dataset(name)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
@@ -114,6 +123,7 @@ class Trainer(DefaultTrainer):
             lambda: self.evaluate(),
             cfg.TEST.EVAL_PERIOD,
             metric=cfg.TEST.BEST_METRIC,
+            datasets=cfg.DATASETS.TEST,
             patience=cfg.TEST.PATIENCE,
             save_best=self._save_best,
             before=self.saving.save_if_due,
@@ -130,7 +140,8 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             if cfg.DATASETS.TEST and cfg.TEST.PICTURES > 0:
                 found.append(Pictures(cfg.OUTPUT_DIR, cfg.DATASETS.TEST[0], cfg.TEST.PICTURES))
-            found.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            writers = [TolerantWriter(writer) for writer in self.build_writers()]
+            found.append(hooks.PeriodicWriter(writers, period=20))
             found.append(
                 Curves(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD or cfg.SOLVER.CHECKPOINT_PERIOD)
             )
@@ -163,6 +174,7 @@ class Trainer(DefaultTrainer):
     def evaluate(self) -> dict[str, Any]:
         """Metrics of the test sets, and with TEST.LOSS their losses, by name."""
         model = self.model_in_use
+        self.results = {}  # not those of before, where this fails
         self.results = self.test(self.cfg, model)
         losses = self._validation_losses(model) if self.cfg.TEST.LOSS else {}
         return {**self.results, **({"validation": losses} if losses else {})}
@@ -233,6 +245,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             logger.info("end of the training\n%s", self._closing_table(watch.seconds))
         self.saving.raise_if_failed()
+        self.evaluation.raise_if_failed()
         if self.cfg.TEST.EXPECTED_RESULTS and self.results and not self.stop_reason:
             verify_results(self.cfg, self.results)
         return self.results
@@ -264,7 +277,12 @@ class Trainer(DefaultTrainer):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "seed": self.data_loader.seed, "data": self._data}
+        return {
+            **super().state_dict(),
+            "seed": self.data_loader.seed,
+            "data": self._data,
+            "optimizer_names": optimizer_names(self._inner, self.optimizer),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         if state_dict.get("data", self._data) != self._data:
@@ -272,8 +290,24 @@ class Trainer(DefaultTrainer):
                 "its training data are not those of DATASETS.TRAIN now, or these changed since; to "
                 "train on other data begin anew with MODEL.WEIGHTS and another OUTPUT_DIR"
             )
-        super().load_state_dict(state_dict)
-        self.data_loader.seek(0, state_dict.get("seed"))
+        seed = state_dict.get("seed", self.data_loader.seed)
+        if seed != self.cfg.SEED >= 0:
+            raise ConfigError(
+                f"SEED is {self.cfg.SEED}, and the training began with {seed}, which cannot change "
+                f"on the way: set SEED {seed}, or begin anew with another OUTPUT_DIR"
+            )
+        base_lrs = list(self.scheduler.base_lrs)
+        step = dict(state_dict["_trainer"])
+        step["optimizer"] = optimizer_state(
+            step["optimizer"],
+            state_dict.get("optimizer_names"),
+            self.optimizer,
+            optimizer_names(self._inner, self.optimizer),
+        )
+        super().load_state_dict({**state_dict, "_trainer": step})
+        if self.iter + 1 < self.max_iter:
+            schedule_anew(self.optimizer, self.scheduler, base_lrs)
+        self.data_loader.seek(0, seed)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
@@ -306,7 +340,8 @@ class Trainer(DefaultTrainer):
         evaluators: Sequence[DatasetEvaluator] | None = None,
     ) -> dict:
         """Detectron2's, without a full-image mask for each detection."""
-        return super().test(cfg, with_rle_masks(model), evaluators)
+        judged = model if needs_full_masks(cfg) else with_rle_masks(model)
+        return super().test(cfg, judged, evaluators)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:

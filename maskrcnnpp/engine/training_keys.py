@@ -1,4 +1,4 @@
-"""Keys of a training that contradict themselves, told before it begins."""
+"""Keys of a training that are impossible, reported before it begins."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from maskrcnnpp.modeling.depths import pools_every_depth
 
 
 def check_training_keys(cfg: CfgNode) -> None:
-    """Check the keys that this project adds for trainings.
+    """Check what a training would not come through, or not notice.
 
     Raises:
         ConfigError: one is impossible. The message names it.
     """
     solver, test = cfg.SOLVER, cfg.TEST
+    for key in ("MAX_ITER", "IMS_PER_BATCH"):
+        if solver[key] < 1:
+            raise ConfigError(f"SOLVER.{key} is {solver[key]}; it is at least 1")
+    for key in ("BASE_LR", "GAMMA", "MOMENTUM", "WEIGHT_DECAY"):
+        if not 0 <= solver[key] < math.inf:
+            raise ConfigError(f"SOLVER.{key} is {solver[key]}; it is a number from 0 on")
+    _check_count("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS)
+    steps = list(solver.STEPS)
+    if steps != sorted(set(steps)) or any(step < 0 for step in steps):
+        raise ConfigError(f"SOLVER.STEPS is {tuple(steps)}; they are rising iterations")
     if not 0 <= solver.EMA_DECAY < 1:
         raise ConfigError(f"SOLVER.EMA_DECAY is {solver.EMA_DECAY}; it is from 0 to below 1")
     _check_count("SOLVER.CHECKPOINTS_KEPT", solver.CHECKPOINTS_KEPT)

@@ -121,9 +121,14 @@ def _as_coco(dataset: Mapping[str, Any], annotations: list[dict[str, Any]]) -> C
 def _truth_annotations(dataset: Mapping[str, Any], iou_type: str) -> list[dict[str, Any]]:
     """Copies of the truths with the keys the metric reads, numbered from 1."""
     sizes = image_sizes(dataset)
+    # masks have their own place
+    needed = [key for key in ANNOTATION_KEYS if key != "bbox" or iou_type == "bbox"]
     copies = []
     for number, annotation in enumerate(dataset.get("annotations", []), start=1):
-        copy = {key: annotation[key] for key in ANNOTATION_KEYS}
+        if missing := [key for key in needed if key not in annotation]:
+            name = annotation.get("id", f"number {number - 1}")
+            raise DataError(f"truth annotation {name} has no {missing[0]!r}")
+        copy = {key: annotation[key] for key in needed}
         copy["iscrowd"] = int(annotation.get("iscrowd", 0))
         copy["id"] = number
         if iou_type == "segm":
@@ -147,8 +152,8 @@ def _result_annotations(
     categories = {category["id"] for category in dataset["categories"]}
     copies = []
     for number, result in enumerate(results, start=1):
-        image_id = result["image_id"]
         check_result(result, key, sizes, categories)
+        image_id = result["image_id"]
         value = result[key]
         if iou_type == "bbox":
             area = value[2] * value[3]
@@ -171,16 +176,26 @@ def _result_annotations(
 
 
 def image_sizes(dataset: Mapping[str, Any]) -> dict[Any, tuple[int, int]]:
-    return {image["id"]: (image["height"], image["width"]) for image in dataset["images"]}
+    """Height and width of each image by its id.
+
+    Raises:
+        DataError: it is not the dict of a COCO file.
+    """
+    try:
+        return {image["id"]: (image["height"], image["width"]) for image in dataset["images"]}
+    except KeyError as error:
+        raise DataError(f"the truth is not COCO: {error} is missing") from error
 
 
 def check_result(result: Mapping[str, Any], key: str, sizes: Mapping, categories: set) -> None:
     """Check what both matchings take for granted of a result.
 
     Raises:
-        DataError: the image or category is not the truth's, there is no ``key``, or the score is
-            not a number.
+        DataError: a key is missing, the image or category is not the truth's, or the score is not
+            a number.
     """
+    if missing := [name for name in ("image_id", "category_id", "score") if name not in result]:
+        raise DataError(f"a result has no {missing[0]!r}: {str(result)[:80]}")
     image_id = result["image_id"]
     if image_id not in sizes:
         raise DataError(f"a result is of image {image_id}, which is not in the truth")

@@ -11,7 +11,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from maskrcnnpp.data.categories import class_metadata
+from maskrcnnpp.data.categories import (
+    are_same_names,
+    class_metadata,
+    classes_fault,
+    numbers_of_names,
+)
 from maskrcnnpp.data.coco_file import load_coco_truth
 from maskrcnnpp.data.own_files import known_classes
 from maskrcnnpp.data.semantic import is_semantic
@@ -50,7 +55,8 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
         annotations: COCO file whose ids of images and categories are taken.
 
     Raises:
-        ConfigError: the data has not as many classes as the model.
+        ConfigError: the data has not as many classes as the model, or classes of the same names in
+            an order that cannot be resolved.
         DataError: the annotations cannot be read, or two of its images have one name.
     """
     if annotations is not None:
@@ -58,7 +64,18 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     if is_semantic(cfg) and cfg.MODEL.SEM_SEG_HEAD.REGIONS:
         return _of_regions(cfg)
     _, count = _class_count(cfg)
-    names, ids = [f"class {k + 1}" for k in range(count)], list(range(1, count + 1))
+    trained, ids = _of_training(cfg)
+    names = trained or [f"class {k + 1}" for k in range(count)]
+    ids = ids or list(range(1, count + 1))
+    _check_count(cfg, len(names), "the data of DATASETS.TRAIN")
+    _check_count(cfg, len(ids), "the data of DATASETS.TRAIN")
+    return Naming(names, ids)
+
+
+def _of_training(cfg: CfgNode) -> tuple[list[str], list[int]]:
+    """Names and ids of the classes of DATASETS.TRAIN; empty where they are not known."""
+    names: list[str] = []
+    ids: list[int] = []
     for name in cfg.DATASETS.TRAIN:
         try:
             classes = known_classes(name)
@@ -68,9 +85,7 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
         names = list(classes.get("thing_classes", names))
         mapping = classes.get("thing_dataset_id_to_contiguous_id", {})
         ids = [key for key, _ in sorted(mapping.items(), key=lambda pair: pair[1])] or ids
-    _check_count(cfg, len(names), "the data of DATASETS.TRAIN")
-    _check_count(cfg, len(ids), "the data of DATASETS.TRAIN")
-    return Naming(names, ids)
+    return names, ids
 
 
 def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
@@ -78,6 +93,7 @@ def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
     classes = class_metadata(found["categories"])
     names, ids = classes["thing_classes"], list(classes["thing_dataset_id_to_contiguous_id"])
     _check_count(cfg, len(ids), str(path))
+    names, ids = _in_order_of_model(_of_training(cfg)[0], names, ids, path)
     image_ids: dict[str, Any] = {}
     for image in found["images"]:
         file = Path(str(image.get("file_name"))).name
@@ -85,6 +101,25 @@ def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
             raise DataError(f"{path}: two images have the name {file!r}, which tells them apart")
         image_ids[file] = image["id"]
     return Naming(names, ids, image_ids)
+
+
+def _in_order_of_model(
+    trained: Sequence[str], names: Sequence[str], ids: Sequence[int], path: str | os.PathLike
+) -> tuple[list[str], list[int]]:
+    """Names and ids of a file in the order of the model's classes, which have names of their own.
+
+    Raises:
+        ConfigError: some names are in another order, others are not of the model.
+    """
+    if len(trained) != len(names) or are_same_names(trained, names):
+        return list(names), list(ids)
+    if (order := numbers_of_names(trained, names)) is not None:
+        return [names[k] for k in order], [ids[k] for k in order]
+    theirs = f"the model has the classes {', '.join(trained)}, {path} has {', '.join(names)}"
+    if fault := classes_fault(trained, names):
+        raise ConfigError(f"{theirs}: {fault}; name the categories as the model's classes")
+    logger.warning("%s: matched by their order", theirs)
+    return list(names), list(ids)
 
 
 def _of_regions(cfg: CfgNode) -> Naming:

@@ -20,7 +20,13 @@ from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
 from maskrcnnpp.inference.rle import paste_masks
-from maskrcnnpp.inference.tile_input import REMEDIES, as_raster, config_to_use, tile_tensor
+from maskrcnnpp.inference.tile_input import (
+    REMEDIES,
+    TileWarning,
+    as_raster,
+    config_to_use,
+    tile_tensor,
+)
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
@@ -66,6 +72,7 @@ class Predictor:
             channels_of_model, input_format, tuple(self.options.percentiles or ())
         )
         self.model = model.eval()
+        self._warn_of_tiles = TileWarning(model)
         self.detection_limit = detection_limit
         self.progress = progress
         if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
@@ -138,6 +145,7 @@ class Predictor:
         raster = image if isinstance(image, Raster) else as_raster(image, channels)
         limits = self.model_input.limits(raster, REMEDIES)
         tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
+        self._warn_of_tiles(raster, tiles, options.tile_size)
         found: list[list[Detection]] = []
         crowded = 0
         batches = range(0, len(tiles), options.batch_size)

@@ -47,7 +47,8 @@ def paste_masks(
         N masks, one after the other; that of a box outside the image has no pixel.
 
     Raises:
-        ValueError: there are not as many boxes as masks, or masks are not square.
+        ValueError: there are not as many boxes as masks, masks are not square, or a box is not
+            finite.
     """
     if isinstance(boxes, Boxes):
         boxes = boxes.tensor
@@ -59,6 +60,8 @@ def paste_masks(
         raise ValueError(f"{len(masks)} masks need as many boxes, not {tuple(boxes.shape)}")
     masks = masks.detach().to("cpu", torch.float32)
     boxes = boxes.detach().to("cpu", torch.float32).numpy()
+    if len(wrong := np.flatnonzero(~np.isfinite(boxes).all(axis=1))):
+        raise ValueError(f"box {wrong[0]} is not finite: {boxes[wrong[0]].tolist()}")
     windows = _windows(boxes, height, width)
     return (_paste(*entry, threshold) for entry in zip(masks, boxes, windows))
 

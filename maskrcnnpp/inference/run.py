@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
-from maskrcnnpp.files import PARTIAL, write_json, write_json_list
+from maskrcnnpp.files import remove_partial, write_json, write_json_list
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
+from maskrcnnpp.lock import LOCK_FILE
 
 COCO_FILE = "coco_instances_results.json"
 _DONE_FOLDER = ".done"
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,30 @@ class Job:
         return {f: self.output_dir / f"{file.name}{WRITERS[f].ending}" for f in self.formats}
 
     def is_done(self, file: Path) -> bool:
-        """Whether this very file, as it is now, has all its outputs."""
-        made, outputs = self._made(file), self.outputs(file)
+        """Whether this very file, as it is now, has all its outputs, as large as they were made."""
+        made = self._made(file)
         try:
             state = _state(file)
+            return all(
+                name in made and _is_whole(path, state, made[name])
+                for name, path in self.outputs(file).items()
+            )
         except OSError:  # it is gone
             return False
-        return all(made.get(name) == state and path.is_file() for name, path in outputs.items())
+
+    def check_names(self, file: Path) -> None:
+        """Check that the names of its outputs are not too long.
+
+        Raises:
+            DataError: they are.
+        """
+        paths = (*self.outputs(file).values(), self._marker(file))
+        longest = max(len(os.fsencode(path.name)) for path in paths)
+        if longest > _NAME_BYTES:
+            raise DataError(
+                f"{file}: its name is too long: with the ending of an output it has {longest} "
+                f"bytes, and file systems take {_NAME_BYTES}; rename the image"
+            )
 
     def begin(self, file: Path) -> None:
         """Remove what was made of it, or of what it was before it was changed."""
@@ -57,7 +78,9 @@ class Job:
 
     def mark_done(self, file: Path, state: str) -> None:
         """Call when all outputs are there, with :func:`_state` from before the file was read."""
-        self._keep(file, {**self._made(file), **dict.fromkeys(self.formats, state)})
+        sizes = {name: path.stat().st_size for name, path in self.outputs(file).items()}
+        now = {name: [state, sizes[name]] for name in self.formats}
+        self._keep(file, {**self._made(file), **now})
 
     def is_fresh(self) -> bool:
         """Whether no image is done yet, with whatever settings."""
@@ -67,14 +90,17 @@ class Job:
     def _marker(self, file: Path) -> Path:
         return self.output_dir / _DONE_FOLDER / f"{file.name}.json"
 
-    def _made(self, file: Path) -> dict[str, str]:
-        """What it was when each format was made."""
+    def _made(self, file: Path) -> dict[str, Any]:
+        """What it was when each format was made, and the size of that output in bytes.
+
+        Of a run of an earlier version only the former, as text.
+        """
         try:
             return dict(json.loads(self._marker(file).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return {}
 
-    def _keep(self, file: Path, made: dict[str, str]) -> None:
+    def _keep(self, file: Path, made: dict[str, Any]) -> None:
         if made:
             write_json(self._marker(file), made)
         else:
@@ -112,7 +138,8 @@ class Job:
             raise ConfigError(
                 f"--output {self.output_dir} is a folder of the images: choose one for the outputs"
             )
-        is_used = self.output_dir.is_dir() and any(self.output_dir.iterdir())
+        there = self.output_dir.iterdir() if self.output_dir.is_dir() else ()
+        is_used = any(path.name != LOCK_FILE for path in there)
         if is_used and not (self.output_dir / RECORD_FILE).is_file():
             raise ConfigError(
                 f"--output {self.output_dir} holds files that are not of a run (there is no "
@@ -128,10 +155,16 @@ class Job:
                 )
 
     def remove_partial(self) -> None:
-        """Remove what a run that was killed was writing. One at a time may use the folder."""
+        """Remove what a run that was killed was writing."""
         for folder in (self.output_dir, self.output_dir / _DONE_FOLDER):
-            for path in folder.glob(f"{PARTIAL}*"):
-                path.unlink(missing_ok=True)
+            remove_partial(folder)
+
+
+def _is_whole(path: Path, state: str, made: Any) -> bool:
+    """Whether an output is what was made of a file that is the same still."""
+    if isinstance(made, str):  # of a run of an earlier version
+        return made == state and path.stat().st_size > 0
+    return made == [state, path.stat().st_size]
 
 
 def _state(file: Path) -> str:
@@ -163,6 +196,7 @@ def predict_files(
     predictor.progress = not quiet
     for file in tqdm(files, desc="images", unit="image", disable=quiet or len(files) < 2):
         try:
+            job.check_names(file)
             with writing_to(job.output_dir):
                 job.begin(file)
             state, image_id = _state(file), naming.image_id(file)

@@ -22,7 +22,13 @@ from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
-from maskrcnnpp.inference.tile_input import REMEDIES, as_raster, config_to_use, tile_tensor
+from maskrcnnpp.inference.tile_input import (
+    REMEDIES,
+    TileWarning,
+    as_raster,
+    config_to_use,
+    tile_tensor,
+)
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.semantic_depths import is_unet
@@ -65,6 +71,7 @@ class SemanticPredictor:
             channels_of_model, input_format, tuple(self.options.percentiles or ())
         )
         self.model = model.eval()
+        self._warn_of_tiles = TileWarning(model)
         self.find_objects = find_objects or ObjectFinder()
         self.progress = progress
 
@@ -119,6 +126,7 @@ class SemanticPredictor:
         options = self.options
         limits = self.model_input.limits(raster, REMEDIES)
         tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
+        self._warn_of_tiles(raster, tiles, options.tile_size)
         total: np.ndarray | None = None
         weight = np.zeros((raster.height, raster.width), np.float32)
         batches = range(0, len(tiles), options.batch_size)

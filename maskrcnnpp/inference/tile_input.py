@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from torch import nn
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.image_io import ArrayRaster, Raster
@@ -17,6 +19,10 @@ from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.tiling import Tile
 
+logger = logging.getLogger(__name__)
+
+# layers whose output at a pixel depends on all pixels of the image
+_OF_AN_IMAGE = (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 REMEDIES = Remedies(
     values="give percentiles, such as 1 and 99.8, that become black and white",
     channels="choose with --channels",
@@ -64,6 +70,31 @@ def config_to_use(
     return cfg, options
 
 
+class TileWarning:
+    """Says once that a model's normalization takes each tile for a whole image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """
+        Args:
+            model: heads that see one object at a time do not matter.
+        """
+        parts = [part for name, part in model.named_modules() if "roi_heads" not in name.split(".")]
+        self._kinds = sorted({type(p).__name__ for p in parts if isinstance(p, _OF_AN_IMAGE)})
+
+    def __call__(self, raster: Raster, tiles: Sequence[Tile], tile_size: int) -> None:
+        """Log it for the first image that is tiled."""
+        if not self._kinds or len(tiles) == 1:
+            return
+        logger.warning(
+            "%s is predicted in %d tiles of %d pixels, and the model's %s normalizes each tile on "
+            "its own: what is found depends on the size of the tiles; let them be as large as the "
+            "images of the training, or as this image (%d), if memory allows",
+            *(raster.name, len(tiles), tile_size, " and ".join(self._kinds)),
+            max(raster.height, raster.width),
+        )
+        self._kinds = []
+
+
 def tile_tensor(
     model_input: ModelInput, raster: Raster, tile: Tile, limits: Limits | None
 ) -> torch.Tensor:
@@ -76,8 +107,15 @@ def as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
     """An array (H, W) or (H, W, channels) as something that is read tile by tile.
 
     Raises:
-        DataError: it is no image.
+        DataError: it is not an image.
     """
+    if not isinstance(image, np.ndarray):
+        kind = f"{type(image).__module__}.{type(image).__qualname__}"
+        raise DataError(
+            f"the image is a {kind}; give a NumPy array, height x width x channels: "
+            "np.asarray(image) of a picture in mode RGB or L, image.permute(1, 2, 0).numpy() of a "
+            "tensor with channels first, or maskrcnnpp.data.image_io.open_image(path) of a file"
+        )
     shape = "x".join(map(str, image.shape))
     if image.ndim not in (2, 3):
         raise DataError(

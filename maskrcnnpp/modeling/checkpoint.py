@@ -27,6 +27,11 @@ logger = logging.getLogger(__name__)
 _LAST = "last_checkpoint"
 _TRAINED = "trained"
 _OF_TRAINING = re.compile(r"model_(\d{7}|final)\.pth")
+# what files end in that hold something else than a checkpoint
+_UNLOADABLE = (
+    *(AttributeError, EOFError, LookupError, OSError, pickle.UnpicklingError),
+    *(RuntimeError, TypeError, ValueError),
+)
 # of a model that was saved inside DistributedDataParallel
 _WRAPPED = "module."
 # Detectron2's name, and that of Caffe2 in which it publishes ImageNet weights
@@ -87,8 +92,6 @@ class Checkpointer(DetectionCheckpointer):
         try:
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 torch.save({**data, **kwargs}, file)
-                file.flush()
-                os.fsync(file.fileno())
         except OutputError:
             raise
         # PyTorch has errors of its own for a full disk
@@ -111,7 +114,9 @@ class Checkpointer(DetectionCheckpointer):
         errors = []
         for path in self._candidates():
             try:
-                read_torch(path, mmap=True)
+                found = read_torch(path, mmap=True)
+                if not (isinstance(found, dict) and "model" in found):
+                    raise ConfigError(f"{path} is no checkpoint of a training: it has no model")
             except ConfigError as error:
                 errors.append(str(error))
                 logger.warning("%s; the one before is taken", error)
@@ -126,11 +131,13 @@ class Checkpointer(DetectionCheckpointer):
         folder = Path(self.save_dir)
         try:
             last = (folder / _LAST).read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):  # not there, or damaged
             last = ""
-        files = [path for path in folder.glob("model_*.pth") if _OF_TRAINING.fullmatch(path.name)]
-        if last and (folder / last).is_file() and folder / last not in files:
-            files.append(folder / last)
+        files = [
+            path
+            for path in folder.glob("*.pth")
+            if path.name == last or _OF_TRAINING.fullmatch(path.name)
+        ]
         return sorted(files, key=lambda path: (path.name != last, -_iteration_of(path)))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
@@ -295,7 +302,7 @@ def load_weights(load: Callable[..., Any], cfg: CfgNode, *, resume: bool) -> Non
     """
     try:
         load(resume=resume)
-    except (EOFError, OSError, pickle.UnpicklingError, RuntimeError, ValueError) as error:
+    except _UNLOADABLE as error:
         reason = _first_line(error)
         which = f"the last checkpoint in {cfg.OUTPUT_DIR}, or " if resume else ""
         raise ConfigError(

@@ -6,6 +6,8 @@ import math
 import os
 import pickle
 import re
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -18,6 +20,7 @@ from maskrcnnpp.errors import ConfigError
 _NUMBERS = re.compile(r"[<>|=]?[?biufc][0-9]{0,2}")  # types of which memory holds numbers alone
 _ORDERS = ("<", ">", "|", "=")
 _KEYS = (str, bytes, int, float, type(None))  # of dicts; a deep tuple would exhaust the stack
+_BLOCK = 2**22  # bytes read at a time
 
 
 class _Stand:
@@ -173,6 +176,8 @@ def read_pickle(file: BinaryIO) -> Any:
 def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
     """What ``torch.save`` wrote, on the CPU. Nothing of it is run.
 
+    Numbers are compared with the checksums that PyTorch keeps in the file, and does not look at.
+
     Args:
         mmap: leave the numbers in the file until they are looked at.
 
@@ -180,9 +185,40 @@ def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
         ConfigError: it is missing, damaged or cut short, or holds more than weights.
     """
     try:
+        if damaged := _damaged_part(path):
+            raise ConfigError(
+                f"{path} is damaged: its part {damaged} is not what was written; fetch or copy the "
+                "file again, or take another checkpoint"
+            )
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (ConfigError, MemoryError):
+        raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of damaged ones, which end in anything
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ConfigError(f"{path} is no checkpoint of a training: {reason}") from error
+
+
+def _damaged_part(path: str | os.PathLike) -> str:
+    """The first entry of the zip archive that differs from its checksum; empty if there is none.
+
+    Files of PyTorch's older format, which is not a zip archive, have no checksums.
+    """
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        damaged = [name for name in names if not _is_whole(archive, name)]
+    # PyTorch can be told to leave out the checksums: then none is right
+    return damaged[0] if 0 < len(damaged) < len(names) else ""
+
+
+def _is_whole(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as entry:
+            while entry.read(_BLOCK):
+                pass
+    except (EOFError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error):
+        return False
+    return True

@@ -6,11 +6,13 @@ from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
+from matplotlib.text import Text
 
 from maskrcnnpp.benchmark import report, tables
 from maskrcnnpp.benchmark.figures import figures
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.plots import new_figure, plain
 
 
 def cells(table, arm):
@@ -158,6 +160,18 @@ def test_pictures_are_pngs_and_do_not_change(results):
     assert figures(results, "nuclei_test") == made
     del results["cost"]
     assert "ap_and_latency.png" not in figures(results, "nuclei_test")
+
+
+@pytest.mark.parametrize("name", ["a $x$", "$\\\\frac{", "_base", "100 % $"])
+def test_names_of_arms_are_shown_as_they_are(results, name):
+    arm = results["trials"][0]["arm"]
+    for trial in results["trials"]:
+        trial["arm"] = name if trial["arm"] == arm else trial["arm"]
+    found = figures(results, datasets(results)[-1])
+    assert found and all(data[:4] == b"\x89PNG" for _, data in found.values())
+    text = Text(text=plain(name), figure=new_figure(1, 1))
+    assert text._preprocess_math(text.get_text())[0].strip() == name
+    assert not plain(name).startswith("_")
 
 
 def test_reports_are_rebuilt_from_results_json(tmp_path, results):

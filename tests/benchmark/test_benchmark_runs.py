@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -16,7 +18,7 @@ from maskrcnnpp.benchmark.semantic import all_semantic
 from maskrcnnpp.data import catalog
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.synthetic import synthetic_samples
-from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.errors import ConfigError, DataError, OutputError
 
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 OPTS = """DATASETS.TRAIN ('synthetic_nuclei_train',)
@@ -28,8 +30,9 @@ NAMES = [f"synthetic_nuclei_{split}" for split in catalog.SPLITS]
 
 def forget_synthetic_nuclei():
     for name in NAMES:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,6 @@ def synthetic_nuclei(tmp_path, monkeypatch):
         catalog.register_datasets()
         yield
     forget_synthetic_nuclei()
-    catalog.register_datasets()
 
 
 def test_what_finishes_is_kept_and_what_dies_is_named(tmp_path):
@@ -277,3 +279,31 @@ def test_both_kinds_are_compared_by_their_objects(tmp_path):
     assert results["cost"]["unet"]["parameters"].keys() >= {"segmentation head", "total"}
     write_reports(tmp_path / "report", results)
     assert "segmentation head" in (tmp_path / "report" / "report.md").read_text()
+
+
+KILLED = """
+import os, signal, subprocess, sys
+from maskrcnnpp.benchmark.runner import _end_with_benchmark
+command = [sys.executable, "-c", "print('training', flush=True); import sys; sys.stdin.read()"]
+subprocess.Popen(command, preexec_fn=_end_with_benchmark)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of that")
+def test_a_killed_benchmark_takes_its_trainings_along():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    benchmark = subprocess.Popen([sys.executable, "-c", KILLED], text=True, **pipes)
+    assert benchmark.stdout.readline() == "training\n"
+    benchmark.kill()
+    # its output is closed when the training has ended too, whose input stays open
+    assert benchmark.stdout.read() == ""
+    benchmark.stdin.close()
+    benchmark.wait()
+
+
+def test_a_folder_of_a_trial_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "mask_rcnn_R_18_FPN").write_text("")
+    trials, _ = plan_trials([STOCK], [0], tmp_path, OPTS)
+    with pytest.raises(OutputError, match="seed0/trial_config.yaml cannot be written: Not a dir"):
+        run_trials(trials)

@@ -1,8 +1,7 @@
-"""The names Detectron2 knows after ``import maskrcnnpp``."""
+"""The data sets that Detectron2 knows where a config names them."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -15,8 +14,22 @@ from maskrcnnpp.errors import DataError
 
 
 def test_registering_twice_is_harmless():
-    importlib.reload(catalog)
     catalog.register_datasets()
+    catalog.register_datasets()
+
+
+def test_the_names_are_free_for_data_of_the_users_own(tmp_path):
+    code = """
+import maskrcnnpp, maskrcnnpp.engine
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from maskrcnnpp.data.catalog import register_dataset
+assert not [name for name in DatasetCatalog if name.startswith(("dsb2018", "synthetic_nuclei"))]
+register_coco_instances("dsb2018_train", {}, "mine.json", "mine")
+assert register_dataset("dsb2018_train") and not register_dataset("mine_train")
+assert MetadataCatalog.get("dsb2018_train").json_file == "mine.json"
+"""
+    run_python(code, tmp_path)
 
 
 def test_root_is_the_environment_variable(monkeypatch):
@@ -41,8 +54,9 @@ def run_python(code: str, folder, *argv) -> None:
 def test_metadata_is_there_before_loading(tmp_path):
     code = """
 from pathlib import Path
-import maskrcnnpp
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from maskrcnnpp.data.catalog import register_datasets
+register_datasets()
 for dataset in ("dsb2018", "synthetic_nuclei"):
     for split in ("train", "val", "test"):
         name = f"{dataset}_{split}"
@@ -62,10 +76,10 @@ def test_not_prepared_names_the_command_and_prepared_loads(tmp_path):
     code = """
 import shutil, sys
 from pathlib import Path
-import maskrcnnpp
 from detectron2.data import DatasetCatalog
-from maskrcnnpp.data.catalog import check_dataset_is_prepared
+from maskrcnnpp.data.catalog import check_dataset_is_prepared, register_datasets
 from maskrcnnpp.errors import DataError
+register_datasets()
 for name, command in [("dsb2018_val", "python datasets/prepare_dsb2018.py --download"),
                       ("synthetic_nuclei_test", "python datasets/prepare_synthetic.py")]:
     for call in (DatasetCatalog.get, check_dataset_is_prepared):

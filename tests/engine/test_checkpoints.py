@@ -10,7 +10,9 @@ from detectron2.engine import HookBase, default_argument_parser
 from detectron2.utils.env import seed_all_rng
 
 from maskrcnnpp.engine import Trainer, build_config, run
-from maskrcnnpp.errors import ConfigError, OutputError, TrainingStopped
+from maskrcnnpp.errors import ConfigError, OutputError, TrainingStopped, UserError
+from maskrcnnpp.files import PARTIAL
+from maskrcnnpp.lock import LOCK_FILE, locked
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
@@ -151,3 +153,27 @@ def test_evaluation_takes_no_random_weights(opts, tiny_nuclei, tmp_path):
     words = ["--config-file", CONFIG, "--eval-only", *opts, *more]
     with pytest.raises(ConfigError, match="stem.conv1.weight.* would be random"):
         run(default_argument_parser().parse_args(words))
+
+
+def test_one_training_at_a_time_in_a_folder(opts, tmp_path):
+    words = ["--config-file", CONFIG, *opts]
+    args = default_argument_parser().parse_args(words)
+    folder = tmp_path / "output"
+    with locked(folder):
+        for more in ([], ["--resume"]):
+            with pytest.raises(UserError, match="output is in use by process"):
+                run(default_argument_parser().parse_args([*words[:2], *more, *opts]))
+        assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
+    # what a training that was killed was writing goes
+    (folder / f"{PARTIAL}x.pth").touch()
+    (folder / "inference" / "a").mkdir(parents=True)
+    (folder / "inference" / "a" / f"{PARTIAL}x.json").touch()
+    run(args)
+    assert not list(folder.rglob(f"{PARTIAL}*")) and not (folder / LOCK_FILE).exists()
+
+
+def test_a_log_that_cannot_be_written_is_named(opts, tmp_path):
+    (tmp_path / "output" / "log.txt").mkdir(parents=True)
+    args = default_argument_parser().parse_args(["--config-file", CONFIG, *opts])
+    with pytest.raises(OutputError, match="output/log.txt cannot be written: Is a directory"):
+        run(args)

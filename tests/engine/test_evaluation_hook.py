@@ -1,13 +1,17 @@
 """Best checkpoint, early end, averaged weights."""
 
+import errno
+import os
+
 import pytest
 import torch
 from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
 
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.validation_loss import validation_losses
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.errors import ConfigError, OutputError
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 
@@ -150,3 +154,50 @@ def test_validation_losses_are_means_over_images():
 
     found = validation_losses(Model().eval(), [[1.0, 2.0], [6.0]])
     assert found == {"loss": 3.0, "total_loss": 3.0}
+
+
+def test_an_evaluation_that_a_full_disk_stops_ends_no_training(opts, monkeypatch, tmp_path, caplog):
+    gained, calls = [10.0, None, 30.0, 20.0], []
+
+    def evaluate(*_):
+        calls.append(gained[len(calls)])
+        if calls[-1] is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return {"segm": {"AP": calls[-1]}}
+
+    monkeypatch.setattr(Trainer, "test", evaluate)
+    trainer = trainer_of(opts, "SOLVER.MAX_ITER", 4, "TEST.PATIENCE", 2)
+    trainer.train()
+    assert len(calls) == 4 and trainer.evaluation.best == (30.0, 2)
+    assert "No space left on device; the training goes on without this evaluation" in caplog.text
+    # at its end there are no results, and those of before are not taken for these
+    gained[1] = None
+    calls.clear()
+    with pytest.raises(OutputError, match="results of the evaluation cannot be written: No space"):
+        trainer_of(opts, "SOLVER.MAX_ITER", 2, "OUTPUT_DIR", tmp_path / "other").train()
+    assert (tmp_path / "other" / "model_final.pth").is_file()
+
+
+def test_the_best_of_other_test_data_is_not_the_best(opts, values, tiny_nuclei):
+    values += [10.0, 20.0]
+    trainer_of(opts, "SOLVER.MAX_ITER", 2).train()
+    both = f"('{tiny_nuclei}','{tiny_nuclei}')"
+    assert trainer_of(opts).evaluation.best == (20.0, 1)
+    assert trainer_of(opts, "DATASETS.TEST", both).evaluation.best is None
+
+
+def test_a_full_disk_stops_neither_log_nor_training(opts, values, monkeypatch, tmp_path, caplog):
+    values += [1.0] * 8
+    times = []
+
+    def full(writer):
+        times.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(JSONWriter, "write", full)
+    monkeypatch.setattr(JSONWriter, "close", full)
+    monkeypatch.setattr(TensorboardXWriter, "close", full)
+    trainer_of(opts).train()
+    assert len(times) > 2 and (tmp_path / "output" / "model_final.pth").is_file()
+    assert caplog.text.count("JSONWriter: No space left on device; the training goes on") == 1
+    assert "TensorboardXWriter: No space left on device" in caplog.text

@@ -295,3 +295,34 @@ def test_bad_truth_files_are_named(tmp_path, text, message):
 def test_missing_truth_file(tmp_path):
     with pytest.raises(DataError, match="nothing.json"):
         load_coco_truth(tmp_path / "nothing.json")
+
+
+def test_masks_are_judged_without_boxes():
+    truth = dataset(1, grid(1, 3))
+    results = [{**annotation, "score": 0.9} for annotation in grid(1, 3)]
+    for entry in (*truth["annotations"], *results):
+        del entry["bbox"]
+    assert coco_average_precision(truth, results, "segm", 100)["AP"] == pytest.approx(100)
+    with pytest.raises(DataError, match="truth annotation 1 has no 'bbox'"):
+        coco_average_precision(truth, results, "bbox", 100)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "area"])
+def test_a_truth_without_what_is_needed(key):
+    truth = dataset(1, grid(1, 3))
+    del truth["annotations"][1][key]
+    with pytest.raises(DataError, match=f"truth annotation 2 has no '{key}'"):
+        coco_average_precision(truth, [], "segm", 100)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "segmentation"])
+def test_a_result_without_what_is_needed(key):
+    result = {**grid(1, 1)[0], "score": 0.9}
+    del result[key]
+    with pytest.raises(DataError, match=f"has no '{key}'"):
+        coco_average_precision(dataset(1, grid(1, 3)), [result], "segm", 100)
+
+
+def test_a_truth_that_is_not_coco():
+    with pytest.raises(DataError, match="the truth is not COCO: 'images' is missing"):
+        coco_average_precision({"annotations": []}, [], "segm", 100)

@@ -59,3 +59,30 @@ def test_of_data_that_is_not_here_classes_have_numbers(tmp_path, caplog):
 def test_a_data_set_of_this_project_need_not_be_loaded():
     naming = find_naming(config("dsb2018_train", classes=1))
     assert (naming.category_names, naming.category_ids) == (["nucleus"], [1])
+
+
+@pytest.mark.parametrize("names", [("cell", "nucleus"), ("Nucleus", "CELL "), ("nucleus", "cell")])
+def test_classes_of_annotations_are_found_by_their_names(file, tmp_path, names):
+    """The model's classes are nucleus and cell, of the ids 7 and 12, in whatever order of ids."""
+    truth = json.loads(file.read_text())
+    truth["categories"] = [{"id": k + 1, "name": name} for k, name in enumerate(names)]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(truth))
+    naming = find_naming(config(file), other)
+    plain = [name.strip().lower() for name in naming.category_names]
+    assert plain == ["nucleus", "cell"]
+    by_id = {c["id"]: c["name"] for c in truth["categories"]}
+    assert [by_id[k] for k in naming.category_ids] == naming.category_names
+
+
+def test_classes_of_annotations_that_cannot_be_told_apart(file, tmp_path, caplog):
+    truth = json.loads(file.read_text())
+    other = tmp_path / "other.json"
+    truth["categories"] = [{"id": 1, "name": "debris"}, {"id": 2, "name": "nucleus"}]
+    other.write_text(json.dumps(truth))
+    with pytest.raises(ConfigError, match="'nucleus' is class 1 of the former and 2 of the latter"):
+        find_naming(config(file), other)
+    truth["categories"][1]["name"] = "cytoplasm"
+    other.write_text(json.dumps(truth))
+    assert find_naming(config(file), other).category_ids == [1, 2]
+    assert "nucleus, cell" in caplog.text and "matched by their order" in caplog.text

@@ -22,6 +22,7 @@ from maskrcnnpp.files import PARTIAL
 from maskrcnnpp.inference import run
 from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
+from maskrcnnpp.lock import LOCK_FILE, locked
 
 spec = importlib.util.spec_from_file_location("predict_tool", "tools/predict.py")
 predict_tool = importlib.util.module_from_spec(spec)
@@ -178,7 +179,9 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tifffile, "imwrite", full)
-    with pytest.raises(UserError, match="out cannot be written to: No space left.*same command"):
+    with pytest.raises(
+        UserError, match=r"labels.tif cannot be written: No space left.*same command"
+    ):
         predict(model_files, images, output)
     assert not [p for p in output.iterdir() if p.suffix == ".tif"]
     monkeypatch.setattr(tifffile, "imwrite", real)
@@ -353,3 +356,64 @@ def test_what_stops_a_process_is_told_by_it(model_files, images, tmp_path, monke
 
     monkeypatch.setattr(predict_tool, "launch", launched)
     assert predict(model_files, images, tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"half of it"])
+def test_an_output_of_another_size_is_made_anew(model_files, images, tmp_path, capsys, content):
+    output = tmp_path / "out"
+    predict(model_files, images, output)
+    whole = (output / "a.png.labels.tif").read_bytes()
+    (output / "a.png.labels.tif").write_bytes(content)
+    assert predict(model_files, images, output) == 0
+    assert "2 of 3 images are done" in capsys.readouterr().out
+    assert (output / "a.png.labels.tif").read_bytes() == whole
+
+
+def test_outputs_of_an_earlier_version_are_done_unless_they_are_empty(
+    model_files, images, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    predict(model_files, images, output)
+    for marker in (output / ".done").iterdir():
+        made = json.loads(marker.read_text())
+        marker.write_text(json.dumps({name: state for name, (state, _) in made.items()}))
+    (output / "a.png.csv").write_bytes(b"")
+    assert predict(model_files, images, output) == 0
+    assert "2 of 3 images are done" in capsys.readouterr().out
+
+
+def test_an_image_whose_name_is_too_long_is_named_and_left_out(
+    model_files, images, tmp_path, capsys
+):
+    long = f"{'x' * 240}.png"
+    (images / "a.png").rename(images / long)
+    output = tmp_path / "out"
+    for _ in range(2):
+        assert predict(model_files, images, output) == 1
+        said = capsys.readouterr()
+        assert f"{long}: its name is too long: with the ending of an output it has 256" in said.err
+        assert "2 of 3 images" in said.out
+    assert not [path for path in output.rglob("*") if path.name.startswith("x")]
+
+
+def test_one_run_at_a_time_in_a_folder(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    with locked(output), pytest.raises(UserError, match="out is in use by process"):
+        predict(model_files, images, output)
+    (output / LOCK_FILE).touch()  # of a run that was killed before it wrote anything
+    assert predict(model_files, images, output) == 0
+    assert not (output / LOCK_FILE).exists()
+
+
+TERMINATED = KILLED.replace("SIGKILL", "SIGTERM").replace(
+    "predict.main(sys.argv[1:])",
+    "with predict.exit_on_user_error():\n    predict.main(sys.argv[1:])",
+)
+
+
+def test_sigterm_leaves_nothing_half_written(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    words = [str(images), *model_files, "--output", str(output), "--format", "labels", "csv"]
+    done = subprocess.run([sys.executable, "-c", TERMINATED, *words], capture_output=True)
+    assert done.returncode == 143
+    assert not list(output.rglob(f"{PARTIAL}*")) and not (output / LOCK_FILE).exists()

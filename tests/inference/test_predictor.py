@@ -5,6 +5,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
@@ -327,3 +328,41 @@ def test_values_whose_differences_are_small(dtype, low, step):
     limits = intensity.percentile_limits(ArrayRaster(image), (0, 100))
     expected = np.linspace(0, 255, 100).reshape(10, 10, 1)
     np.testing.assert_allclose(limits.apply(image), expected, atol=0.01)
+
+
+class Normalized(BrightSquares):
+    def __init__(self, norm):
+        super().__init__()
+        self.backbone = torch.nn.Sequential(norm)
+        self.roi_heads = torch.nn.Sequential(torch.nn.GroupNorm(1, 4))  # sees objects, not tiles
+
+
+@pytest.mark.parametrize("norm", [torch.nn.GroupNorm(2, 4), torch.nn.InstanceNorm2d(4)])
+def test_that_a_normalization_sees_tiles_is_said_once(norm, caplog):
+    image = squares()
+    predictor = Predictor(Normalized(norm), tile_size=260, progress=False)
+    predictor(image)
+    assert not caplog.records
+    predictor = Predictor(Normalized(norm), tile_size=64, overlap=16, progress=False)
+    predictor(image)
+    (record,) = caplog.records
+    assert f"tiles of 64 pixels, and the model's {type(norm).__name__}" in record.message
+    assert "or as this image (260)" in record.message
+    predictor(image)
+    assert len(caplog.records) == 1
+
+
+def test_one_that_does_not_see_tiles_needs_no_word(caplog):
+    model = Normalized(torch.nn.BatchNorm2d(4))
+    Predictor(model, tile_size=64, overlap=16, progress=False)(squares())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "image",
+    [Image.new("RGB", (8, 8)), torch.zeros(3, 8, 8), [[0, 0], [0, 0]], None, "image.png"],
+    ids=["pillow", "tensor", "list", "none", "path"],
+)
+def test_what_is_not_an_array_is_refused_in_words(image):
+    with pytest.raises(DataError, match=f"{type(image).__qualname__}; give a NumPy array"):
+        Predictor(BrightSquares())(image)

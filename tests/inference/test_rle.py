@@ -176,3 +176,10 @@ class More(GeneralizedRCNN):
 def test_models_that_predict_more_stay_as_they_are():
     model = More.__new__(More)
     assert with_rle_masks(model) is model
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_box_that_is_not_finite_is_named(value):
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, value, 9.0, 9.0]])
+    with pytest.raises(ValueError, match="box 1 is not finite"):
+        encode_masks(torch.ones(2, 1, 28, 28), boxes, 20, 20)

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from collections import OrderedDict
@@ -154,3 +155,93 @@ def test_damaged_pickles_do_not_crash():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert 0 < int(done.stdout.split()[-4]) < 300
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A checkpointer with two checkpoints, the weights of the last, and its file."""
+    checkpointer = Checkpointer(torch.nn.Linear(4, 4), str(tmp_path))
+    for iteration in (0, 1):
+        torch.nn.init.normal_(checkpointer.model.weight)
+        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    weights = {name: x.clone() for name, x in checkpointer.model.state_dict().items()}
+    return checkpointer, weights, tmp_path / "model_0000001.pth"
+
+
+def test_a_flipped_bit_in_a_number_is_seen(training):
+    checkpointer, weights, path = training
+    whole = path.read_bytes()
+    place = whole.index(weights["weight"].numpy().tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    assert checkpointer.get_checkpoint_file().endswith("model_0000000.pth")
+    message = "model_0000001.pth is damaged: its part .*data/. is not what was written"
+    with pytest.raises(ConfigError, match=message):
+        read_torch(path)
+    with pytest.raises(ConfigError, match="is damaged"):
+        checkpointer.load(str(path))
+
+
+def test_damage_of_any_kind_is_passed_over(training):
+    """Whatever bytes change, the file is refused, or the numbers are those that were saved."""
+    checkpointer, weights, path = training
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        found = checkpointer.get_checkpoint_file()
+        if found.endswith("model_0000000.pth"):
+            refused += 1
+            continue
+        model = read_torch(found)["model"]
+        assert all(torch.equal(model[name], x) for name, x in weights.items())
+    assert refused > 50
+
+
+@pytest.mark.parametrize("protocol", ["zip without checksums", "before 1.6"])
+def test_files_without_checksums_load_as_before(tmp_path, protocol):
+    path, content = tmp_path / "a.pth", {"model": {"weight": torch.arange(6.0)}}
+    if protocol == "before 1.6":
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save(content, path)
+        finally:
+            torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_torch(path)["model"]["weight"], torch.arange(6.0))
+
+
+@pytest.mark.parametrize("error", [IndexError, TypeError, AssertionError, struct.error, KeyError])
+def test_whatever_reading_ends_in_is_damage(training, monkeypatch, error):
+    checkpointer, _, path = training
+    load = torch.load
+
+    def broken(file, *args, **kwargs):
+        if file == path:
+            raise error("of a damaged file")
+        return load(file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", broken)
+    assert checkpointer.get_checkpoint_file().endswith("model_0000000.pth")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b"model_00\x0000001.pth", b"x" * 5000, b"../gone.pth", b"."]
+)
+def test_a_damaged_last_checkpoint_does_not_matter(training, content):
+    checkpointer, _, path = training
+    (path.parent / "last_checkpoint").write_bytes(content)
+    assert checkpointer.get_checkpoint_file() == str(path)
+    (path.parent / "last_checkpoint").unlink()
+    (path.parent / "last_checkpoint").mkdir()
+    assert checkpointer.get_checkpoint_file() == str(path)
+
+
+@pytest.mark.parametrize("content", [3, [1], {"weights": 1}, None])
+def test_a_file_that_holds_something_else_is_passed_over(training, content):
+    checkpointer, _, path = training
+    torch.save(content, path)
+    assert checkpointer.get_checkpoint_file().endswith("model_0000000.pth")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.engine import HookBase
@@ -13,6 +13,7 @@ from detectron2.utils import comm
 
 from maskrcnnpp.engine.processes import of_main_process
 from maskrcnnpp.errors import ConfigError, OutputError
+from maskrcnnpp.files import output_errors
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Evaluation(HookBase):
         period: int,
         *,
         metric: str = "",
+        datasets: Sequence[str] = (),
         patience: int = 0,
         save_best: Callable[[str], None] | None = None,
         before: Callable[[], None] | None = None,
@@ -44,6 +46,7 @@ class Evaluation(HookBase):
             period: iterations; 0 for the end only.
             metric: by which a model is the best, such as "segm/AP"; the lowest where its name
                 has "loss" in it. "" for none.
+            datasets: names of those that are evaluated: the best so far is of these only.
             patience: evaluations in a row without a better one that end the training; 0 for
                 going on.
             save_best: saves a checkpoint of this name, in the main process.
@@ -52,6 +55,7 @@ class Evaluation(HookBase):
         self._evaluate = evaluate
         self._period = period
         self._metric = metric
+        self._datasets = list(datasets)
         self._patience = patience
         self._save_best = save_best
         self._before = before
@@ -60,6 +64,7 @@ class Evaluation(HookBase):
         self._best: float | None = None
         self._best_iteration = -1
         self._without_gain = 0
+        self._error: OutputError | None = None
 
     @property
     def best(self) -> tuple[float, int] | None:
@@ -97,12 +102,29 @@ class Evaluation(HookBase):
         return 0 < self._patience <= self._without_gain
 
     def _run(self, count: int) -> None:
-        found = flatten_results_dict(dict(self._evaluate() or {}))
+        try:
+            with output_errors("the results of the evaluation"):
+                found = flatten_results_dict(dict(self._evaluate() or {}))
+            self._error = None
+        except OutputError as error:
+            found, self._error = {}, error
+            logger.error("%s; the training goes on without this evaluation", error)
         self.trainer.storage.put_scalars(**found, smoothing_hint=False)
-        self.evaluated = count
-        if self._metric:
-            self._compare(of_main_process(self._value(found)), count - 1)
+        value = self._value(found) if self._metric and self._error is None else None
+        value = of_main_process(value)
+        if self._error is None:
+            self.evaluated = count
+        if value is not None:
+            self._compare(value, count - 1)
         comm.synchronize()
+
+    def raise_if_failed(self) -> None:
+        """
+        Raises:
+            OutputError: the last evaluation could not be written, so that there are no results.
+        """
+        if self._error is not None:
+            raise self._error
 
     def _value(self, found: Mapping[str, float]) -> float:
         if not comm.is_main_process():
@@ -143,6 +165,7 @@ class Evaluation(HookBase):
         return {
             "evaluated": self.evaluated,
             "metric": self._metric,
+            "datasets": self._datasets,
             "best": self._best,
             "best_iteration": self._best_iteration,
             "without_gain": self._without_gain,
@@ -150,8 +173,9 @@ class Evaluation(HookBase):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.evaluated = state["evaluated"]
-        if state["metric"] != self._metric:
-            return  # of another metric: nothing is the best yet
+        judged_by = state["metric"], state.get("datasets", self._datasets)
+        if judged_by != (self._metric, self._datasets):
+            return  # of another metric or other data: nothing is the best yet
         self._best = state["best"]
         self._best_iteration = state["best_iteration"]
         self._without_gain = state["without_gain"]
