@@ -230,4 +230,4 @@ def test_names_cannot_write_to_the_terminal(file, run):
 def test_help_lists_the_kinds(run):
     status, out, _ = run("--help")
     assert status == 0
-    assert all(f"  {kind} " in out for kind in tool.KINDS)
+    assert all(f"  {kind}" in out for kind in tool.KINDS)
