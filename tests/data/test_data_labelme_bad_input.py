@@ -83,7 +83,7 @@ BAD = {
     "no JSON": ({"b.json": None}, "image", "b.png", "no JSON file of labelme names this image"),
     "another size": (
         {"b.json": content(ONE, path="b.png", imageHeight=99)},
-        "image", "b.json", "of 40x99 pixels for an image of 40x30",
+        "image", "b.json", "is of 40x99 pixels, but the image b.png is of 40x30",
     ),
     "damaged imageData": (
         {"b.png": None, "b.json": content(ONE, data=encoded(IMAGE)[:-9], path="")},

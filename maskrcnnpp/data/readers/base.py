@@ -13,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.data.pieces import count_pieces
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.sample import Sample
@@ -67,6 +68,10 @@ class Reader(ABC):
         """What the decoder needs to know of an image, or why it cannot be read. Can be pickled."""
         return self._entries[name]
 
+    def _settled(self, sample: Sample | None, problems: list[Problem]) -> Result:
+        """A result of the decoder, by what is known of the whole source: doubts become notes."""
+        return sample, [p._replace(scope="note") if p.scope == "doubt" else p for p in problems]
+
     @property
     @abstractmethod
     def decoder(self) -> Decoder:
@@ -90,10 +95,28 @@ class Reader(ABC):
                 entries.append(entry)
         workers = max(2, os.cpu_count() or 2) if workers is None else workers
         results = decode_all(self.source, self.decoder, entries, min(workers, len(entries)))
-        for sample, problems in results:
+        for result in results:
+            sample, problems = self._settled(*result)
             self.problems.add(*problems)
             if sample is not None:
                 yield sample
+
+
+def _decoded(files: FileSource, decoder: Decoder, entry: Any) -> Result:
+    """What the decoder says of an entry, and a note where objects are in several pieces."""
+    sample, problems = decoder(files, entry)
+    if sample is None:
+        return sample, problems
+    pieces = {k: count_pieces(mask) for k, mask in enumerate(sample.masks, start=1)}
+    if several := {k: count for k, count in pieces.items() if count > 1}:
+        worst = max(several, key=several.__getitem__)
+        reason = (
+            f"{len(several)} of {len(pieces)} objects in several pieces, object {worst} in "
+            f"{several[worst]}: is each of them a single object?"
+        )
+        item = f"{sample.name}{sample.suffix}"
+        problems = [*problems, Problem("note", sample.name, item, reason)]
+    return sample, problems
 
 
 def list_files(files: FileSource, problems: ProblemLog) -> list[str]:
@@ -115,7 +138,7 @@ def decode_all(
     """Decode every entry in order, a bounded number ahead of the consumer."""
     if workers < 2:
         with FileSource(source) as files:
-            yield from (decoder(files, entry) for entry in entries)
+            yield from (_decoded(files, decoder, entry) for entry in entries)
         return
     # Forked workers start at once; spawned ones would import PyTorch first. They run only
     # Pillow and NumPy, which are safe there. macOS and Windows cannot fork safely.
@@ -148,4 +171,4 @@ def _start_worker(source: str, decoder: Decoder) -> None:
 def _decode_in_worker(entry: Any) -> Result:
     assert _worker is not None
     files, decoder = _worker
-    return decoder(files, entry)
+    return _decoded(files, decoder, entry)

@@ -19,7 +19,7 @@ from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.coco_json import annotation_name, read_coco, renumbered
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, find_pairs
+from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
 from maskrcnnpp.data.readers.lookup import Lookup, choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
@@ -102,7 +102,7 @@ class CocoReader(Reader):
         has_others = (
             any(path.suffix.lower() in _OTHER_SUFFIXES for path in shown)
             or Dsb2018Reader.fits(names)
-            or bool(find_pairs(names, LABEL_ENDINGS))
+            or any(find_pairs(names, LABEL_ENDINGS))
         )
         return is_one_for_all and not has_others
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
@@ -19,8 +18,9 @@ from maskrcnnpp.errors import DataError
 
 #: Endings of what :func:`decode_image` reads: what Detectron2 and this project train on.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-#: Endings of what :func:`decode_labels` reads.
-LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy")
+#: Endings of label images and masks; of JPEG files only masks can be read.
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy", ".jpg", ".jpeg")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _LARGEST = 2**29  # pixels of an image that is read as a whole
 
@@ -37,24 +37,6 @@ def decode_image(files: FileSource, name: str) -> tuple[bytes, np.ndarray]:
     """
     content = files.read(name)
     return content, decode_pixels(content, name)
-
-
-def decode_labels(files: FileSource, name: str) -> np.ndarray:
-    """A label image: integers (height, width), 0 is background.
-
-    Raises:
-        DataError: it cannot be read, is no label image, has negative labels, or such as are no
-            integers.
-    """
-    content = files.read(name)
-    if PurePosixPath(name).suffix.lower() == ".npy":
-        labels = _array(content)
-    else:
-        labels = decode_pixels(content, name)
-        if PurePosixPath(name).suffix.lower() in (".tif", ".tiff"):
-            labels = as_stored(content, labels)
-    labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
-    return as_labels(labels)
 
 
 def as_labels(numbers: np.ndarray) -> np.ndarray:
@@ -126,32 +108,24 @@ def make_sample(
     )
 
 
-def check_size(size: tuple[int, int], image: np.ndarray) -> None:
-    """That an annotation of ``size``, height and width, is of this image.
+def check_size(size: tuple[int, int], image: np.ndarray, name: str) -> None:
+    """That an annotation of ``size``, height and width, is of this image, called ``name``.
 
     Raises:
         DataError: it is not.
     """
     if tuple(size) != image.shape[:2]:
         height, width = image.shape[:2]
-        raise DataError(f"of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
-
-
-def as_stored(content: bytes, mask: np.ndarray) -> np.ndarray:
-    """The numbers of a TIFF's pixels, also where 0 is white, which readers of images turn round.
-
-    tifffile writes boolean arrays so, and ImageJ masks: there, too, what is not 0 is object.
-    """
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        is_white_zero = file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
-    return np.iinfo(mask.dtype).max - mask if is_white_zero and mask.dtype.kind == "u" else mask
+        raise DataError(
+            f"is of {size[1]}x{size[0]} pixels, but the image {name} is of {width}x{height}"
+        )
 
 
 def decode_pixels(content: bytes, name: str) -> np.ndarray:
     """:func:`decode_image` of the bytes of a file; ``name`` tells what it is."""
     path = PurePosixPath(name)
     if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
-        _check_header(content)
+        check_header(content)
     try:
         with open_all_channels(path, content) as raster:
             if raster.is_colour:
@@ -163,7 +137,7 @@ def decode_pixels(content: bytes, name: str) -> np.ndarray:
         raise DataError(str(error).replace(f"{path} ", "").replace(f"{path}: ", "")) from error
 
 
-def _check_header(content: bytes) -> None:
+def check_header(content: bytes) -> None:
     """That an image does not unpack to more than a memory holds, before it is unpacked."""
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -174,10 +148,3 @@ def _check_header(content: bytes) -> None:
         return
     if width * height > _LARGEST:
         raise DataError(f"is too large: {width}x{height} pixels")
-
-
-def _array(content: bytes) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    except Exception as error:
-        raise DataError(f"is no array of NumPy ({error})") from error

@@ -221,7 +221,7 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int]) -> Result:
         image = _image(files, pair, content)
         size, file = image[1].shape[:2], pair.annotation
         said = [content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]]
-        decode.check_size(said, image[1])
+        decode.check_size(said, image[1], pair.image or "inside")
         masks, categories, problems = collect(pair, groups(shapes), make)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
