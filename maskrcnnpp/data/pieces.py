@@ -14,6 +14,7 @@ from maskrcnnpp.errors import DataError
 
 #: Pieces of an object, up to which it may well be one that others hide in part.
 FEW = 3
+_SPECK = 0.1  # of the area of the largest piece
 _AROUND = np.ones((3, 3))
 _FULL = (255, 65535)  # what foreground masks have in the place of 1
 
@@ -31,6 +32,13 @@ def count_pieces(rle: Rle) -> int:
     crop, _, _ = crop_of(rle)
     # not by OpenCV, whose threads a forked worker waits for without end
     return ndimage.label(crop, _AROUND)[1]
+
+
+def count_parts(rle: Rle) -> int:
+    """Pieces of a mask of which none is a speck beside the largest."""
+    crop, _, _ = crop_of(rle)
+    areas = np.bincount(ndimage.label(crop, _AROUND)[0][crop])
+    return int(np.count_nonzero(areas >= _SPECK * areas.max()))
 
 
 def doubt_of(labels: np.ndarray) -> Doubt | None:

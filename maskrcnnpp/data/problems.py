@@ -10,10 +10,13 @@ from maskrcnnpp.errors import DataError
 SHOWN_PROBLEMS = 20
 
 
+Scope = Literal["image", "object", "file", "region", "unwanted", "note", "doubt"]
+
+
 class Problem(NamedTuple):
     """One thing that is wrong with the input."""
 
-    scope: Literal["image", "object", "file", "region", "unwanted", "note", "doubt"]
+    scope: Scope
     """What is skipped with ``--skip-bad``: the whole image, one object, or a stray file. No errors,
     and always reported: a region (no object by the rules of its layout) and an unwanted object (by
     an option of the user) are skipped; what a note is about is kept. A doubt is for the reader to

@@ -2,7 +2,8 @@
 
     a.json    names its image, relative to itself, or has it inside; else it is a.png beside it
 
-Shapes are a polygon, rectangle, circle or mask. Those of one label and one group_id are one object.
+Shapes are a polygon, rectangle, circle or mask; points and lines are no objects, nor are the labels
+``_background_`` and ``__ignore__``. Those of one label and one group_id are one object.
 """
 
 from __future__ import annotations
