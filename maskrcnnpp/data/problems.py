@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from maskrcnnpp.errors import DataError
@@ -91,8 +92,13 @@ def _shown(problems: Sequence[Problem]) -> str:
 
 
 def _where(problem: Problem) -> str:
-    """The item, and the image where the item does not name it."""
-    if problem.image.rpartition("__")[2] in problem.item:
+    """The item, and the image where it is an object whose item does not name it."""
+    path = PurePosixPath(problem.item)
+    if problem.scope in ("image", "file") or problem.image.rpartition("__")[2] in (
+        "",
+        *path.parts,
+        path.stem,
+    ):
         return problem.item
     return f"{problem.item} (image {problem.image})"
 
