@@ -504,11 +504,27 @@ def test_sizes_come_from_the_files_and_missing_images_are_left_out(root):
 
 def test_boxes_and_areas_are_those_of_the_masks():
     truth = good()
-    for entry in truth["annotations"]:
-        entry |= {"bbox": [0, 0, 99, 99], "area": None, "iscrowd": "1"}
+    for number, entry in enumerate(truth["annotations"]):
+        entry |= {"bbox": [0, 0, 99, 99], "area": None, "iscrowd": "1" if number else "0"}
     fixed, _ = repair(truth, None)
-    for entry, same in zip(fixed["annotations"], good()["annotations"]):
-        assert entry == {**same, "iscrowd": 1}
+    for number, (entry, same) in enumerate(zip(fixed["annotations"], good()["annotations"])):
+        assert entry == {**same, "iscrowd": int(number > 0)}
+
+
+def test_crowds_that_are_all_there_is_become_objects_and_ignored_ones_crowds():
+    truth = good()
+    for entry in truth["annotations"]:
+        entry["iscrowd"] = 1
+    words = f"all {len(truth['annotations'])} are iscrowd, so that nothing is left to train on"
+    assert [f.reason for f in validate(truth, None) if words in f.reason]
+    fixed, repairs = repair(truth, None)
+    assert {entry["iscrowd"] for entry in fixed["annotations"]} == {0}
+    assert sum("iscrowd is 0, not 1" in r.reason for r in repairs) == len(truth["annotations"])
+    truth = good()
+    truth["annotations"][0]["ignore"] = 1
+    fixed, _ = repair(truth, None)
+    assert fixed["annotations"][0]["iscrowd"] == 1 and "ignore" not in fixed["annotations"][0]
+    assert not [f for f in validate(fixed, None) if f.severity == "error"]
 
 
 # anything at all

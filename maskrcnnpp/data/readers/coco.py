@@ -29,7 +29,6 @@ from maskrcnnpp.data.readers.beside import NotAnObject, Region, check_inside
 from maskrcnnpp.data.readers.coco_json import (
     annotation_name,
     are_all_crowds,
-    is_crowd,
     read_coco,
     real_categories,
     renumbered,
@@ -42,7 +41,7 @@ from maskrcnnpp.data.readers.lookup import Lookup, choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
 from maskrcnnpp.data.segmentation import OutsideError
-from maskrcnnpp.data.validation.rules import as_number
+from maskrcnnpp.data.validation.rules import as_number, is_crowd
 from maskrcnnpp.errors import DataError
 
 # of other programs, beside images
@@ -234,7 +233,7 @@ def _decode(
     outside, areas = 0, []
     for item, category, annotation in image.objects:
         try:
-            if is_crowd(annotation) and not are_single:
+            if (is_crowd(annotation) and not are_single) or annotation.get("ignore"):
                 raise DataError(
                     "is a crowd (iscrowd), which is no single object; CVAT writes so of every mask"
                 )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from maskrcnnpp.data.readers.beside import is_no_class
 from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.validation.rules import is_crowd
 from maskrcnnpp.errors import DataError
 
 
@@ -55,14 +56,9 @@ def read_coco(files: FileSource, name: str) -> CocoContent:
     return CocoContent(images, categories, annotations)
 
 
-def is_crowd(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation says that it is no single object."""
-    return bool(annotation.get("iscrowd") or annotation.get("ignore"))
-
-
 def are_all_crowds(annotations: Collection[Mapping[str, Any]]) -> bool:
     """Whether all say so, and there is one at least. CVAT and Datumaro write this of masks."""
-    return bool(annotations) and all(annotation.get("iscrowd") for annotation in annotations)
+    return bool(annotations) and all(map(is_crowd, annotations))
 
 
 def real_categories(

@@ -14,11 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from maskrcnnpp.data.own_checks import check_loadable
 from maskrcnnpp.data.semantic import category_ids_fault, has_label_images
 from maskrcnnpp.data.validation.files import file_name_problem, file_size
 from maskrcnnpp.data.validation.label_images import label_faults
 from maskrcnnpp.data.validation.masks import measure
 from maskrcnnpp.data.validation.rules import (
+    all_crowds_fault,
     area_fault,
     box_fault,
     crowd_fault,
@@ -46,11 +48,11 @@ KINDS = {
     STRUCTURE: "no object with lists of images, annotations and categories; no image",
     IDS: "of images and annotations: missing, no integers, duplicate, or of what is not there",
     SIZES: "of images: missing, impossible, not those of the file; files missing or named twice",
-    BOXES: "no box, empty, outside the image, or not that of the mask (warning)",
+    BOXES: "no box, empty, outside the image, corners, or not quite that of the mask (warning)",
     AREAS: "missing, no number above 0, or not that of the mask by more than 1 % (warning)",
     SEGMENTATIONS: "missing, empty, broken, outside; outline crosses itself (warning)",
     DUPLICATES: "objects of the same image, category and mask",
-    ISCROWD: "other than 0 and 1, or missing (warning)",
+    ISCROWD: "other than 0 and 1, in all annotations, or missing (warning); 'ignore'",
     CATEGORIES: "none, no integer ids, ids or names twice; unused, or ids not 1..n (warnings)",
     EMPTY_IMAGES: "images without an annotation (warning)",
     MANY_OBJECTS: "images with more objects than the evaluator counts detections (warning)",
@@ -121,6 +123,11 @@ def validate(
         check.annotations(lists["annotations"], images, categories, max_dets)
     if is_semantic:
         check.label_images(lists["images"] or [], categories, label_root)
+    if not any(finding.severity == "error" for finding in check.findings):
+        try:  # what a training would say
+            check_loadable("the file", truth)
+        except DataError as error:
+            check.add(STRUCTURE, "the file", str(error).removeprefix("the file: "))
     order = {kind: number for number, kind in enumerate(KINDS)}
     return sorted(check.findings, key=lambda found: (order[found.kind], found.severity))
 
@@ -267,6 +274,8 @@ class _Check:
                 if of in seen:
                     self.add(DUPLICATES, item, f"has the mask of {seen[of]}", image=image)
                 seen.setdefault(of, item)
+        if fault := all_crowds_fault([entry for _, entry in annotations]):
+            self.add(ISCROWD, "annotations", fault)
         self._counts(objects, used, images, categories, max_dets)
 
     def _annotation_ids(
