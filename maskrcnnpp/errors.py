@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 
@@ -40,10 +43,33 @@ class DivergedError(UserError, FloatingPointError):
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status of a :class:`UserError`, 2 but for few.
 
-    Any other exception keeps its traceback: it is a fault of this project.
+    SIGTERM ends it as Ctrl-C does: what it began is removed, and its processes end. Any other
+    exception keeps its traceback: it is a fault of this project.
     """
     try:
-        yield
+        with _exit_on_sigterm():
+            yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+@contextlib.contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM, unless something else takes it already."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a forked worker, which has nothing to tidy up
+            os._exit(128 + number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

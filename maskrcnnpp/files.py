@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,12 @@ from typing import Any
 
 from maskrcnnpp.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK_FILE = ".lock"  #: in a folder that is being written
 #: What names of files begin with while they are written; one that was killed leaves them behind.
 PARTIAL = ".partial-"
 
@@ -43,6 +50,43 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging_folder(parent: str | os.PathLike, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent``, which is removed at the end of the block if still there.
+
+    Its process holds a lock in it, so that a later one can remove what a killed one left behind,
+    and nothing that is in use.
+
+    Args:
+        parent: a folder.
+        prefix: of the name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for old in Path(parent).glob(f"{prefix}*"):
+        _remove_left_behind(old)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    try:
+        with open(folder / LOCK_FILE, "wb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove a folder whose process has ended; one that is not sure to have stays."""
+    try:
+        with open(folder / LOCK_FILE, "rb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # in use, or not of this kind
+        return
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

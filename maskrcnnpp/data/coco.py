@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +14,7 @@ from pycocotools import mask as coco_mask
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.files import staging_folder, write_json, write_text
 
 LEFT_OUT_FILE, NOTES_FILE = "left_out.txt", "notes.txt"
 _FOLDERS = ("images", "annotations")
@@ -121,7 +119,8 @@ class CocoDatasetWriter:
         try:
             self.output.mkdir(parents=True, exist_ok=True)
             _check_replaceable(self.output)
-            self._staging = Path(tempfile.mkdtemp(dir=self.output, prefix=".unfinished-"))
+            self._folder = staging_folder(self.output, ".unfinished-")
+            self._staging = self._folder.__enter__()
         except OSError as error:
             raise DataError(
                 f"{self.output}: cannot be written to ({error}); name another --output folder"
@@ -136,7 +135,7 @@ class CocoDatasetWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._folder.__exit__(None, None, None)
         if self._made_output and not any(self.output.iterdir()):
             self.output.rmdir()
 

@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
@@ -17,6 +20,7 @@ from maskrcnnpp.data.pieces import count_pieces
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.sample import Sample
+from maskrcnnpp.errors import DataError
 
 #: A sample, or None where it is left out, and what is wrong with it.
 Result = tuple[Sample | None, list[Problem]]
@@ -147,15 +151,29 @@ def decode_all(
         workers, context, initializer=_start_worker, initargs=(source, decoder)
     )
     try:
-        pending: deque[Future[Result]] = deque()
-        for entry in entries:
-            pending.append(pool.submit(_decode_in_worker, entry))
+        entry = entries[0]
+        pending: deque[tuple[Any, Future[Result]]] = deque()
+        for following in entries:
+            pending.append((following, pool.submit(_decode_in_worker, following)))
             if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
+                entry, future = pending.popleft()
+                yield future.result()
         while pending:
-            yield pending.popleft().result()
+            entry, future = pending.popleft()
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{source}: a process that reads images was ended from outside, perhaps since the "
+            f"memory is full, at the image {getattr(entry, 'name', entry)} or one close to it"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the parent, which need not have said so: it may have been killed."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 _worker: tuple[FileSource, Decoder] | None = None
@@ -165,6 +183,8 @@ def _start_worker(source: str, decoder: Decoder) -> None:
     global _worker
     # Ctrl-C reaches the whole process group; the parent alone reacts, and stops the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = FileSource(source), decoder  # the archive's index is read once a process
 
 

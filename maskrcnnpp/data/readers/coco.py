@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp.data.nested_polygons import mask_with_holes
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import NotAnObject, Region, check_inside
@@ -33,7 +34,6 @@ from maskrcnnpp.data.readers.coco_json import (
     real_categories,
     renumbered,
 )
-from maskrcnnpp.data.readers.coco_rings import mask_with_holes
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
