@@ -116,4 +116,9 @@ def _array(content: bytes) -> np.ndarray:
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                "holds objects of Python, not an array of numbers: save the labels alone, such as "
+                "its inst_map, with numpy.save"
+            ) from error
         raise DataError(f"is no array of NumPy ({error})") from error
