@@ -161,11 +161,11 @@ def convert(args: argparse.Namespace) -> None:
                 f"{source}: no image is left for {', '.join(empty)}; mend the files, or draw lists "
                 f"of your own with --make-splits --split-dir DIR\n{problems.summary()}"
             )
-        writer.commit(splits, left_out=problems.lines())
+        writer.commit(splits, left_out=problems.lines(), notes=problems.lines_of_notes())
 
     print(summary_table(records, splits))
-    if problems:
-        print(f"{problems.summary()}\nthe whole list: {output / 'annotations' / 'left_out.txt'}")
+    if problems or problems.notes:
+        print(f"{problems.summary()}\nthe whole lists: {output / 'annotations'}/*.txt")
     print(f"\nwritten to {output}\n{next_step(output, 'dsb2018')}")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,12 @@ from typing import Any
 
 from maskrcnnpp.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK_FILE = ".lock"  #: in a folder that is being written
 #: What names of files begin with while they are written; one that was killed leaves them behind.
 PARTIAL = ".partial-"
 # what the operating system says of writing and of nothing else
@@ -92,6 +99,43 @@ def remove_partial(folder: str | os.PathLike) -> None:
     for path in Path(folder).glob(f"{PARTIAL}*"):
         if path.is_file():  # folders are of converters, which may be at work
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging_folder(parent: str | os.PathLike, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent``, which is removed at the end of the block if still there.
+
+    Its process holds a lock in it, so that a later one can remove what a killed one left behind,
+    and nothing that is in use.
+
+    Args:
+        parent: a folder.
+        prefix: of the name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for old in Path(parent).glob(f"{prefix}*"):
+        _remove_left_behind(old)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    try:
+        with open(folder / LOCK_FILE, "wb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Remove a folder whose process has ended; one that is not sure to have stays."""
+    try:
+        with open(folder / LOCK_FILE, "rb") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # in use, or not of this kind
+        return
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -159,8 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_splits(args.write_lists, splits)
     print(summary_table(records, splits))
     folder = args.output / "annotations"
-    if problems:
-        print(f"{problems.summary()}\nthe whole list: {folder / 'left_out.txt'}")
+    if problems or problems.notes:
+        print(f"{problems.summary()}\nthe whole lists: {folder}/*.txt")
     first = folder / f"instances_{next(iter(splits))}.json"
     print(f"\nwritten to {args.output}; to train on it: DATASETS.TRAIN \"('{first}',)\"")
 

@@ -139,7 +139,7 @@ def load(path: Path) -> Any:
         DataError: it cannot be read.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8"))  # as it is read for training
+        return json.loads(path.read_bytes().decode("utf-8-sig"))  # as it is read for training
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except RecursionError as error:

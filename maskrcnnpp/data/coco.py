@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +14,9 @@ from pycocotools import mask as coco_mask
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.files import staging_folder, write_json, write_text
 
-LEFT_OUT_FILE = "left_out.txt"
+LEFT_OUT_FILE, NOTES_FILE = "left_out.txt", "notes.txt"
 _FOLDERS = ("images", "annotations")
 
 # in "info" of every JSON file written here: only a data set that holds it may be replaced
@@ -121,7 +119,8 @@ class CocoDatasetWriter:
         try:
             self.output.mkdir(parents=True, exist_ok=True)
             _check_replaceable(self.output)
-            self._staging = Path(tempfile.mkdtemp(dir=self.output, prefix=".unfinished-"))
+            self._folder = staging_folder(self.output, ".unfinished-")
+            self._staging = self._folder.__enter__()
         except OSError as error:
             raise DataError(
                 f"{self.output}: cannot be written to ({error}); name another --output folder"
@@ -136,7 +135,7 @@ class CocoDatasetWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._folder.__exit__(None, None, None)
         if self._made_output and not any(self.output.iterdir()):
             self.output.rmdir()
 
@@ -153,13 +152,16 @@ class CocoDatasetWriter:
             file_name, sample.height, sample.width, sample.stain, sample.masks, sample.category_ids
         )
 
-    def commit(self, splits: Mapping[str, Sequence[str]], *, left_out: str = "") -> None:
+    def commit(
+        self, splits: Mapping[str, Sequence[str]], *, left_out: str = "", notes: str = ""
+    ) -> None:
         """Write the annotations and put everything in place.
 
         Args:
             splits: names of added samples by split, each name once. Images are listed in this
                 order; those that no split names are not kept.
-            left_out: text of ``annotations/left_out.txt``; no file when empty.
+            left_out, notes: texts of ``annotations/left_out.txt`` and ``annotations/notes.txt``; no
+                file when empty.
         """
         for split, names in splits.items():
             records = [self.records[name] for name in names]
@@ -170,8 +172,9 @@ class CocoDatasetWriter:
         named = {name for names in splits.values() for name in names}
         for name in self.records.keys() - named:
             (self._staging / "images" / self.records[name].file_name).unlink()
-        if left_out:
-            write_text(self._staging / "annotations" / LEFT_OUT_FILE, left_out)
+        for name, text in ((LEFT_OUT_FILE, left_out), (NOTES_FILE, notes)):
+            if text:
+                write_text(self._staging / "annotations" / name, text)
         _swap_in(self._staging, self.output)
 
 
@@ -191,7 +194,7 @@ def _check_replaceable(output: Path) -> None:
                 )
             listed |= names
             ours.add(path)
-        elif path.name == LEFT_OUT_FILE and ours:  # sorted behind the JSON files
+        elif path.name in (LEFT_OUT_FILE, NOTES_FILE) and ours:  # sorted behind the JSON files
             ours.add(path)
     for path in annotations:
         if path not in ours:

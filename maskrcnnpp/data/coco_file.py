@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
 import os
 import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from detectron2.data.datasets.coco import load_coco_json
@@ -27,9 +32,9 @@ def load_coco_truth(path: str | os.PathLike) -> dict[str, Any]:
         DataError: the file cannot be read, is not COCO, or an annotation lacks a needed key.
     """
     try:
-        with open(path, encoding="utf-8") as handle:
+        with open(path, encoding="utf-8-sig") as handle:  # some programs write a byte order mark
             truth = json.load(handle)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as a COCO annotation file: {error}") from error
     if not isinstance(truth, dict) or not {"images", "categories"} <= truth.keys():
         raise DataError(f"{path}: not a COCO annotation file: no 'images' or no 'categories'")
@@ -58,13 +63,27 @@ def load_records(path: str | os.PathLike, image_root: str | os.PathLike, name: s
         DataError: Detectron2 cannot load it.
     """
     try:
-        return load_coco_json(str(path), str(image_root), name)
+        with _without_mark(path) as file:
+            return load_coco_json(str(file), str(image_root), name)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         reason = str(error.args[0]) if error.args else "no reason is given"
         raise DataError(
             f"{path}: Detectron2 cannot load it: {type(error).__name__}: {reason}\n"
             f"{validate_hint(path, image_root)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_mark(path: str | os.PathLike) -> Iterator[str | os.PathLike]:
+    """The file, or a copy without the byte order mark at its head, which Detectron2 cannot read."""
+    content = Path(path).read_bytes()
+    if not content.startswith(codecs.BOM_UTF8):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / Path(path).name
+        copy.write_bytes(content.removeprefix(codecs.BOM_UTF8))
+        yield copy
 
 
 def validate_hint(path: str | os.PathLike, image_root: str | os.PathLike) -> str:

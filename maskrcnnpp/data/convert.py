@@ -38,7 +38,9 @@ def open_reader(
         ConfigError: there is no such layout, or it has not these options.
         DataError: the source is not of the layout, or "auto" finds none or several that fit.
     """
-    layout = find_layout(source) if layout == "auto" else layout
+    if layout == "auto":
+        # a list of pairs says what the names of the files need not
+        layout = "labels" if "pairs" in options else find_layout(source)
     if layout not in READERS:
         raise ConfigError(f"--format {layout}: there is none; choose of {sorted(READERS)}")
     known = list(inspect.signature(READERS[layout]).parameters)[2:]
@@ -96,7 +98,7 @@ def convert(
         if not writer.records:
             raise DataError(f"{reader.source}: no image is left\n{problems.summary()}")
         splits = draw(writer.records)
-        writer.commit(splits, left_out=problems.lines())
+        writer.commit(splits, left_out=problems.lines(), notes=problems.lines_of_notes())
         return writer.records, splits
 
 

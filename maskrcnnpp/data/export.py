@@ -14,7 +14,6 @@ import contextlib
 import csv
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from maskrcnnpp.data.export_source import ExportImage, export_images
 from maskrcnnpp.data.sample import Rle
 from maskrcnnpp.data.segmentation import crop_of, runs_of_object
 from maskrcnnpp.errors import DataError, OutputError
-from maskrcnnpp.files import PARTIAL
+from maskrcnnpp.files import LOCK_FILE, PARTIAL, staging_folder
 
 TABLE_FILE = "labels.csv"
 
@@ -54,6 +53,8 @@ class ExportCounts:
     """Images without objects."""
     other_images: int = 0
     """Images that are no PNG files, where the layout has PNG files."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, where there are several: none of the layouts has them."""
 
     def lines(self) -> str:
         """For people."""
@@ -62,6 +63,11 @@ class ExportCounts:
             told.append(
                 f"masks overlap: {self.objects_cut} objects lost {self.pixels_lost} pixels to "
                 f"smaller ones, {self.objects_lost} of them all they had"
+            )
+        if self.classes:
+            told.append(
+                f"{len(self.classes)} classes ({', '.join(self.classes)}) are not in this format: "
+                "its objects have none"
             )
         if self.crowds:
             told.append(f"{self.crowds} annotations are crowds (iscrowd) and were left out")
@@ -190,6 +196,8 @@ def _each(
     truth: Mapping[str, Any], image_root: str | os.PathLike, counts: ExportCounts, what: str
 ) -> Iterator[ExportImage]:
     """The images, counted."""
+    names = tuple(str(category.get("name")) for category in truth["categories"])
+    counts.classes = names if len(names) > 1 else ()
     images = export_images(truth, image_root)
     for image in tqdm(images, total=len(truth["images"]), desc=what, unit="image"):
         counts.images += 1
@@ -220,19 +228,15 @@ def _new_folder(output: str | os.PathLike) -> Iterator[Path]:
         raise DataError(f"{shown}: is there and not empty; name a new folder with --output")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=PARTIAL))
+        with staging_folder(output.parent, PARTIAL) as folder:
+            yield folder
+            # mkdtemp makes private folders; give the result the permissions of an ordinary one
+            umask = os.umask(0)
+            os.umask(umask)
+            folder.chmod(0o777 & ~umask)
+            if output.is_dir():
+                output.rmdir()
+            (folder / LOCK_FILE).unlink()
+            folder.rename(output)
     except OSError as error:
         raise OutputError(f"{shown}: cannot be written ({error})") from error
-    try:
-        yield folder
-        # mkdtemp makes private folders; give the result the permissions of an ordinary one
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)
-        if output.is_dir():
-            output.rmdir()
-        folder.rename(output)
-    except OSError as error:
-        raise OutputError(f"{shown}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Whether a COCO file can be loaded, trained on and evaluated on, found out within a second or two.
 
-``validation/`` tells all that is wrong with a file, masks included, and takes its time. Here the
-first fault counts that would end a training with a traceback, some of them not before its end.
+``validation/`` tells all that is wrong with a file, and takes its time. Here the first fault counts
+that would end a training with a traceback, some of them not before its end, or falsify its results.
+The rules are those of ``validation/``, which finds all that is refused here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,17 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-from maskrcnnpp.data.validation.rules import as_number, box_numbers, size_fault
+import numpy as np
+
+from maskrcnnpp.data.validation.masks import Measured, measure
+from maskrcnnpp.data.validation.rings import fault_of_list
+from maskrcnnpp.data.validation.rules import (
+    as_number,
+    box_fault,
+    box_numbers,
+    crowd_fault,
+    size_fault,
+)
 from maskrcnnpp.errors import DataError
 
 
@@ -41,6 +52,7 @@ def check_loadable(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
     for entry in annotations:
         if fault := _annotation_fault(entry, images, categories):
             raise DataError(f"{path}: annotation {entry['id']}: {fault}")
+    _check_masks(path, truth)
 
 
 def missing_files(root: Path, names: Iterable[str]) -> list[str]:
@@ -104,16 +116,40 @@ def _annotation_fault(
     if as_number(entry["area"]) is None:
         return f"area is {short(entry['area'])}; it needs a finite number"
     if entry.get("ignore"):
-        return "it has 'ignore', which Detectron2 cannot read; use iscrowd 1 instead"
-    return _mask_fault(entry.get("segmentation"))
-
-
-def _mask_fault(mask: Any) -> str:
-    if not mask:  # boxes alone can be trained on
+        return crowd_fault(entry)[1]
+    mask = entry.get("segmentation")
+    if not mask or isinstance(mask, dict):  # boxes alone can be trained on
         return ""
-    if isinstance(mask, dict):
-        missing = {"size", "counts"} - mask.keys()
-        return f"the segmentation has no {min(missing)!r}" if missing else ""
     if isinstance(mask, list) and all(isinstance(ring, list) for ring in mask):
-        return ""
+        return next((f"polygon: {fault}" for fault in map(fault_of_list, mask) if fault), "")
     return f"segmentation is {short(mask)}; it needs run lengths or a list of polygons"
+
+
+def _check_masks(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
+    """That run lengths are sound, and boxes are those of the masks.
+
+    Raises:
+        DataError: with the first fault.
+    """
+    images = {image["id"]: image for image in truth["images"]}
+    known = [entry for entry in truth.get("annotations", []) if entry.get("segmentation")]
+    sizes = [tuple(images[e["image_id"]][side] for side in ("height", "width")) for e in known]
+    packed = [(e, size) for e, size in zip(known, sizes) if isinstance(e["segmentation"], dict)]
+    measured = measure((entry["segmentation"], *size) for entry, size in packed)
+    masks = {id(entry): mask for (entry, _), mask in zip(packed, measured)}
+    for entry in known:
+        mask = masks.get(id(entry)) or _extent(entry["segmentation"])
+        name = images[entry["image_id"]]["file_name"]
+        fault = mask.problem
+        if not fault and (found := box_fault(entry["bbox"], mask, 0, 0)):
+            fault = found[1] if found[0] == "error" and "mask" in found[1] else ""
+        if fault:
+            raise DataError(f"{path}: annotation {entry['id']} of {name}: {fault}")
+
+
+def _extent(polygons: Sequence[Sequence[float]]) -> Measured:
+    """The box of polygons, of which no pixel is drawn."""
+    points = np.concatenate([np.asarray(ring, dtype=np.float64) for ring in polygons])
+    x, y = points[::2], points[1::2]
+    low, high = (np.floor(x.min()), np.floor(y.min())), (np.ceil(x.max()), np.ceil(y.max()))
+    return Measured(box=(*low, high[0] - low[0], high[1] - low[1]))

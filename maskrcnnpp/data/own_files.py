@@ -21,6 +21,7 @@ from maskrcnnpp.data.semantic import (
     has_label_images,
     with_label_files,
 )
+from maskrcnnpp.data.validation.rules import all_crowds_fault
 from maskrcnnpp.errors import DataError
 
 _NAME = re.compile(r"(?P<file>.+\.json)(?::(?P<images>.+))?")
@@ -77,7 +78,9 @@ def check_has_objects(name: str) -> None:
         DataError: it has no annotation, or only such of crowds.
     """
     if MetadataCatalog.get(name).get("objects") == 0:
-        raise _unfit(name, "nothing to train on: no annotation, or none that is no crowd")
+        metadata = MetadataCatalog.get(name)
+        crowds = all_crowds_fault(load_coco_truth(metadata.json_file).get("annotations", []))
+        raise _unfit(name, f"no object to train on: {crowds or 'there is no annotation'}")
 
 
 def check_has_masks(name: str, *, or_boxes_alone: bool = False) -> None:

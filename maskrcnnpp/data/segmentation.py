@@ -17,6 +17,10 @@ from maskrcnnpp.errors import DataError
 _REACH = 1.0
 
 
+class OutsideError(DataError):
+    """A segmentation has its points outside the image."""
+
+
 def checked_rle(segmentation: Any, height: int, width: int) -> Rle:
     """Any of COCO's segmentations as compressed RLE, pixel for pixel as pycocotools reads it.
 
@@ -39,7 +43,7 @@ def checked_rle(segmentation: Any, height: int, width: int) -> Rle:
     rings = [_ring(ring, height, width) for ring in segmentation]
     merged = coco_mask.merge(coco_mask.frPyObjects(rings, height, width))
     if coco_mask.area(merged) == 0:
-        raise DataError("has no pixel inside the image")
+        raise OutsideError("has no pixel inside the image")
     return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
 
 
@@ -104,7 +108,7 @@ def _ring(ring: Any, height: int, width: int) -> list[float]:
     reach = _REACH * max(height, width)
     points = numbers.reshape(-1, 2)
     if (points < -reach).any() or (points > np.array([width, height]) + reach).any():
-        raise DataError("has a polygon that reaches far out of the image")
+        raise OutsideError("has a polygon that reaches far out of the image")
     return numbers.astype(np.float64).tolist()
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +27,7 @@ from maskrcnnpp.data.semantic_labels import LabelMap
 from maskrcnnpp.data.semantic_sources import SemanticItem
 from maskrcnnpp.data.splits import check_disjoint, draw_splits, draw_splits_of_groups, read_splits
 from maskrcnnpp.errors import DataError, OutputError
-from maskrcnnpp.files import write_json
+from maskrcnnpp.files import staging_folder, write_json
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 _FOLDERS = ("images", "labels", "annotations")
@@ -160,16 +158,17 @@ def _staged(output: Path) -> Iterator[Path]:
     _check_replaceable(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=output, prefix=_UNFINISHED))
+        folder = staging_folder(output, _UNFINISHED)
+        staging = folder.__enter__()
     except OSError as error:
         raise OutputError(f"{output} cannot be written to: {error.strerror}") from error
     try:
-        for folder in _FOLDERS:
-            (staging / folder).mkdir()
+        for name in _FOLDERS:
+            (staging / name).mkdir()
         yield staging
         _swap_in(staging, output)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        folder.__exit__(None, None, None)
         if made_output and not any(output.iterdir()):
             output.rmdir()
 

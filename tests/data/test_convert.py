@@ -118,16 +118,16 @@ def test_label_images(tmp_path, kind, layout, capsys):
     ],
 )
 def test_how_label_images_are_found(names, expected):
-    from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, find_pairs
+    from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
 
-    assert find_pairs(names, LABEL_ENDINGS) == ([expected] if expected else [])
+    assert find_pairs(names, LABEL_ENDINGS)[0] == ([expected] if expected else [])
 
 
 def test_pairs_by_list_and_by_ending(tmp_path):
     files = {"one.png": png(image(0)), "two.tif": tiff(labels(0)), "one-gt.tif": tiff(labels(0))}
     given = written(tmp_path, files)
     (tmp_path / "pairs.csv").write_text("image,labels\none.png,two.tif\n")
-    for words in (["--pairs", tmp_path / "pairs.csv"], ["--label-ending=-gt"]):
+    for words in (["--pairs", tmp_path / "pairs.csv"], ["--label-ending=-gt", "--skip-bad"]):
         output = tmp_path / words[0].strip("-").replace("=", "")
         convert("--format", "labels", "--input", given, "--output", output, *words)
         assert len(coco(output)["annotations"]) == 4
@@ -165,7 +165,7 @@ BAD = {
     "other size": (
         png(image(0)),
         tiff(labels(0, (40, 51))),
-        "of 51x40 pixels for an image of 50x40",
+        "is of 51x40 pixels, but the image images/a.png is of 50x40",
     ),
     "negative": (
         png(image(0)),
@@ -175,7 +175,11 @@ BAD = {
     "fractions": (png(image(0)), tiff(labels(0) / np.float32(2)), "no integers: is it a prob"),
     "not finite": (png(image(0)), tiff(np.full((40, 50), np.nan, np.float32)), "no integers"),
     "a stack": (png(image(0)), tiff(np.zeros((5, 40, 50), np.uint16)), "is a stack"),
-    "colours": (png(image(0)), tiff(np.zeros((40, 50, 3), np.uint8)), "is no label image: 40x50x3"),
+    "channels": (
+        png(image(0)),
+        tiff(np.stack([labels(0), labels(1), labels(2)], axis=-1).astype(np.int32)),
+        "is no label image: 40x50x3",
+    ),
 }
 
 
@@ -221,13 +225,14 @@ def test_labels_of_other_types(tmp_path):
     problems = ProblemLog(skip_bad=True)
     reader = open_reader("labels", written(tmp_path, files), problems, {})
     counts = {sample.name: len(sample.masks) for sample in reader.read(workers=0)}
-    assert counts == {"uint8": 4, "uint32": 4, "int64": 4, "float64": 4, "huge": 4, "bool": 1}
-    assert [p.item for p in problems.problems] == ["labels/z.npy"]
+    assert counts == {"uint8": 4, "uint32": 4, "int64": 4, "float64": 4, "huge": 4}
+    assert [p.item for p in problems.problems] == ["labels/bool.npy", "labels/z.npy"]
+    assert "has one value, 1, in 4 pieces" in problems.problems[0].reason
 
 
 def test_names_that_clash_or_lead_out(tmp_path):
     pair = {"png": png(image(0)), "tif": tiff(labels(0))}
-    files = {"images/a.png": pair["png"], "labels/a.tif": pair["tif"]}
+    files = {"images/a.png": pair["png"], "images/a_masks.tif": pair["tif"]}
     files |= {"img/a.png": pair["png"], "img/a_masks.tif": pair["tif"]}
     files |= {"../images/b.png": pair["png"], "../labels/b.tif": pair["tif"]}
     problems = ProblemLog(skip_bad=True)

@@ -65,6 +65,8 @@ FORMATS = {
     "grey and alpha": ("png", png(WHITE, "LA")),
     "16 bits": ("png", png(WHITE.astype(np.uint16) * 257)),
     "palette": ("png", palette((0, 0, 0), (255, 255, 255))),
+    "palette in colour": ("png", palette((0, 0, 0), (128, 0, 0))),
+    "in colour": ("png", png(np.stack([WHITE, WHITE, WHITE * 0], axis=-1))),
     "TIFF": ("tif", tif(WHITE)),
     "TIFF of 1 bit": ("tiff", tif(MASK)),
     "TIFF of ImageJ": ("tif", tif(WHITE, photometric="miniswhite")),
@@ -121,7 +123,8 @@ def test_pairs_and_workers(tmp_path, kind):
     files |= {f"{name}_bin.png": png(MASK) for name in ("a", "b")} | {"m.png": png(MASK)}
     source = write_source(tmp_path, files, kind)
     samples, problems = read(source, label_ending="_bin")
-    assert [sample.name for sample in samples] == ["a", "b"] and not problems
+    assert [sample.name for sample in samples] == ["a", "b"]
+    assert [(p.scope, p.item) for p in problems.problems] == [("file", "m.png")]
     assert read(source, workers=2, label_ending="_bin")[0] == samples
     (tmp_path / "list.csv").write_text("image,labels\nz/c.png,m.png\n")
     samples, _ = read(source, pairs=tmp_path / "list.csv")
@@ -137,7 +140,11 @@ def test_connectivity(tmp_path, connectivity, count):
 @given(hnp.arrays(bool, (9, 11)), st.sampled_from([1, 2]), st.integers(1, 5))
 def test_components(tmp_path_factory, mask, connectivity, min_area):
     source = source_of(tmp_path_factory.mktemp("source"), mask)
-    (sample,), problems = read(source, connectivity=connectivity, min_area=min_area)
+    samples, problems = read(source, connectivity=connectivity, min_area=min_area)
+    if not samples:
+        assert "is it the background?" in problems.lines()
+        return
+    (sample,) = samples
     structure = ndimage.generate_binary_structure(2, connectivity)
     expected, count = ndimage.label(mask, structure)
     areas = np.bincount(expected.ravel(), minlength=count + 1)
@@ -146,7 +153,7 @@ def test_components(tmp_path_factory, mask, connectivity, min_area):
     assert same_objects(label_image(sample), expected)
     assert len(problems) == bool(small.any())
     for problem in problems.problems:
-        assert (problem.scope, problem.item) == ("object", "masks/a.png")
+        assert (problem.scope, problem.item) == ("unwanted", "masks/a.png")
         assert problem.reason.startswith(f"{small.sum()} object")
         assert problem.reason.endswith(f"of less than {min_area} pixels")
 
@@ -155,7 +162,11 @@ def test_components(tmp_path_factory, mask, connectivity, min_area):
 def test_a_watershed_divides_the_components(tmp_path_factory, mask, connectivity, min_distance):
     source = source_of(tmp_path_factory.mktemp("source"), mask)
     options = {"connectivity": connectivity, "min_distance": min_distance}
-    (sample,), problems = read(source, watershed=True, **options)
+    samples, problems = read(source, watershed=True, **options)
+    if not samples:
+        assert "is it the background?" in problems.lines()
+        return
+    (sample,) = samples
     assert not problems
     labels = label_image(sample)
     assert ((labels > 0) == mask).all()
@@ -196,7 +207,7 @@ def test_small_parts_are_counted_after_the_cut(tmp_path):
     source = source_of(tmp_path, discs((30, 20, 12), (30, 40, 12), (10, 60, 4)))
     (sample,), problems = read(source, watershed=True, min_area=100)
     assert len(sample.masks) == 2
-    assert problems.lines() == "object\tmasks/a.png\t1 object of less than 100 pixels\n"
+    assert problems.lines() == "unwanted\tmasks/a.png\t1 object of less than 100 pixels\n"
 
 
 @pytest.mark.parametrize("watershed", [False, True])
@@ -210,11 +221,16 @@ def test_nothing_and_all_of_an_image(tmp_path, watershed):
 
 
 def test_masks_in_jpeg(tmp_path):
-    files = {"a.png": image(), "b.jpg": saved(Image.fromarray(discs((6, 8, 5), shape=(12, 16))
-        .astype(np.uint8) * 255), "jpeg")}  # fmt: skip
-    (tmp_path / "list.csv").write_text("image,labels\na.png,b.jpg\n")
-    samples, problems = read(write_source(tmp_path, files, "zip"), pairs=tmp_path / "list.csv")
-    assert not samples and "b.jpg\thas" in problems.lines() and "JPEG changes" in problems.lines()
+    mask = discs((20, 30, 12), (45, 60, 9))
+    for name, high in (("mask", 255), ("labels", 90)):
+        content = saved(Image.fromarray(mask.astype(np.uint8) * high), "jpeg")
+        files = {"images/a.png": image(mask), "masks/a.jpg": content}
+        samples, problems = read(write_source(tmp_path, files, "zip"))
+        if name == "mask":
+            assert not problems and "JPEG file, which changes values" in problems.lines_of_notes()
+            assert same_objects(label_image(samples[0]), ndimage.label(mask)[0])
+        else:
+            assert not samples and "JPEG changes them; save it as PNG" in problems.lines()
 
 
 LABELS = MASK.astype(np.uint8)
@@ -225,12 +241,12 @@ BAD = {
     "label image": (png(LABELS), "has 3 values, where a mask has two: is it a label im"),
     "label array": ("npy", npy(LABELS), "has 3 values"),
     "no background": (png(LABELS * 0 + 1 + MASK), "has the values 1 and 2; background has to be 0"),
-    "in colour": (png(np.stack([WHITE, WHITE, WHITE * 0], axis=-1)), "has colours; a mask is"),
-    "palette": (palette((0, 0, 0), (255, 0, 0)), "has colours; a mask is black and white"),
+    "inverted": (png(255 - WHITE), "has 255 on 89% of the image, at all four sides and around"),
+    "palette": (palette((255, 255, 255), (0, 0, 0)), "1 is black and 0 is not: which is the back"),
     "two channels": ("tif", tif(np.zeros((2, 12, 16), np.uint8), metadata={"axes": "CYX"},
-        ome=True), "has 2 channels"),
-    "probabilities": ("tif", SOFT, "has the values 0.3"),
-    "other size": (png(MASK.T), "of 12x16 pixels for an image of 16x12"),
+        ome=True), "is no label image: 12x16x2"),
+    "probabilities": ("tif", SOFT, "has numbers that are no integers"),
+    "other size": (png(MASK.T), "is of 12x16 pixels, but the image images/b.png is of 16x12"),
     "stack": ("tif", tif(np.zeros((5, 12, 16), np.uint8)), "is a stack"),
     "cut short": (png(WHITE)[:40], ""),
     "TIFF cut short": ("tif", tif(WHITE)[:-40], "cut short"),

@@ -108,15 +108,15 @@ BAD = {
         "is no image that can be read", (2, None),
     ),
     "path out of the source": (
-        edit_image(0, file_name="../b.png"), "image", "annotations/train.json: ../b.png",
+        edit_image(0, file_name="../x.png"), "image", "annotations/train.json: ../x.png",
         "leads out of the source", (2, None),
     ),
     "absolute path": (
-        edit_image(0, file_name="/etc/b.png"), "image", "annotations/train.json: /etc/b.png",
+        edit_image(0, file_name="/etc/x.png"), "image", "annotations/train.json: /etc/x.png",
         "leads out of the source", (2, None),
     ),
     "Windows path": (
-        edit_image(0, file_name="C:\\b.png"), "image", "annotations/train.json: C:\\b.png",
+        edit_image(0, file_name="C:\\x.png"), "image", "annotations/train.json: C:\\x.png",
         "leads out of the source", (2, None),
     ),
     "name of several files": (

@@ -82,6 +82,32 @@ def test_silver_truth(tmp_path, kind):
     assert all(len(sample.masks) == 3 for sample in samples)
 
 
+def test_gold_truth_of_only_some_cells(tmp_path, kind):
+    markers = np.zeros_like(LABELS)
+    markers[1:3, 2:4], markers[11, 15], markers[6:9, 6:8] = 1, 2, 3
+    files = good_files() | {"01_GT/TRA/man_track001.tif": tif(markers)}
+    samples, problems = read(write_source(tmp_path, files, kind))
+    assert [sample.name for sample in samples] == ["01__t004", "02__t001", "02__t004"]
+    (problem,) = problems.problems
+    assert (problem.scope, problem.item) == ("image", SEG)
+    track = "01_GT/TRA/man_track001.tif"
+    assert f"lacks 1 of the 3 cells that {track} marks" in problem.reason
+    assert "use --truth ST" in problem.reason
+    # silver truth is read all the same
+    silver = {"01_ST/SEG/man_seg001.tif": tif(LABELS)}
+    (tmp_path / "more").mkdir()
+    samples, problems = read(write_source(tmp_path / "more", files | silver, kind), truth="ST")
+    assert len(samples) == 10 and not problems
+    assert f"lacks 1 of the 3 cells that {track} marks" in problems.lines_of_notes()
+
+
+def test_gold_truth_without_markers(tmp_path):
+    files = {name: data for name, data in good_files().items() if "TRA" not in name}
+    samples, problems = read(write_source(tmp_path, files, "zip"))
+    assert len(samples) == 4 and not problems
+    assert problems.lines_of_notes().count("has no markers, 0") == 4
+
+
 def test_truth_that_is_not_there(tmp_path, kind):
     files = {name: data for name, data in good_files().items() if "_ST/" not in name}
     source = write_source(tmp_path, files, kind)
@@ -121,9 +147,9 @@ BAD = {
     "cut short": ({SEG: tif(LABELS)[:-50]}, "image", SEG, "cut short"),
     "empty file": ({SEG: b""}, "image", SEG, "cannot be read"),
     "no TIFF": ({SEG: b"text" * 9}, "image", SEG, "cannot be read"),
-    "other size": ({SEG: tif(LABELS.T)}, "image", SEG, "of 12x16 pixels for an image of 16x12"),
+    "other size": ({SEG: tif(LABELS.T)}, "image", SEG, "but the image 01/t001.tif is"),
     "a stack": ({SEG: tif(STACK)}, "image", SEG, "is a stack"),
-    "in colour": ({SEG: tif(np.zeros((12, 16, 3), np.uint8))}, "image", SEG, "is no label image"),
+    "in colour": ({SEG: tif(np.arange(576).reshape(12, 16, 3))}, "image", SEG, "is no label image"),
     "a fraction": ({SEG: tif(LABELS.astype(np.float32) / 2)}, "image", SEG, "no integers"),
     "below 0": ({SEG: tif(LABELS.astype(np.int16) - 1)}, "image", SEG, "negative numbers"),
     "frame cut short": ({"01/t001.tif": FRAMES[1][:-9]}, "image", "01/t001.tif", ""),

@@ -145,7 +145,8 @@ BAD = {
         replace("b/masks/2.png", lambda d: d[:-20]), "b/masks/2.png: damaged", None,
     ),
     "mask of another size": (
-        add("b/masks/2.png", mask(0, 0, 2, 2, (16, 12))), "mask of 12x16 pixels", None,
+        add("b/masks/2.png", mask(0, 0, 2, 2, (16, 12))),
+        "12x16 pixels, but the image b/images/b.png is", None,
     ),
     "empty mask": (add("b/masks/2.png", mask(0, 0, 0, 0)), "b/masks/2.png: the mask is empty", 1),
     "missing image": (drop("b/images"), "b: missing image", None),

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from coco_source import truth_of, write_images
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
@@ -17,6 +17,8 @@ from maskrcnnpp.data.problems import ProblemLog
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.data.readers.dsb2018_csv import Dsb2018CsvReader
 from maskrcnnpp.data.readers.labels import LabelsReader
+
+_DOUBTS = ("pieces: is it a", "pieces: are they", "is it the background?")
 
 
 @st.composite
@@ -42,7 +44,9 @@ def round_trip(found, function, reader):
         counts = function(truth, root, output)
         problems = ProblemLog()
         samples = list(reader(output, problems).read(workers=0))
-        assert not problems
+        if problems:  # random pixels may look like foreground, or like background
+            assert all(any(w in p.reason for w in _DOUBTS) for p in problems.problems)
+            reject()
         for sample in samples:
             assert sample.image == (root / f"{sample.name}.png").read_bytes()
         files = [path for path in output.rglob("*") if path.is_file()]

@@ -30,8 +30,8 @@ def geometry(kind, coordinates):
 
 # a feature beside a good one, what is said of it, whether the image stays
 BAD_FEATURES = {
-    "point": (geometry("Point", [1, 2]), "feature 2 is a Point, no polygon", True),
-    "line": (geometry("LineString", [[1, 2], [3, 4]]), "is a LineString, no polygon", True),
+    "point": (geometry("Point", [1, 2]), "feature 2 is a Point, which has no area", True),
+    "line": (geometry("LineString", [[1, 2], [3, 4]]), "is a LineString, which has no area", True),
     "no geometry": ({**ONE, "geometry": None}, "feature 2 has no geometry", True),
     "no rings": (geometry("Polygon", []), "feature 2 is empty", True),
     "two points": (geometry("Polygon", [[[1, 2], [3, 4]]]), "feature 2 is empty", True),
@@ -57,7 +57,8 @@ def test_bad_features(tmp_path, case):
     samples, problems = read(GeojsonReader, write_source(tmp_path, files, "folder"))
     (problem,) = problems.problems
     assert message in problem.reason and problem.item == "a.geojson"
-    assert problem.scope == ("object" if stays else "image")
+    scope = "region" if "no area" in message else "object"
+    assert problem.scope == (scope if stays else "image")
     assert len(samples["b"].masks) == 2
     assert ("a" in samples) == stays
     if stays:

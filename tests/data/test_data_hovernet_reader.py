@@ -140,7 +140,10 @@ def test_how_types_are_told(tmp_path, case):
 def test_the_majority_of_type_map(tmp_path_factory, inst_map, type_map):
     files = files_of(a=mat(inst_map=inst_map, type_map=type_map), b=CONSEP)
     source = write_source(tmp_path_factory.mktemp("source"), files, "zip")
-    (sample, _), problems, _ = read(source)
+    (sample, *others), problems, _ = read(source)
+    if not others:
+        assert any(w in problems.lines() for w in ("is it the background?", "pieces: "))
+        return
     kept, expected = np.zeros_like(inst_map), []
     for number in np.unique(inst_map[inst_map > 0]):
         votes = np.bincount(type_map[inst_map == number], minlength=5)[1:]
@@ -178,7 +181,7 @@ BAD = {
     "empty": (b"", "is no MATLAB file"),
     "text": (b"inst_map" * 99, "is no MATLAB file"),
     "no inst_map": (mat(type_map=TYPE_MAP), "has no inst_map"),
-    "other size": (mat(inst_map=MAP.T), "of 12x16 pixels for an image of 16x12"),
+    "other size": (mat(inst_map=MAP.T), "is of 12x16 pixels, but the image "),
     "three dimensions": (mat(inst_map=np.zeros((12, 16, 2))), "is no label image: 12x16x2"),
     "a fraction": (mat(inst_map=MAP / 2, type_map=TYPE_MAP), "no integers"),
     "not a number": (mat(inst_map=np.where(MAP, np.nan, 0)), "no integers"),
@@ -277,3 +280,19 @@ def test_both_orders_of_bytes_and_short_elements():
         with pytest.raises(DataError, match="does not hold as many numbers as it says"):
             more = matrix.replace(dims, struct.pack(f"{order}2I2i", 5, 8, 2, 9))
             read_mat(content[:128] + more, ["inst_map"])
+
+
+@pytest.mark.parametrize("types", [TYPES * np.nan, TYPES + 0.5, TYPES - 9])
+def test_types_that_cannot_be_read_do_not_become_nuclei(tmp_path, types):
+    files = files_of(a=mat(inst_map=MAP, inst_type=types), b=mat(inst_map=MAP, type_map=TYPE_MAP))
+    samples, problems, _ = read(write_source(tmp_path, files, "zip"))
+    assert [sample.name for sample in samples] == ["Train__b"]
+    files = {name: data for name, data in files.items() if "b." not in name}
+    samples, problems, _ = read(write_source(tmp_path, files, "zip"))
+    assert not samples and "Train/Labels/a.mat" in problems.lines()
+
+
+def test_an_instance_map_that_is_a_foreground_mask(tmp_path):
+    files = files_of(a=mat(inst_map=(MAP > 0) * 255), b=CONSEP)
+    samples, problems, _ = read(write_source(tmp_path, files, "zip"))
+    assert len(samples) == 1 and "has one value, 255, in 3 pieces" in problems.lines()

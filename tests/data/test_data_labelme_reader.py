@@ -144,7 +144,7 @@ def test_groups_are_one_object(tmp_path):
     assert [int(m.sum()) for m in found[2:]] == [25, 25, 25]
     assert samples["a"].category_ids == (2, 2, 1, 2, 2)
     (problem,) = problems.problems
-    assert (problem.scope, problem.item) == ("object", "a.json")
+    assert (problem.scope, problem.item) == ("region", "a.json")
     assert "shape 4 is a point, which has no area" in problem.reason
 
 
@@ -165,7 +165,7 @@ def test_classes(tmp_path):
     samples, problems = read(LabelmeReader, path, class_names=["b"])
     assert samples["a"].category_ids == (1, 1) and samples["c"].category_ids == ()
     assert "shape 2 is of the class 'a', which is not among those wanted" in problems.lines()
-    assert {problem.scope for problem in problems.problems} == {"object"}
+    assert {problem.scope for problem in problems.problems} == {"region", "unwanted"}
 
 
 def test_an_outline_is_that_of_scikit_image_but_for_its_edge(tmp_path):

@@ -13,11 +13,14 @@ from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.own_checks import missing_files
 from maskrcnnpp.data.own_files import folder_name, known_classes, register_file
 from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.data.validation.checks import validate
 from maskrcnnpp.engine.setup import check_datasets
 from maskrcnnpp.errors import ConfigError, DataError
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 NAMES = ("a.png", "b.png", "c.png")
+RUNS = {"size": [64, 64]}
+INF = float("inf")
 
 
 @pytest.fixture
@@ -191,7 +194,18 @@ LEFT_OUT = object()
         (("annotations", 1, "area"), "100", "annotation 1: area is '100'"),
         (("annotations", 1, "ignore"), 1, "annotation 1: it has 'ignore'"),
         (("annotations", 1, "segmentation"), [1, 2, 3, 4, 5, 6], "annotation 1: segmentation is "),
-        (("annotations", 1, "segmentation"), {"counts": "x"}, "segmentation has no 'size'"),
+        (("annotations", 1, "segmentation"), {"counts": "x"}, "of b.png: RLE without its size"),
+        (("annotations", 1, "segmentation"), [[10, 10, 10, 10]], "polygon: 2 points; at least 3"),
+        (("annotations", 1, "segmentation"), [[10, 10, 20, 20, 9]], "polygon: an odd number of"),
+        (("annotations", 1, "segmentation"), RUNS | {"counts": 5}, "RLE without counts"),
+        (("annotations", 1, "segmentation"), RUNS | {"counts": [0, -1, 4097]}, "no whole numbers"),
+        (("annotations", 1, "segmentation"), RUNS | {"counts": [0, 2**32]}, "no whole numbers"),
+        (("annotations", 1, "segmentation"), RUNS | {"counts": [0, INF]}, "no whole numbers"),
+        (("annotations", 1, "segmentation"), RUNS | {"counts": [9, 9]}, "end 4078 pixels before"),
+        (("annotations", 1, "segmentation"), RUNS | {"size": [8, 8], "counts": "9"}, "8x8 pixels"),
+        (("annotations", 1, "bbox"), [10, 10, 20, 20], "it has the corners, x0 y0 x1 y1, not the"),
+        (("annotations", 1, "bbox"), [15, 15, 10, 10], "by far: x, y, width and height in pix"),
+        (("annotations", 1, "bbox"), [0.2, 0.2, 0.1, 0.1], "by far: x, y, width and height"),
     ],
 )
 def test_what_cannot_be_loaded_is_said_at_once(tmp_path, path, value, words):
@@ -200,6 +214,10 @@ def test_what_cannot_be_loaded_is_said_at_once(tmp_path, path, value, words):
     with pytest.raises(DataError) as caught:
         register_file(str(file))
     assert str(caught.value).startswith(f"{file}: ") and words in str(caught.value)
+    found = validate(
+        json.loads(file.read_text()), None
+    )  # what a training refuses is an error there
+    assert any(finding.severity == "error" for finding in found)
     assert str(caught.value).endswith(f"validate_coco.py {file} --images {tmp_path}")
     assert str(file) not in DatasetCatalog
 
@@ -268,12 +286,17 @@ def check(train, test, **others):
 def test_a_file_without_objects_can_be_tested_on_only(tmp_path):
     touch(tmp_path)
     good = write(tmp_path / "good.json", truth_of())
-    for name, annotations in (("none", []), ("crowds", truth_of()["annotations"])):
+    crowds = truth_of()["annotations"]
+    for name, annotations, words in (
+        ("none", [], "there is no annotation"), ("crowds", crowds, "all 3 are iscrowd, so that"),
+    ):  # fmt: skip
         for entry in annotations:
             entry["iscrowd"] = 1
         empty = write(tmp_path / f"{name}.json", {**truth_of(), "annotations": annotations})
         check(good, empty)
-        with pytest.raises(DataError, match=f"{name}.json: nothing to train on.*\n.*\n.*validate"):
+        with pytest.raises(
+            DataError, match=f"{name}.json: no object to train on: {words}.*\n.*\n.*validate"
+        ):
             check(empty, good)
         check(empty, good, **{"DATALOADER.FILTER_EMPTY_ANNOTATIONS": "False"})
 
@@ -291,3 +314,20 @@ def test_a_file_without_masks(tmp_path):
             check(train, test)
         check(train, test, **{"MODEL.MASK_ON": "False"})
     check(good, boxes)
+
+
+def test_a_byte_order_mark(tmp_path):
+    touch(tmp_path)
+    file = tmp_path / "truth.json"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(truth_of()).encode())
+    assert register_file(str(file))
+    records = DatasetCatalog.get(str(file))
+    assert [len(record["annotations"]) for record in records] == [1, 1, 1]
+    assert Path(records[0]["file_name"]) == tmp_path / "a.png"
+
+
+def test_lists_in_lists(tmp_path):
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 10_000)
+    with pytest.raises(DataError, match="deep.json: cannot be read as a COCO annotation file"):
+        register_file(str(file))

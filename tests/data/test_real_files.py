@@ -1,17 +1,94 @@
-"""Files of other programs and people; tests/files/README.md says from where."""
+"""Files that other programs wrote; see the licences beside them in tests/files."""
 
+import json
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
+import pytest
 import tifffile
+from dsb2018_source import png, write_source
+from PIL import Image
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp.data.convert import open_reader
 from maskrcnnpp.data.image_io import image_kind, open_image
 from maskrcnnpp.data.problems import ProblemLog
 from maskrcnnpp.data.readers.labels import LabelsReader
 
-FILES = Path(__file__).parents[1] / "files"
+FILES = Path("tests/files")
+GREY = png(np.full((256, 256), 50, np.uint8))
+WITHOUT_AREA = ("line1", "freeline", "multipoint", "point", "polyline")
+
+
+def read(source, layout, **options):
+    problems = ProblemLog(skip_bad=True)
+    reader = open_reader(layout, source, problems, options)
+    return list(reader.read(workers=0)), problems
+
+
+def expected_area(roi):
+    """Of what read-roi says of its files."""
+    if roi["type"] == "polygon":
+        x, y = np.array(roi["x"]), np.array(roi["y"])
+        return abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+    part = 1 if roi["type"] == "rectangle" else np.pi / 4
+    return part * roi["width"] * roi["height"]
+
+
+@pytest.mark.parametrize("file", sorted((FILES / "read-roi").glob("*.roi")), ids=lambda p: p.stem)
+def test_rois_of_imagej(tmp_path, file):
+    source = write_source(tmp_path, {"a.png": GREY, "a.roi": file.read_bytes()}, "zip")
+    samples, problems = read(source, "imagej")
+    if file.stem in WITHOUT_AREA:
+        assert samples[0].masks == ()
+        assert [problem.scope for problem in problems.problems] == ["region"]
+        return
+    assert not problems
+    (mask,) = samples[0].masks
+    described = file.with_suffix(".json")
+    if described.exists():
+        (roi,) = json.loads(described.read_text()).values()
+        assert int(coco_mask.area(mask)) == pytest.approx(expected_area(roi), rel=0.03)
+
+
+def test_shapes_of_pycococreator(tmp_path):
+    folder = FILES / "pycococreator"
+    files = {path.name: path.read_bytes() for path in folder.glob("100*")}
+    source = write_source(tmp_path, files, "zip")
+    name = "1001_square_1"
+    (tmp_path / "list.csv").write_text(f"image,labels\n1001.jpeg,{name}.png\n")
+    (sample,), problems = read(source, "binary", pairs=tmp_path / "list.csv")
+    assert not problems
+    (mask,) = sample.masks
+    drawn = np.asarray(Image.open(folder / f"{name}.png").convert("L")) > 0
+    assert (coco_mask.decode(mask) == drawn).all()
+
+
+@pytest.mark.parametrize("suffix", ["json", "xml"])
+def test_a_whole_slide_is_not_its_thumbnail(tmp_path, suffix):
+    (file,) = (FILES / "wsi_handling").glob(f"*.{suffix}")
+    files = {"images/a.png": GREY, "images/a.json" if suffix == "json" else "labels/a.xml": b""}
+    files = {name: data or file.read_bytes() for name, data in files.items()}
+    source = write_source(tmp_path, files, "zip")
+    samples, problems = read(source, "geojson" if suffix == "json" else "monuseg")
+    assert not samples or not samples[0].masks
+    assert "outside the image" in problems.lines() or "no pixel in" in problems.lines()
+
+
+def test_labels_of_nucls_by_cellvit(tmp_path):
+    with ZipFile(FILES / "cellvit" / "test_4.npy.zip") as archive:
+        labels = archive.read("test_4.npy")
+    source = write_source(tmp_path, {"images/a.png": GREY, "labels/a.npy": labels}, "zip")
+    samples, problems = read(source, "auto")
+    assert not samples
+    assert "holds objects of Python, not an array of numbers" in problems.lines()
+    # the same content under Cellpose's name has other keys
+    files = {"a.png": GREY, "a_seg.npy": labels}
+    (tmp_path / "b").mkdir()
+    _, problems = read(write_source(tmp_path / "b", files, "zip"), "auto")
+    assert 'has no array "masks"' in problems.lines()
 
 
 def test_stardists_example_pair(tmp_path):

@@ -162,7 +162,6 @@ def test_what_cannot_be_repaired_is_told_and_not_written(file, run, tmp_path):
         (b"", "is no JSON, or cut short"),
         (b'{"images": [', "is no JSON, or cut short"),
         (b"\xff\xfe\x00", "is no JSON, or cut short"),
-        (b'\xef\xbb\xbf{"images": []}', "is no JSON, or cut short"),
         (b"[" * 100_000, "too deep"),
         (b'{"images": ' + b"9" * 5000 + b"}", "is no JSON, or cut short"),
     ],

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.validation import masks as validation_masks
@@ -504,11 +505,27 @@ def test_sizes_come_from_the_files_and_missing_images_are_left_out(root):
 
 def test_boxes_and_areas_are_those_of_the_masks():
     truth = good()
-    for entry in truth["annotations"]:
-        entry |= {"bbox": [0, 0, 99, 99], "area": None, "iscrowd": "1"}
+    for number, entry in enumerate(truth["annotations"]):
+        entry |= {"bbox": [0, 0, 99, 99], "area": None, "iscrowd": "1" if number else "0"}
     fixed, _ = repair(truth, None)
-    for entry, same in zip(fixed["annotations"], good()["annotations"]):
-        assert entry == {**same, "iscrowd": 1}
+    for number, (entry, same) in enumerate(zip(fixed["annotations"], good()["annotations"])):
+        assert entry == {**same, "iscrowd": int(number > 0)}
+
+
+def test_crowds_that_are_all_there_is_become_objects_and_ignored_ones_crowds():
+    truth = good()
+    for entry in truth["annotations"]:
+        entry["iscrowd"] = 1
+    words = f"all {len(truth['annotations'])} are iscrowd, so that nothing is left to train on"
+    assert [f.reason for f in validate(truth, None) if words in f.reason]
+    fixed, repairs = repair(truth, None)
+    assert {entry["iscrowd"] for entry in fixed["annotations"]} == {0}
+    assert sum("iscrowd is 0, not 1" in r.reason for r in repairs) == len(truth["annotations"])
+    truth = good()
+    truth["annotations"][0]["ignore"] = 1
+    fixed, _ = repair(truth, None)
+    assert fixed["annotations"][0]["iscrowd"] == 1 and "ignore" not in fixed["annotations"][0]
+    assert not [f for f in validate(fixed, None) if f.severity == "error"]
 
 
 # anything at all
@@ -598,3 +615,36 @@ def test_the_area_inside_of_an_outline_is_as_good_as_its_pixels(angles, radius, 
     assert fixed["annotations"][2]["area"] == float(inside)
     truth["annotations"][2]["area"] = 3 * float(inside) + 20
     assert [f for f in found(truth) if f[0] == "areas"]
+
+
+@settings(max_examples=80)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 9))))
+def test_pieces_are_those_that_scipy_counts(mask):
+    if not mask.any():
+        return
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rle = {"size": list(mask.shape), "counts": encoded["counts"].decode()}
+    (found,) = measure([(rle, *mask.shape)])
+    assert found.pieces == ndimage.label(mask, np.ones((3, 3)))[1]
+
+
+def test_an_object_in_pieces_is_a_warning():
+    truth = good()
+    mask = np.zeros((20, 30), np.uint8, order="F")
+    mask[2:5, 2:5] = mask[9:12, 9:12] = mask[9:12, 20:23] = mask[15:18, 20:23] = 1
+    counts = coco_mask.encode(mask)["counts"].decode()
+    truth["annotations"][0] |= {"segmentation": {"size": [20, 30], "counts": counts}}
+    found = [f for f in validate(truth, None) if f.kind == "pieces"]
+    assert [(f.severity, f.item, f.reason[:11]) for f in found] == [
+        ("warning", "annotation 1", "in 4 pieces")
+    ]
+
+
+def test_a_polygon_inside_another_is_a_warning():
+    truth = good()
+    inner = [4.0, 5.0, 6.0, 5.0, 6.0, 7.0, 4.0, 7.0]
+    truth["annotations"][0] |= {"segmentation": [SQUARE, inner], "area": 36, "bbox": [2, 3, 6, 6]}
+    reasons = [f.reason for f in validate(truth, None) if f.item == "annotation 1"]
+    assert reasons == [
+        "a polygon lies inside another: COCO fills it; a hole needs run lengths (RLE)"
+    ]

@@ -25,6 +25,7 @@ class ObjectMeasures(NamedTuple):
     touching: np.ndarray  #: bool: it or its 8-neighbourhood has a pixel of another object
     overlapping: np.ndarray  #: bool: it shares a pixel with another object
     cut: np.ndarray  #: bool: it reaches the border of the image
+    pieces: np.ndarray  #: parts that touch nowhere, corners included
     covered: int  #: pixels of the image that are of any object
 
 
@@ -41,9 +42,9 @@ def measure_objects(crops: Sequence[Crop], height: int, width: int) -> ObjectMea
         place = np.s_[crop.top + 1 : crop.top + rows + 1, crop.left + 1 : crop.left + columns + 1]
         count[place] += crop.pixels
     rows_of = [_measured(crop, count, height, width) for crop in crops]
-    table = np.array(rows_of, dtype=np.int64).reshape(-1, 6).T
-    flags = (column.astype(bool) for column in table[3:])
-    return ObjectMeasures(*table[:3], *flags, covered=int(np.count_nonzero(count)))
+    table = np.array(rows_of, dtype=np.int64).reshape(-1, 7).T
+    flags = (column.astype(bool) for column in table[3:6])
+    return ObjectMeasures(*table[:3], *flags, table[6], covered=int(np.count_nonzero(count)))
 
 
 def _measured(crop: Crop, count: np.ndarray, height: int, width: int) -> tuple[int, ...]:
@@ -57,6 +58,7 @@ def _measured(crop: Crop, count: np.ndarray, height: int, width: int) -> tuple[i
         bool((others & (cv2.dilate(own, _NEIGHBOURS) > 0)).any()),
         bool((others & (own > 0)).any()),
         0 in (crop.top, crop.left) or crop.top + rows == height or crop.left + columns == width,
+        cv2.connectedComponents(own, connectivity=8)[0] - 1,
     )
 
 

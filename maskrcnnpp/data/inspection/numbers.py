@@ -249,6 +249,7 @@ def _about_objects(gathered: _Gathered, data: CocoSet) -> dict[str, Any]:
         "shapes_measured": len(shapes),
         "touching": rounded(measured["touching"].mean()),
         "overlapping": rounded(measured["overlapping"].mean()),
+        "in_pieces": rounded((measured["pieces"] > 1).mean()),
         "cut_by_border": rounded(measured["cut"].mean()),
         "area_terciles": rounded_all(np.quantile(measured["area"], (1 / 3, 2 / 3))),
         "distributions": {name: distribution(v) for name, v in distributions.items() if len(v)},

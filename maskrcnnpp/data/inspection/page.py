@@ -156,6 +156,7 @@ def _object_tables(numbers: Mapping[str, Any]) -> list[str]:
     fractions = [
         ["touch another one: a pixel in it or next to it is the other's", objects["touching"]],
         ["overlap another one: a pixel is of both", objects["overlapping"]],
+        ["are in several pieces: a mask of many objects?", objects["in_pieces"]],
         ["are cut by the border of the image", objects["cut_by_border"]],
     ]
     categories = [

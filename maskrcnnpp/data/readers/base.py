@@ -6,16 +6,21 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.data.pieces import count_pieces
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.source import FileSource, escapes, is_hidden
 from maskrcnnpp.data.sample import Sample
+from maskrcnnpp.errors import DataError
 
 #: A sample, or None where it is left out, and what is wrong with it.
 Result = tuple[Sample | None, list[Problem]]
@@ -67,6 +72,10 @@ class Reader(ABC):
         """What the decoder needs to know of an image, or why it cannot be read. Can be pickled."""
         return self._entries[name]
 
+    def _settled(self, sample: Sample | None, problems: list[Problem]) -> Result:
+        """A result of the decoder, by what is known of the whole source: doubts become notes."""
+        return sample, [p._replace(scope="note") if p.scope == "doubt" else p for p in problems]
+
     @property
     @abstractmethod
     def decoder(self) -> Decoder:
@@ -90,10 +99,28 @@ class Reader(ABC):
                 entries.append(entry)
         workers = max(2, os.cpu_count() or 2) if workers is None else workers
         results = decode_all(self.source, self.decoder, entries, min(workers, len(entries)))
-        for sample, problems in results:
+        for result in results:
+            sample, problems = self._settled(*result)
             self.problems.add(*problems)
             if sample is not None:
                 yield sample
+
+
+def _decoded(files: FileSource, decoder: Decoder, entry: Any) -> Result:
+    """What the decoder says of an entry, and a note where objects are in several pieces."""
+    sample, problems = decoder(files, entry)
+    if sample is None:
+        return sample, problems
+    pieces = {k: count_pieces(mask) for k, mask in enumerate(sample.masks, start=1)}
+    if several := {k: count for k, count in pieces.items() if count > 1}:
+        worst = max(several, key=several.__getitem__)
+        reason = (
+            f"{len(several)} of {len(pieces)} objects in several pieces, object {worst} in "
+            f"{several[worst]}: is each of them a single object?"
+        )
+        item = f"{sample.name}{sample.suffix}"
+        problems = [*problems, Problem("note", sample.name, item, reason)]
+    return sample, problems
 
 
 def list_files(files: FileSource, problems: ProblemLog) -> list[str]:
@@ -115,7 +142,7 @@ def decode_all(
     """Decode every entry in order, a bounded number ahead of the consumer."""
     if workers < 2:
         with FileSource(source) as files:
-            yield from (decoder(files, entry) for entry in entries)
+            yield from (_decoded(files, decoder, entry) for entry in entries)
         return
     # Forked workers start at once; spawned ones would import PyTorch first. They run only
     # Pillow and NumPy, which are safe there. macOS and Windows cannot fork safely.
@@ -124,15 +151,29 @@ def decode_all(
         workers, context, initializer=_start_worker, initargs=(source, decoder)
     )
     try:
-        pending: deque[Future[Result]] = deque()
-        for entry in entries:
-            pending.append(pool.submit(_decode_in_worker, entry))
+        entry = entries[0]
+        pending: deque[tuple[Any, Future[Result]]] = deque()
+        for following in entries:
+            pending.append((following, pool.submit(_decode_in_worker, following)))
             if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
+                entry, future = pending.popleft()
+                yield future.result()
         while pending:
-            yield pending.popleft().result()
+            entry, future = pending.popleft()
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{source}: a process that reads images was ended from outside, perhaps since the "
+            f"memory is full, at the image {getattr(entry, 'name', entry)} or one close to it"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the parent, which need not have said so: it may have been killed."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 _worker: tuple[FileSource, Decoder] | None = None
@@ -142,10 +183,12 @@ def _start_worker(source: str, decoder: Decoder) -> None:
     global _worker
     # Ctrl-C reaches the whole process group; the parent alone reacts, and stops the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = FileSource(source), decoder  # the archive's index is read once a process
 
 
 def _decode_in_worker(entry: Any) -> Result:
     assert _worker is not None
     files, decoder = _worker
-    return decoder(files, entry)
+    return _decoded(files, decoder, entry)

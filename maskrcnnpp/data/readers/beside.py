@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES
-from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.data.pieces import FEW, count_parts
+from maskrcnnpp.data.problems import Problem, ProblemLog, Scope
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.pairs import Pair, named_pairs
@@ -23,9 +24,28 @@ T = TypeVar("T")
 class NotAnObject(DataError):
     """One item of an annotation file is no object; those beside it are as good as before."""
 
+    scope: Scope = "object"  #: of its problem
+
 
 class Region(NotAnObject):
-    """An item that is no object by the rules of its layout."""
+    """An item that is no object by the rules of its layout, such as a point."""
+
+    scope = "region"
+
+
+class Unwanted(NotAnObject):
+    """An object that an option of the user leaves out."""
+
+    scope = "unwanted"
+
+
+# classes that programs write for what is no object: labelme, and converters of its files
+_NO_CLASSES = ("_background_", "__background__", "__ignore__")
+
+
+def is_no_class(name: str) -> bool:
+    """Whether a class stands for no object. QuPath has a star at the end of such names."""
+    return name in _NO_CLASSES or name.endswith("*")
 
 
 def stem(name: str) -> str:
@@ -158,7 +178,10 @@ def make_categories(
     Raises:
         DataError: no name is given, or one twice.
     """
-    names = sorted(set(found)) if class_names is None else list(class_names)
+    if class_names is None:
+        names = sorted(name for name in set(found) if not is_no_class(name))
+    else:
+        names = list(class_names)
     if class_names is not None and (not names or len(set(names)) < len(names)):
         raise DataError(f"class names {names}: at least one is needed, and each once")
     if not names:
@@ -170,11 +193,13 @@ def category_id(ids: Mapping[str, int], name: str) -> int:
     """Of a class.
 
     Raises:
-        NotAnObject: it is not wanted.
+        NotAnObject: it is not wanted, or stands for no object.
     """
-    if name not in ids:
-        raise NotAnObject(f"is of the class {name!r}, which is not among those wanted")
-    return ids[name]
+    if name in ids:
+        return ids[name]
+    if is_no_class(name):
+        raise Region(f"is of the class {name!r}, which stands for no object")
+    raise Unwanted(f"is of the class {name!r}, which is not among those wanted")
 
 
 def read_json(files: FileSource, name: str) -> Any:
@@ -201,20 +226,60 @@ def collect(
         make: mask, None where it is empty, and category of an item.
 
     Raises:
-        DataError: an item cannot be read, so that an object would be missing.
+        DataError: an item cannot be read, so that an object would be missing; it seems to be many
+            objects; or most lie outside the image.
     """
     masks, ids, problems = [], [], []
+    outside = 0
     for called, item in items:
         try:
             mask, category = make(item)
             if mask is None:
+                outside += 1
                 raise NotAnObject("is empty: it has no pixel inside the image")
+            if (parts := count_parts(mask)) > FEW:
+                raise DataError(
+                    f"is in {parts} pieces: is it {parts} objects? split it in the program that "
+                    "drew it"
+                )
         except NotAnObject as error:
-            scope = "region" if isinstance(error, Region) else "object"
-            problems.append(Problem(scope, pair.name, pair.annotation, f"{called} {error}"))
+            problems.append(Problem(error.scope, pair.name, pair.annotation, f"{called} {error}"))
         except DataError as error:
             raise DataError(f"{called} {error}") from error
         else:
             masks.append(mask)
             ids.append(category)
+    check_inside(outside, len(masks))
     return masks, ids, problems
+
+
+def check_planes(planes: Collection[tuple[Any, Any]]) -> None:
+    """That all objects of a file were drawn on one plane (z, t) of its image.
+
+    Raises:
+        DataError: they were not. The message holds the reason only.
+    """
+    if len(planes) > 1:
+        shown = ", ".join(f"z {z} t {t}" for z, t in sorted(planes)[:3])
+        raise DataError(
+            f"has objects of {len(planes)} planes ({shown}), but an image is one: export each "
+            "plane as an image, with its objects alone"
+        )
+
+
+def check_inside(outside: int, inside: int) -> None:
+    """That the outlines of a file are those of its image.
+
+    Args:
+        outside: how many have no pixel in the image.
+        inside: how many others there are.
+
+    Raises:
+        DataError: most have none. The message holds the reason only.
+    """
+    if outside > max(1, inside):
+        raise DataError(
+            f"{outside} of {outside + inside} outlines have no pixel in the image: are their "
+            "coordinates those of a whole slide, of which the image is a part? subtract its corner "
+            "from them, or export them for this image"
+        )

@@ -1,8 +1,8 @@
 """Reader of foreground masks: 0 is background, one other value is object.
 
-Masks are paired with images as label images are (see :mod:`maskrcnnpp.data.readers.labels`): 8-bit
-0/255 or 0/1, grey, of a palette or RGB as long as it is grey. What hangs together is an object;
-objects that touch can be cut apart by a watershed.
+Masks are paired with images as label images are (see :mod:`maskrcnnpp.data.readers.labels`): 0 and
+one other value, of any depth, of a palette or a colour. A JPEG file is cut at 128. What hangs
+together is an object; objects that touch can be cut apart by a watershed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ from skimage.measure import label
 from skimage.segmentation import watershed
 
 from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.data.pieces import check_background
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Result
 from maskrcnnpp.data.readers.decode import (
-    as_stored,
+    JPEG_SUFFIXES,
     check_size,
     decode_image,
-    decode_labels,
     make_sample,
 )
+from maskrcnnpp.data.readers.decode_labels import decode_labels
 from maskrcnnpp.data.readers.labels import LabelsReader
 from maskrcnnpp.data.readers.pairs import Pair
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
+
+_HALF = 128
+_NEAR = 64  # to 0 or 255: how far JPEG moves most values
+_BLURRED = 0.5  # of the pixels of objects, that many may be in between: at their outlines
 
 
 class _Split(NamedTuple):
@@ -91,47 +96,57 @@ class BinaryReader(LabelsReader):
 
 def _decode(files: FileSource, pair: Pair, *, split: _Split) -> Result:
     file = pair.image
+    problems = []
     try:
-        content, pixels = decode_image(files, pair.image)
+        image = decode_image(files, pair.image)
         file = pair.annotation
-        mask = _foreground(files, pair.annotation)
-        check_size(mask.shape, pixels)
+        if PurePosixPath(file).suffix.lower() in JPEG_SUFFIXES:
+            mask = _of_jpeg(files, file)
+            reason = f"is a JPEG file, which changes values: object is {_HALF} and above"
+            problems.append(Problem("note", pair.name, file, reason))
+        else:
+            mask = _foreground(files, file)
+        check_size(mask.shape, image[1], pair.image)
+        check_background(mask)
+        mask = mask != 0
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     objects, small = _objects(mask, split)
     _, masks = label_masks(objects)
-    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
-    reason = f"{small} object{'s' if small > 1 else ''} of less than {split.min_area} pixels"
-    return sample, [Problem("object", pair.name, file, reason)] if small else []
+    if small:
+        reason = f"{small} object{'s' if small > 1 else ''} of less than {split.min_area} pixels"
+        problems.append(Problem("unwanted", pair.name, file, reason))
+    return make_sample(pair.name, pair.image, image, masks), problems
 
 
 def _foreground(files: FileSource, name: str) -> np.ndarray:
-    """Bool (height, width).
+    """(height, width), 0 and another number.
 
     Raises:
         DataError: the file cannot be read, or is no mask of two values, of which one is 0.
     """
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix == ".npy":
-        mask = decode_labels(files, name)
-    else:
-        content, mask = decode_image(files, name)
-        mask = as_stored(content, mask)
-        if mask.shape[2] == 3 and (mask == mask[..., :1]).all():
-            mask = mask[..., :1]
-        if mask.shape[2] != 1:
-            what = "colours" if mask.shape[2] == 3 else f"{mask.shape[2]} channels"
-            raise DataError(f"has {what}; a mask is black and white")
-        mask = mask[..., 0]
+    mask = decode_labels(files, name)
     values = np.unique(mask)
     if len(values) > 2:
-        reason = f"has {len(values)} values, where a mask has two"
-        if suffix in (".jpg", ".jpeg"):
-            raise DataError(f"{reason}: JPEG changes them; save it as PNG from what it was made of")
-        raise DataError(f"{reason}: is it a label image? use --format labels")
+        raise DataError(
+            f"has {len(values)} values, where a mask has two: is it a label image? use --format "
+            "labels"
+        )
     if len(values) == 2 and values[0] != 0:
         raise DataError(f"has the values {values[0]} and {values[1]}; background has to be 0")
-    return mask != 0
+    return mask
+
+
+def _of_jpeg(files: FileSource, name: str) -> np.ndarray:
+    """(height, width), 0 and 255, of values that JPEG moved away from them."""
+    mask = decode_image(files, name)[1].max(axis=2)
+    between = np.count_nonzero((mask >= _NEAR) & (mask <= 255 - _NEAR))
+    if mask.dtype != np.uint8 or between > _BLURRED * np.count_nonzero(mask >= _HALF):
+        raise DataError(
+            f"has {len(np.unique(mask))} values that are not close to 0 and 255: JPEG changes "
+            "them; save it as PNG from what it was made of"
+        )
+    return np.where(mask >= _HALF, 255, 0)
 
 
 def _objects(mask: np.ndarray, split: _Split) -> tuple[np.ndarray, int]:

@@ -8,9 +8,7 @@ from pathlib import PurePosixPath
 
 from maskrcnnpp.data.problems import Problem
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES
-
-# told apart from folders of other pictures of the same names, such as Overlay/
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
+from maskrcnnpp.data.readers.names import IMAGE_FOLDERS
 
 
 def find_by_stem(names: Iterable[str], suffix: str) -> tuple[list[tuple[str, str]], list[Problem]]:
@@ -66,5 +64,6 @@ def _images_of(annotation: PurePosixPath, there: dict[PurePosixPath, list[str]])
         for folder in there
         if above in (folder, folder.parent) or folder.parent == annotation.parent
     ]
-    images = [folder for folder in beside if folder.name.lower() in _IMAGE_FOLDERS]
+    # told apart from folders of other pictures of the same names, such as Overlay/
+    images = [folder for folder in beside if folder.name.lower() in IMAGE_FOLDERS]
     return [name for folder in images or beside for name in there[folder]]

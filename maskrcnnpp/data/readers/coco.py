@@ -3,32 +3,53 @@
     annotations.json        images, categories, annotations
     images/a.png            anywhere in the source, called as file_name says
 
-The JSON file lists the images: others in the source are not of the data set.
+The JSON file lists the images: others in the source are not of the data set. Where their paths are
+those of another machine, what counts is how they end.
+
+A polygon inside another of the same object is a hole, as most programs mean it that write one; COCO
+itself fills it. Where all annotations are ``iscrowd``, as CVAT writes masks, they are single
+objects. Both are notes, and so is an area that is not that of the mask. Categories for what is no
+object (``_background_``, Roboflow's category 0) are left out.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from pycocotools import mask as coco_mask
+
+from maskrcnnpp.data.nested_polygons import mask_with_holes
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.data.readers.coco_json import annotation_name, read_coco, renumbered
+from maskrcnnpp.data.readers.beside import NotAnObject, Region, check_inside
+from maskrcnnpp.data.readers.coco_json import (
+    annotation_name,
+    are_all_crowds,
+    read_coco,
+    real_categories,
+    renumbered,
+)
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, find_pairs
+from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
 from maskrcnnpp.data.readers.lookup import Lookup, choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
-from maskrcnnpp.data.segmentation import checked_rle
+from maskrcnnpp.data.segmentation import OutsideError
+from maskrcnnpp.data.validation.rules import as_number, is_crowd
 from maskrcnnpp.errors import DataError
 
 # of other programs, beside images
-_OTHER_JSON = {"dataset", "dataset_description", "info", "meta", "metadata", "package", "readme"}
+_OTHER_JSON = {"dataset_description", "info", "meta", "metadata", "package", "readme"}
 _OTHER_SUFFIXES = {".geojson", ".xml", ".mat", ".roi", ".zip", ".npy", ".npz"}
+
+
+_AREA_TOLERANCE = 0.1  # of the pixels; outlines of small objects enclose some percent less
 
 
 class CocoObject(NamedTuple):
@@ -84,9 +105,16 @@ class CocoReader(Reader):
             there = list_files(files, problems)
             self._file = choose_file(self.source, there, ".json", "--annotations", annotations)
             content = read_coco(files, self._file)
-        self.categories, self._numbers = renumbered(
-            content.categories, f"{self.source}: {self._file}"
-        )
+        kept, self._no_objects = real_categories(content)
+        self.categories, self._numbers = renumbered(kept, f"{self.source}: {self._file}")
+        #: Whether ``iscrowd`` says nothing.
+        self._are_single = are_all_crowds(content.annotations)
+        if self._are_single:
+            reason = (
+                f"all {len(content.annotations)} annotations are iscrowd, as CVAT writes masks: "
+                "they are taken for single objects"
+            )
+            problems.add(Problem("note", "", self._file, reason))
         self._lookup = Lookup(there, IMAGE_SUFFIXES, folder=images, source=self.source)
         self._found: dict[str, str] = {}
         self._index(content.images)
@@ -100,9 +128,10 @@ class CocoReader(Reader):
         # a file for each image is of other programs, and masks that are images are masks themselves
         is_one_for_all = bool(images and files) and not files & images
         has_others = (
-            any(path.suffix.lower() in _OTHER_SUFFIXES for path in shown)
+            any(path.parts[0] == "labelsTr" for path in shown)  # of nnU-Net
+            or any(path.suffix.lower() in _OTHER_SUFFIXES for path in shown)
             or Dsb2018Reader.fits(names)
-            or bool(find_pairs(names, LABEL_ENDINGS))
+            or any(find_pairs(names, LABEL_ENDINGS))
         )
         return is_one_for_all and not has_others
 
@@ -123,7 +152,7 @@ class CocoReader(Reader):
 
     @property
     def decoder(self) -> Decoder:
-        return _decode
+        return functools.partial(_decode, no_objects=self._no_objects, are_single=self._are_single)
 
     def _number(self, category: Any) -> int | None:
         return self._numbers.get(category) if isinstance(category, Hashable) else None
@@ -187,26 +216,78 @@ class CocoReader(Reader):
         return of_image
 
 
-def _decode(files: FileSource, image: CocoImage) -> Result:
+def _decode(
+    files: FileSource, image: CocoImage, *, no_objects: Mapping[int, str], are_single: bool
+) -> Result:
     try:
         content, pixels = decode_image(files, image.file, turned=True)
         height, width = pixels.shape[:2]
         for what, there, said in zip(("high", "wide"), (height, width), image.size):
             if said is not None and said != there:
                 raise DataError(f"is {there} pixels {what}; the annotation file says {said}")
+        if not are_single:
+            _check_some_are_single([annotation for _, _, annotation in image.objects])
     except DataError as error:
         return None, [Problem("image", image.name, image.file, str(error))]
     masks, categories, problems = [], [], []
+    outside, areas = 0, []
     for item, category, annotation in image.objects:
         try:
-            if annotation.get("iscrowd"):
-                raise DataError("is a crowd (iscrowd), which is no single object")
+            if (is_crowd(annotation) and not are_single) or annotation.get("ignore"):
+                raise DataError(
+                    "is a crowd (iscrowd), which is no single object; CVAT writes so of every mask"
+                )
             if category is None:
-                unknown = annotation.get("category_id")
-                raise DataError(f"is of category {unknown!r}, which the file does not list")
-            masks.append(checked_rle(annotation.get("segmentation"), height, width))
-            categories.append(category)
+                raise _of_no_category(annotation.get("category_id"), no_objects)
+            mask, is_cut = mask_with_holes(annotation.get("segmentation"), height, width)
         except DataError as error:
-            problems.append(Problem("object", image.name, item, str(error)))
+            outside += isinstance(error, OutsideError)
+            scope = error.scope if isinstance(error, NotAnObject) else "object"
+            problems.append(Problem(scope, image.name, item, str(error)))
+            continue
+        masks.append(mask)
+        categories.append(category)
+        if is_cut:
+            reason = "has a polygon inside another, which is taken for a hole; COCO fills it"
+            problems.append(Problem("note", image.name, item, reason))
+        areas.append((as_number(annotation.get("area")), int(coco_mask.area(mask))))
+    try:
+        check_inside(outside, len(masks))
+    except DataError as error:
+        return None, [Problem("image", image.name, image.file, str(error))]
+    problems += [
+        Problem("note", image.name, image.file, reason) for reason in _differing_areas(areas)
+    ]
     sample = make_sample(image.name, image.file, (content, pixels), masks, categories)
     return sample, problems
+
+
+def _check_some_are_single(annotations: Sequence[Mapping[str, Any]]) -> None:
+    """That an image does not lose all of its objects, to become an image of background.
+
+    Raises:
+        DataError: all are crowds.
+    """
+    if are_all_crowds(annotations):
+        raise DataError(
+            f"has {len(annotations)} annotations, all of them crowds (iscrowd), as CVAT writes "
+            "masks: set iscrowd to 0 where they are single objects"
+        )
+
+
+def _of_no_category(number: Any, no_objects: Mapping[int, str]) -> DataError:
+    if isinstance(number, Hashable) and number in no_objects:
+        return Region(f"is of the class {no_objects[number]!r}, which stands for no object")
+    return DataError(f"is of category {number!r}, which the file does not list")
+
+
+def _differing_areas(areas: Sequence[tuple[float | None, int]]) -> Iterator[str]:
+    """That areas, as the file says, are not those of masks, in pixels."""
+    known = [(said, there) for said, there in areas if said is not None]
+    differ = [pair for pair in known if abs(pair[0] - pair[1]) > _AREA_TOLERANCE * pair[1]]
+    if differ:
+        said, there = differ[0]
+        yield (
+            f"{len(differ)} of {len(known)} areas differ by more than {_AREA_TOLERANCE:.0%} from "
+            f"the masks, such as {said:g} of a mask of {there} pixels; the masks are taken"
+        )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
+from maskrcnnpp.data.readers.beside import is_no_class
 from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.validation.rules import is_crowd
 from maskrcnnpp.errors import DataError
 
 
@@ -52,6 +54,38 @@ def read_coco(files: FileSource, name: str) -> CocoContent:
     if annotations and not any(annotation.get("segmentation") for annotation in annotations):
         raise DataError(f"{where}: has boxes without masks; this project needs masks")
     return CocoContent(images, categories, annotations)
+
+
+def are_all_crowds(annotations: Collection[Mapping[str, Any]]) -> bool:
+    """Whether all say so, and there is one at least. CVAT and Datumaro write this of masks."""
+    return bool(annotations) and all(map(is_crowd, annotations))
+
+
+def real_categories(
+    content: CocoContent,
+) -> tuple[list[Mapping[str, Any]], dict[int, str]]:
+    """The categories of objects, and ids and names of those that stand for no object.
+
+    These are called so, or are one that no annotation has and that holds the others, as the
+    category 0 of Roboflow, which is the name of the project.
+    """
+    used = {
+        number
+        for annotation in content.annotations
+        if isinstance(number := annotation.get("category_id"), Hashable)
+    }
+    above = {category.get("supercategory") for category in content.categories
+             if isinstance(category.get("supercategory"), str)}  # fmt: skip
+    others = {}
+    for category in content.categories:
+        number, name = category.get("id"), category.get("name")
+        if not isinstance(name, str) or not isinstance(number, int):
+            continue
+        is_unused = number == 0 and number not in used and (name in above or name == "background")
+        if is_no_class(name) or is_unused:
+            others[number] = name
+    kept = [category for category in content.categories if category.get("id") not in others]
+    return (kept, others) if kept else (content.categories, {})
 
 
 def renumbered(

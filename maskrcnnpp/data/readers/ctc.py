@@ -4,14 +4,17 @@
     01_GT/SEG/man_seg000.tif       gold truth of some of them: 0 is background
     01_ST/SEG/man_seg000.tif       silver truth: made by computers from several results
 
+    01_GT/TRA/man_track000.tif     a marker for each cell
+
 Gold truth is sparse: only images that have it are read, the others are no problem and not in
-``names``. Of real sets it may hold only some of the cells of an image, which the files do not tell:
-the others would be trained on as background. Silver truth, and the truth of simulated sets (SIM+),
-is meant to hold all.
+``names``. Of real sets it may hold only some of the cells of an image: the others would be trained
+on as background. The markers tell, and an image without some of its cells is a problem. Silver
+truth, and the truth of simulated sets (SIM+), is meant to hold all; what it lacks is a note.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import defaultdict
@@ -19,15 +22,19 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.base import Decoder, Reader, list_files
+from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.data.readers.decode_labels import decode_labels
 from maskrcnnpp.data.readers.labels import decode_pair
-from maskrcnnpp.data.readers.pairs import named_pairs
+from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.errors import DataError
 
 _TRUTHS = ("GT", "ST")
 _SEGMENTATION = re.compile(r"(?P<sequence>(?:.*/)?\d\d)_(?P<truth>GT|ST)/SEG/(?P<file>[^/]+)")
+_TRACK = re.compile(r"(?:.*/)?\d\d_GT/TRA/man_track\d{3,4}\.tif")
 _FRAME = re.compile(r"man_seg(\d{3,4})\.tif")
 _SLICE = re.compile(r"man_seg_\d{3,4}_\d{3,4}\.tif")
 
@@ -62,6 +69,8 @@ class CtcReader(Reader):
         with FileSource(source) as files:
             there = list_files(files, problems)
         found = _find(there, truth)
+        self._truth = truth
+        self._tracks = frozenset(name for name in there if _TRACK.fullmatch(name))
         self._entries, unnamed = named_pairs(found.pairs)
         problems.add(*found.problems, *unnamed)
         if not self._entries:
@@ -76,7 +85,36 @@ class CtcReader(Reader):
 
     @property
     def decoder(self) -> Decoder:
-        return decode_pair
+        return functools.partial(_decode, truth=self._truth, tracks=self._tracks)
+
+
+def _decode(files: FileSource, pair: Pair, *, truth: str, tracks: frozenset[str]) -> Result:
+    def check(labels: np.ndarray) -> list[tuple[str, str]]:
+        match = _SEGMENTATION.fullmatch(pair.annotation)
+        number = _FRAME.fullmatch(match["file"])[1]
+        track = f"{match['sequence']}_GT/TRA/man_track{number}.tif"
+        if track not in tracks:
+            reason = f"has no markers, {track}, which tell whether it holds all cells"
+            return [("note", reason)] if truth == "GT" else []
+        try:
+            markers = decode_labels(files, track)
+        except DataError as error:
+            raise DataError(f"has the markers {track}, which cannot be read: {error}") from error
+        if markers.shape != labels.shape:
+            raise DataError(f"has the markers {track}, which are of another size")
+        cells, sizes = np.unique(markers[markers > 0], return_counts=True)
+        held, counts = np.unique(markers[(markers > 0) & (labels > 0)], return_counts=True)
+        drawn = dict(zip(held.tolist(), counts.tolist()))
+        # less than half: the marker of a cell that is not drawn may reach into a neighbour
+        lacking = sum(2 * drawn.get(cell, 0) < size for cell, size in zip(cells.tolist(), sizes))
+        if not lacking:
+            return []
+        reason = f"lacks {lacking} of the {len(cells)} cells that {track} marks"
+        if truth == "ST":
+            return [("note", reason)]
+        raise DataError(f"{reason}, which would be trained on as background: use --truth ST")
+
+    return decode_pair(files, pair, check=check)
 
 
 def _find(names: Iterable[str], truth: str) -> _Found:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-import tifffile
 
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.image_io import open_all_channels
-from maskrcnnpp.data.image_io.tiff import is_tiff, is_white_zero
 from maskrcnnpp.data.readers.source import FileSource
 from maskrcnnpp.data.sample import Rle, Sample
 from maskrcnnpp.data.splits import classify_stain
@@ -19,8 +16,9 @@ from maskrcnnpp.errors import DataError
 
 #: Endings of what :func:`decode_image` reads: what Detectron2 and this project train on.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-#: Endings of what :func:`decode_labels` reads.
-LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy")
+#: Endings of label images and masks; of JPEG files only masks can be read.
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy", ".jpg", ".jpeg")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
 def decode_image(files: FileSource, name: str, *, turned: bool = False) -> tuple[bytes, np.ndarray]:
@@ -40,23 +38,6 @@ def decode_image(files: FileSource, name: str, *, turned: bool = False) -> tuple
     """
     content = files.read(name)
     return content, decode_pixels(content, name, turned=turned)
-
-
-def decode_labels(files: FileSource, name: str) -> np.ndarray:
-    """A label image: integers (height, width), 0 is background.
-
-    Raises:
-        DataError: it cannot be read, is no label image, has negative labels, or such as are no
-            integers.
-    """
-    content = files.read(name)
-    if PurePosixPath(name).suffix.lower() == ".npy":
-        labels = _array(content)
-    else:
-        labels = decode_pixels(content, name)
-        labels = as_stored(content, labels)
-    labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
-    return as_labels(labels)
 
 
 def as_labels(numbers: np.ndarray) -> np.ndarray:
@@ -128,26 +109,17 @@ def make_sample(
     )
 
 
-def check_size(size: tuple[int, int], image: np.ndarray) -> None:
-    """That an annotation of ``size``, height and width, is of this image.
+def check_size(size: tuple[int, int], image: np.ndarray, name: str) -> None:
+    """That an annotation of ``size``, height and width, is of this image, called ``name``.
 
     Raises:
         DataError: it is not.
     """
     if tuple(size) != image.shape[:2]:
         height, width = image.shape[:2]
-        raise DataError(f"of {size[1]}x{size[0]} pixels for an image of {width}x{height}")
-
-
-def as_stored(content: bytes, mask: np.ndarray) -> np.ndarray:
-    """The numbers of a file's pixels, also where 0 is white, which readers of images turn round.
-
-    tifffile writes boolean arrays so, and ImageJ masks: there, too, what is not 0 is object.
-    """
-    if not is_tiff(content) or mask.dtype.kind != "u":
-        return mask
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        return np.iinfo(mask.dtype).max - mask if is_white_zero(file.pages[0]) else mask
+        raise DataError(
+            f"is of {size[1]}x{size[0]} pixels, but the image {name} is of {width}x{height}"
+        )
 
 
 def decode_pixels(content: bytes, name: str, *, turned: bool = False) -> np.ndarray:
@@ -164,10 +136,3 @@ def decode_pixels(content: bytes, name: str, *, turned: bool = False) -> np.ndar
         raise DataError(str(error).replace(f"{path} ", "").replace(f"{path}: ", "")) from error
     except MemoryError as error:
         raise DataError("needs more memory than there is; cut it in pieces") from error
-
-
-def _array(content: bytes) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    except Exception as error:
-        raise DataError(f"is no array of NumPy ({error})") from error

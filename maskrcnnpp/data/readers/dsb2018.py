@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.image_io.plain import check_size, orientation
 from maskrcnnpp.data.image_io.raster import to_be_turned
+from maskrcnnpp.data.pieces import check_background
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.source import FileSource
@@ -182,7 +183,8 @@ def _decode_masks(
             mask = _open_png(files.read(name), verify=not files.checks_sums)
             if mask.size != (width, height):
                 raise DataError(
-                    f"mask of {mask.width}x{mask.height} pixels for an image of {width}x{height}"
+                    f"is of {mask.width}x{mask.height} pixels, but the image {entry.images[0]} is "
+                    f"of {width}x{height}"
                 )
         except DataError as error:
             problems.append(Problem("image", entry.name, name, str(error)))
@@ -198,6 +200,12 @@ def _decode_masks(
         crop = np.asarray(mask.crop(box))
         if crop.ndim == 3:
             crop = crop.any(axis=2)
+        if crop.shape == (height, width):
+            try:
+                check_background(np.where(crop, 255, 0))
+            except DataError as error:
+                problems.append(Problem("image", entry.name, name, str(error)))
+                continue
         masks.append(encode_crop(crop, box[1], box[0], height, width))
     return masks, problems
 

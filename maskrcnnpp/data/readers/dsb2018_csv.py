@@ -23,7 +23,7 @@ from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
 from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.data.readers.labels import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
+from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
 from maskrcnnpp.data.readers.lookup import choose_file
 from maskrcnnpp.data.readers.names import image_name
 from maskrcnnpp.data.readers.source import FileSource, is_hidden
@@ -95,7 +95,7 @@ class Dsb2018CsvReader(Reader):
             return False
         # tables of other kinds lie beside other annotations
         has_others = bool(suffixes & _OTHER_SUFFIXES) or Dsb2018Reader.fits(shown)
-        return not has_others and not find_pairs(shown, LABEL_ENDINGS)
+        return not has_others and not any(find_pairs(shown, LABEL_ENDINGS))
 
     def entry(self, name: str) -> TableImage | Problem:
         rows = self._entries[name]

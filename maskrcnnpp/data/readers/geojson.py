@@ -5,7 +5,9 @@
     a.json beside a.png             where its content is that
 
 Coordinates are pixels of the image: (0, 0) is the corner of the first pixel. Objects are QuPath's
-detections, cells and annotations that are a Polygon or MultiPolygon, with holes.
+detections, cells and annotations that are a Polygon or MultiPolygon, with holes; those in
+``childObjects`` too. Points, lines, and classes with a star at the end (``Region*``) are none. All
+have to be of one plane (z, t) of the image.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from maskrcnnpp.data.readers.beside import (
     Region,
     category_id,
     check_any,
+    check_planes,
     collect,
     find_entries,
     images_beside,
@@ -42,6 +45,7 @@ from maskrcnnpp.errors import DataError
 #: Class of what has none.
 NO_CLASS = "nucleus"
 _KINDS = ("annotation", "cell", "detection")
+_WITHOUT_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")
 # "id" of a feature in files of QuPath up to 0.2
 _OLD_KINDS = {
     "PathAnnotationObject": "annotation",
@@ -140,8 +144,23 @@ def _features(content: Any) -> list[Any]:
         if content.get("type") == "FeatureCollection":
             content = content.get("features")
     if isinstance(content, list) and all(_is_feature(feature) for feature in content):
-        return content
+        return list(_with_children(content))
     raise NotAnObject("is no GeoJSON: neither a FeatureCollection nor a list of features")
+
+
+def _with_children(features: Sequence[Any]) -> Iterator[Any]:
+    """Features, each before those that QuPath exports inside it."""
+    waiting = list(reversed(features))
+    while waiting:
+        feature = waiting.pop()
+        yield feature
+        for holder in (feature, _properties(feature)):
+            children = holder.get("childObjects") or []
+            if isinstance(children, dict):
+                children = children.get("features") or []
+            if not (isinstance(children, list) and all(map(_is_feature, children))):
+                raise DataError("has childObjects that are no list of features")
+            waiting += reversed(children)
 
 
 def _is_feature(feature: Any) -> bool:
@@ -239,12 +258,21 @@ def _polygons(geometry: Any) -> list[list[Any]]:
     """
     if not _is_area(geometry):
         kind = geometry.get("type") if isinstance(geometry, dict) else None
+        if kind in _WITHOUT_AREA:
+            raise Region(f"is a {kind}, which has no area")
         raise NotAnObject(f"is a {kind}, no polygon" if kind else "has no geometry")
     coordinates = geometry.get("coordinates")
     polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
     if not isinstance(polygons, list) or not all(isinstance(p, list) for p in polygons):
         raise DataError("has coordinates that are no lists")
     return [polygon for polygon in polygons if polygon]
+
+
+def _plane_of(geometry: Mapping[str, Any]) -> tuple[str, str]:
+    """z and t of a geometry of QuPath; those of the first plane where it has none."""
+    plane = geometry.get("plane")
+    plane = plane if isinstance(plane, dict) else {}
+    return str(plane.get("z", 0)), str(plane.get("t", 0))
 
 
 def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int], nuclei: bool) -> Result:
@@ -256,15 +284,18 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int], nuclei: bo
             raise NotAnObject("has no nucleusGeometry, which nuclei are taken from")
         polygons = _polygons(geometry)
         category = category_id(ids, _class_of(item))
+        planes.add(_plane_of(geometry))
         # a polygon at a time: one may lie in a hole of another
         return union(ring_mask(rings[0], rings[1:], *size) for rings in polygons), category
 
+    planes: set[tuple[Any, Any]] = set()
     file = pair.image
     try:
         image = decode_image(files, pair.image)
         size, file = image[1].shape[:2], pair.annotation
         features = _features(read_json(files, pair.annotation))
         masks, categories, problems = collect(pair, _objects(features), make)
+        check_planes(planes)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     return make_sample(pair.name, pair.image, image, masks, categories), problems

@@ -22,6 +22,7 @@ import numpy as np
 
 from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, NUCLEUS_ID
 from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.data.pieces import check_label_image
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.by_stem import find_by_stem
@@ -102,14 +103,26 @@ def _largest_type(source: str | os.PathLike, pairs: Iterable[Pair]) -> int:
     largest = 0
     with FileSource(source) as files:
         for pair in pairs:
+            content = b""
             try:
-                found = read_mat(files.read(pair.annotation), _TYPES)
+                content = files.read(pair.annotation)
+                found = read_mat(content, _TYPES)
                 numbers = [as_integers(numbers) for numbers in found.values() if np.size(numbers)]
             except DataError:
+                # types that cannot be read are no reason to call all objects nuclei
+                largest = max(largest, int(_can_be_read(content)))
                 continue
             there = [int(number.max()) for number in numbers]
             largest = max(largest, *(number for number in there if number <= _MOST_TYPES), 0)
     return largest
+
+
+def _can_be_read(content: bytes) -> bool:
+    """Whether the instance map of a file is sound."""
+    try:
+        return "inst_map" in read_mat(content, ("inst_map",))
+    except DataError:
+        return False
 
 
 def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
@@ -121,7 +134,8 @@ def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
         if "inst_map" not in mat:
             raise DataError("has no inst_map; is it a label file of HoVer-Net?")
         labels = as_labels(mat["inst_map"])
-        check_size(labels.shape, pixels)
+        check_size(labels.shape, pixels, pair.image)
+        check_label_image(labels)
         numbers, masks = label_masks(labels)
         category_ids = [NUCLEUS_ID] * len(numbers)
         if types:

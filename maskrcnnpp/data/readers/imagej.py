@@ -6,7 +6,8 @@
     RoiSet.zip                                              in a folder with one image
 
 Areas are objects: polygons, freehand and traced outlines, ovals, rectangles and composites. They
-belong to the image whatever channel, slice or frame they were drawn on. Needs roifile.
+belong to the image whatever channel they were drawn on, but all to one slice and frame. Needs
+roifile.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from maskrcnnpp.data.categories import NUCLEUS_ID
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.data.readers.beside import (
-    NotAnObject,
+    Region,
     check_any,
+    check_planes,
     collect,
     find_entries,
     images_beside,
@@ -173,18 +175,26 @@ def _parse(content: bytes) -> ImagejRoi:
         raise DataError(f"is no ROI of ImageJ, or damaged ({error})") from error
 
 
-def _mask(content: bytes, height: int, width: int) -> Rle | None:
+def _plane_of(roi: ImagejRoi, channels: int) -> tuple[int, int]:
+    """Slice and frame, from 1; 0 stands for any."""
+    z, t = roi.z_position, roi.t_position
+    # without z and t, "position" is the slice of a stack, or the channel of an image that has some
+    if not (roi.c_position or z or t) and channels == 1:
+        z = roi.position
+    return max(z, 0), max(t, 0)
+
+
+def _mask(roi: ImagejRoi, height: int, width: int) -> Rle | None:
     roifile = _roifile()
     kinds, subtypes = roifile.ROI_TYPE, roifile.ROI_SUBTYPE
-    roi = _parse(content)
     if roi.subtype in (subtypes.TEXT, subtypes.IMAGE, subtypes.ARROW):
-        raise NotAnObject(f"is of the kind {roi.subtype.name.lower()}, which has no area")
+        raise Region(f"is of the kind {roi.subtype.name.lower()}, which has no area")
     if roi.composite:
         return _even_odd(_path(roi), height, width)
     if roi.roitype in (kinds.RECT, kinds.OVAL):
         return _box_mask(roi, roi.roitype == kinds.OVAL, height, width)
     if roi.roitype.name in _WITHOUT_AREA:
-        raise NotAnObject(f"is of the kind {roi.roitype.name.lower()}, which has no area")
+        raise Region(f"is of the kind {roi.roitype.name.lower()}, which has no area")
     if roi.roitype not in (kinds.POLYGON, kinds.FREEHAND, kinds.TRACED):
         raise DataError("is of a kind that ImageJ has not: it may be damaged")
     if roi.options & roifile.ROI_OPTIONS.SPLINE_FIT:
@@ -250,14 +260,19 @@ def _even_odd(rings: list[np.ndarray], height: int, width: int) -> Rle | None:
 
 def _decode(files: FileSource, pair: Pair) -> Result:
     def make(content: bytes) -> tuple[Rle | None, int]:
-        return _mask(content, *image[1].shape[:2]), NUCLEUS_ID
+        roi = _parse(content)
+        mask = _mask(roi, *image[1].shape[:2])
+        planes.add(_plane_of(roi, image[1].shape[2]))
+        return mask, NUCLEUS_ID
 
+    planes: set[tuple[int, int]] = set()
     file = pair.image
     try:
         image = decode_image(files, pair.image)
         file = pair.annotation
         members = _members(files.read(pair.annotation), pair.annotation)
         masks, categories, problems = collect(pair, members, make)
+        check_planes(planes - {(0, 0)})
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     return make_sample(pair.name, pair.image, image, masks, categories), problems

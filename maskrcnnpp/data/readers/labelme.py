@@ -2,7 +2,8 @@
 
     a.json    names its image, relative to itself, or has it inside; else it is a.png beside it
 
-Shapes are a polygon, rectangle, circle or mask. Those of one label and one group_id are one object.
+Shapes are a polygon, rectangle, circle or mask; points and lines are no objects, nor are the labels
+``_background_`` and ``__ignore__``. Those of one label and one group_id are one object.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int]) -> Result:
         image = _image(files, pair, content)
         size, file = image[1].shape[:2], pair.annotation
         said = [content.get("imageHeight") or size[0], content.get("imageWidth") or size[1]]
-        decode.check_size(said, image[1])
+        decode.check_size(said, image[1], pair.image or "inside")
         masks, categories, problems = collect(pair, groups(shapes), make)
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnnpp.data.readers import decode
-from maskrcnnpp.data.readers.beside import NotAnObject
+from maskrcnnpp.data.readers.beside import NotAnObject, Region
 from maskrcnnpp.data.readers.outlines import ellipse_mask, make_ring, ring_mask
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Rle
@@ -18,6 +18,7 @@ from maskrcnnpp.errors import DataError
 
 # of four corners that need not lie along the axes, in labelme and in X-AnyLabeling
 _TURNED = ("oriented_rectangle", "rotation")
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _AREAS = ("polygon", "rectangle", "circle", "mask", *_TURNED)
 
 
@@ -63,7 +64,9 @@ def groups(shapes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     for number, shape in enumerate(shapes, start=1):
         key: Any = ("shape", number)
         if not is_area(shape):
-            found[key] = NotAnObject(f"is a {_kind(shape)}, which has no area")
+            kind = _kind(shape)
+            error = Region if kind in _WITHOUT_AREA else NotAnObject
+            found[key] = error(f"is a {kind}, which has no area")
             continue
         if shape.get("group_id") is not None:
             key = ("group", str(shape["group_id"]), str(shape.get("label")))

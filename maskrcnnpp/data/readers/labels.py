@@ -1,45 +1,37 @@
 """Reader of label images: 0 is background, every other number is an object.
 
-    images/a.tif and labels/a.tif            two folders, one of which has a name for labels
-    a.tif and a_masks.tif                    side by side, told apart by a suffix
+    images/a.tif and labels/a.tif            two folders, one with a name for images, one for labels
+    a.tif and a_masks.tif                    side by side, told apart by an ending
+    a_img.png and a_masks.png, a_seg.npy     the same, as Cellpose has them
+    a.png and a.png.labels.tif               what this project writes
     a list (CSV): image,labels               any names
 
 TIFF, PNG, BMP or NPY, of 8, 16 or 32 bits. Labels may skip numbers. A label image without objects
-is an image without objects.
+is an image without objects. A label image of one value in many pieces is a foreground mask, which
+the layout ``binary`` reads.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from maskrcnnpp.data.label_masks import label_masks
+from maskrcnnpp.data.pieces import doubt_of
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.data.readers.decode import (
-    IMAGE_SUFFIXES,
-    LABEL_SUFFIXES,
-    check_size,
-    decode_image,
-    decode_labels,
-    make_sample,
-)
+from maskrcnnpp.data.readers.decode import check_size, decode_image, make_sample
+from maskrcnnpp.data.readers.decode_labels import decode_labels
+from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
 from maskrcnnpp.data.readers.pairs import Pair, named_pairs
 from maskrcnnpp.data.readers.source import FileSource
+from maskrcnnpp.data.sample import Sample
 from maskrcnnpp.errors import DataError
-
-#: Names of folders of label images, in lower case.
-LABEL_FOLDERS = (
-    *("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth", "groundtruth"),
-    *("label masks", "label_masks"),
-)
-#: Endings of a label image's name, before its suffix. Cellpose has its labels in ``_cp_masks``, and
-#: in ``_seg.npy`` objects of Python.
-LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_gt")
 
 
 class LabelsReader(Reader):
@@ -58,7 +50,7 @@ class LabelsReader(Reader):
             source, problems: see :class:`Reader`.
             label_ending: such as "_masks": what a label image is called beside its image. None
                 looks for those of :data:`LABEL_ENDINGS` and for folders of
-                :data:`LABEL_FOLDERS`.
+                :data:`LABEL_FOLDERS`; see :mod:`maskrcnnpp.data.readers.label_names`.
             pairs: CSV with the columns ``image`` and ``labels``, names in the source.
 
         Raises:
@@ -68,11 +60,11 @@ class LabelsReader(Reader):
         with FileSource(source) as files:
             there = list_files(files, problems)
         if pairs is not None:
-            found = read_pairs(pairs, there)
+            found, unpaired = read_pairs(pairs, there), []
         else:
-            found = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
+            found, unpaired = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
         self._entries, bad = named_pairs(found)
-        problems.add(*bad)
+        problems.add(*unpaired, *bad)
         if not self._entries:
             problems.raise_unless_skipped(source)
             raise DataError(
@@ -84,59 +76,23 @@ class LabelsReader(Reader):
     @classmethod
     def fits(cls, names: list[str]) -> bool:
         """Whether the files of a source look like this layout."""
-        return bool(find_pairs(names, LABEL_ENDINGS))
+        return any(find_pairs(names, LABEL_ENDINGS))
 
     @property
     def decoder(self) -> Decoder:
         return decode_pair
 
+    def _settled(self, sample: Sample | None, problems: list[Problem]) -> Result:
+        doubts = [problem for problem in problems if problem.scope == "doubt"]
+        if not doubts or self._has_label_images:
+            return super()._settled(sample, problems)
+        return None, [problem._replace(scope="image") for problem in doubts]
 
-def find_pairs(names: Iterable[str], endings: Iterable[str]) -> list[tuple[str, str]]:
-    """Images and their label images, by name: beside one another, or in folders side by side.
-
-    Args:
-        names: of files, relative, with "/".
-        endings: of label images beside their image.
-    """
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        if name.lower().endswith((*IMAGE_SUFFIXES, *LABEL_SUFFIXES)):
-            by_stem[_stem(name)].append(name)
-    found = []
-    for stem, files in by_stem.items():
-        for other in filter(by_stem.__contains__, _label_stems(stem, endings)):
-            labels = [n for n in by_stem[other] if _has(n, LABEL_SUFFIXES)]
-            images = [n for n in files if _has(n, IMAGE_SUFFIXES)]
-            if labels and images:
-                found.append((images[0], labels[0]))
-                break
-    taken = {labels for _, labels in found}
-    return [pair for pair in found if pair[0] not in taken]
-
-
-# text and no paths: there may be a file for every object
-
-
-def _stem(name: str) -> str:
-    """The path without suffix; in lower case the name of its folder, such as ``Labels``."""
-    parts = name.rpartition(".")[0].split("/")
-    parts[-2:-1] = [folder.lower() for folder in parts[-2:-1]]
-    return "/".join(parts)
-
-
-def _label_stems(stem: str, endings: Iterable[str]) -> Iterator[str]:
-    """What the labels of an image may be called, without suffix."""
-    yield from (stem + ending for ending in endings)
-    *above, folder, name = ["", *stem.split("/")]
-    if "/" not in stem or folder in LABEL_FOLDERS:
-        return
-    folders = ["/".join([*above[1:], folder, name]) for folder in LABEL_FOLDERS]
-    yield from folders
-    yield from (folder + ending for folder in folders for ending in endings)
-
-
-def _has(name: str, suffixes: Iterable[str]) -> bool:
-    return PurePosixPath(name).suffix.lower() in suffixes
+    @functools.cached_property
+    def _has_label_images(self) -> bool:
+        """Whether one at least is beyond doubt: several labels, most of them in one piece."""
+        with FileSource(self.source) as files:
+            return any(_is_label_image(files, pair.annotation) for pair in self._entries.values())
 
 
 def read_pairs(path: str | os.PathLike, there: Iterable[str]) -> list[tuple[str, str]]:
@@ -160,16 +116,42 @@ def read_pairs(path: str | os.PathLike, there: Iterable[str]) -> list[tuple[str,
     return [(row["image"], row["labels"]) for row in rows]
 
 
-def decode_pair(files: FileSource, pair: Pair) -> Result:
-    """An image and its label image; all objects are nuclei."""
+def _is_label_image(files: FileSource, name: str) -> bool:
+    try:
+        labels = decode_labels(files, name)
+        return labels.max() > 1 and len(np.unique(labels)) > 2 and doubt_of(labels) is None
+    except DataError:
+        return False
+
+
+def _check(labels: np.ndarray) -> Iterable[tuple[str, str]]:
+    """A doubt about a label image, where there is one."""
+    doubt = doubt_of(labels)
+    if doubt is not None and doubt.is_sure:
+        raise DataError(doubt.reason)
+    return [("doubt", doubt.reason)] if doubt else []
+
+
+def decode_pair(
+    files: FileSource,
+    pair: Pair,
+    *,
+    check: Callable[[np.ndarray], Iterable[tuple[str, str]]] = _check,
+) -> Result:
+    """An image and its label image; all objects are nuclei.
+
+    Args:
+        files, pair: see :data:`Decoder`.
+        check: gives what is to be said of a label image, scope and reason, or raises a DataError.
+    """
     file = pair.image
     try:
-        content, pixels = decode_image(files, pair.image)
+        image = decode_image(files, pair.image)
         file = pair.annotation
         labels = decode_labels(files, pair.annotation)
-        check_size(labels.shape, pixels)
+        check_size(labels.shape, image[1], pair.image)
+        problems = [Problem(scope, pair.name, file, reason) for scope, reason in check(labels)]
     except DataError as error:
         return None, [Problem("image", pair.name, file, str(error))]
     _, masks = label_masks(labels)
-    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
-    return sample, []
+    return make_sample(pair.name, pair.image, image, masks), problems

@@ -92,20 +92,38 @@ class Lookup:
         """
         if not isinstance(path, str) or not path:
             raise DataError("has no file_name")
-        if escapes(path):
-            raise DataError("the path leads out of the source; give the path inside it")
+        is_out = escapes(path)
         path = _clean(path)
         base = path.rsplit("/", 1)[-1]
         if not base.lower().endswith(self._suffixes):
             raise DataError(f"is no image that can be read: {', '.join(self._suffixes)}")
+        if is_out:  # of the machine it was written on: what counts is how it ends
+            return self._by_tail(path, base)
         return self._only(self._candidates(path, base), path)
+
+    def _by_tail(self, path: str, base: str) -> str:
+        """The file of the source whose path ends most alike."""
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        tails = ["/".join(parts[k:]) for k in range(len(parts))]
+        found = next(filter(None, (self._ending(tail, base) for tail in tails)), [])
+        if not found:
+            raise DataError(
+                f"the path leads out of the source, which has no image {base}; put it there"
+            )
+        return self._only(found, base)
+
+    def _ending(self, tail: str, base: str) -> list[str]:
+        named = self._by_base.get(base, [])
+        if self._folder is not None:
+            return [name for name in named if name == self._in_folder(tail)]
+        return [name for name in named if name == tail or name.endswith(f"/{tail}")]
 
     def _candidates(self, path: str, base: str) -> list[str]:
         named = self._by_base.get(base, [])
         if self._folder is not None:
             return [name for name in named if name == self._in_folder(path)]
         exact = [name for name in named if name == path]
-        return exact or [name for name in named if name.endswith(f"/{path}")] or named
+        return exact or self._ending(path, base) or named
 
     def _in_folder(self, path: str) -> str:
         return f"{self._folder}/{path}" if self._folder else path

@@ -21,6 +21,7 @@ import numpy as np
 from maskrcnnpp.data.polygons import polygon_mask
 from maskrcnnpp.data.problems import Problem, ProblemLog
 from maskrcnnpp.data.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.data.readers.beside import check_inside
 from maskrcnnpp.data.readers.by_stem import find_by_stem
 from maskrcnnpp.data.readers.decode import decode_image, make_sample
 from maskrcnnpp.data.readers.pairs import Pair, named_pairs
@@ -34,6 +35,10 @@ class _Region(NamedTuple):
     is_negative: bool
     points: list[tuple[str | None, str | None]]
     """X and Y of every vertex, as they are written."""
+
+
+class _OutsideError(ValueError):
+    """A region has its points outside the image."""
 
 
 class MonusegReader(Reader):
@@ -71,12 +76,18 @@ def _decode(files: FileSource, pair: Pair) -> Result:
         return None, [Problem("image", pair.name, file, str(error))]
     height, width = pixels.shape[:2]
     masks, problems = [], []
+    outside = 0
     for region in regions:
         try:
             masks.append(_mask(region, height, width))
         except ValueError as error:
+            outside += isinstance(error, _OutsideError)
             reason = f"region {region.id}: {error}"
             problems.append(Problem("object", pair.name, pair.annotation, reason))
+    try:
+        check_inside(outside, len(masks))
+    except DataError as error:
+        return None, [Problem("image", pair.name, file, str(error))]
     sample = make_sample(pair.name, pair.image, (content, pixels), masks)
     return sample, problems
 
@@ -131,10 +142,10 @@ def _mask(region: _Region, height: int, width: int) -> Rle:
         raise ValueError("has a vertex whose X and Y are not both finite numbers; mend it")
     low, high, size = ring.min(axis=0), ring.max(axis=0), np.array([width, height])
     if (high <= 0).any() or (low >= size).any():
-        raise ValueError(f"lies outside the image of {width}x{height} pixels; remove it")
+        raise _OutsideError(f"lies outside the image of {width}x{height} pixels; remove it")
     # a rasteriser goes along all of the outline
     if (low < -size).any() or (high > 2 * size).any():
-        raise ValueError(f"reaches far outside the image of {width}x{height} pixels; mend it")
+        raise _OutsideError(f"reaches far outside the image of {width}x{height} pixels; mend it")
     mask = polygon_mask([ring], [], height, width)
     if mask is None:
         raise ValueError("holds no pixel; remove it")

@@ -11,7 +11,8 @@ from maskrcnnpp.errors import DataError
 # what may be a file name on any operating system
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 _SHORT = 200  # characters, so that endings have a place
-_FOLDERS_OF_NO_MEANING = ("images", "image", "imgs", "img", "raw", "tissue images")
+#: Names of folders that only say that there are images, in lower case.
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "tissue images", "tissue_images")
 
 
 def image_name(file: str) -> str:
@@ -25,7 +26,7 @@ def image_name(file: str) -> str:
     if escapes(file):
         raise DataError("the path leads out of the source; do not trust it")
     parts = PurePosixPath(file).with_suffix("").parts
-    kept = [part for part in parts[:-1] if part.lower() not in _FOLDERS_OF_NO_MEANING]
+    kept = [part for part in parts[:-1] if part.lower() not in IMAGE_FOLDERS]
     name = "__".join((*kept, parts[-1]))
     if _UNSAFE.search(name) or name.strip(". ") != name or len(name) > _SHORT:
         raise DataError("cannot be a file name on every system; rename it")

@@ -14,11 +14,14 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
+from maskrcnnpp.data.own_checks import check_loadable
+from maskrcnnpp.data.pieces import FEW
 from maskrcnnpp.data.semantic import category_ids_fault, has_label_images
 from maskrcnnpp.data.validation.files import file_name_problem, file_size
 from maskrcnnpp.data.validation.label_images import label_faults
 from maskrcnnpp.data.validation.masks import measure
 from maskrcnnpp.data.validation.rules import (
+    all_crowds_fault,
     area_fault,
     box_fault,
     crowd_fault,
@@ -35,6 +38,7 @@ SIZES = "sizes"
 BOXES = "boxes"
 AREAS = "areas"
 SEGMENTATIONS = "segmentations"
+PIECES = "pieces"
 DUPLICATES = "duplicates"
 ISCROWD = "iscrowd"
 CATEGORIES = "categories"
@@ -46,11 +50,12 @@ KINDS = {
     STRUCTURE: "no object with lists of images, annotations and categories; no image",
     IDS: "of images and annotations: missing, no integers, duplicate, or of what is not there",
     SIZES: "of images: missing, impossible, not those of the file; files missing or named twice",
-    BOXES: "no box, empty, outside the image, or not that of the mask (warning)",
+    BOXES: "no box, empty, outside the image, corners, or not quite that of the mask (warning)",
     AREAS: "missing, no number above 0, or not that of the mask by more than 1 % (warning)",
     SEGMENTATIONS: "missing, empty, broken, outside; outline crosses itself (warning)",
+    PIECES: "objects in many pieces, or most of them in several (warning)",
     DUPLICATES: "objects of the same image, category and mask",
-    ISCROWD: "other than 0 and 1, or missing (warning)",
+    ISCROWD: "other than 0 and 1, in all annotations, or missing (warning); 'ignore'",
     CATEGORIES: "none, no integer ids, ids or names twice; unused, or ids not 1..n (warnings)",
     EMPTY_IMAGES: "images without an annotation (warning)",
     MANY_OBJECTS: "images with more objects than the evaluator counts detections (warning)",
@@ -121,6 +126,11 @@ def validate(
         check.annotations(lists["annotations"], images, categories, max_dets)
     if is_semantic:
         check.label_images(lists["images"] or [], categories, label_root)
+    if not any(finding.severity == "error" for finding in check.findings):
+        try:  # what a training would say
+            check_loadable("the file", truth)
+        except DataError as error:
+            check.add(STRUCTURE, "the file", str(error).removeprefix("the file: "))
     order = {kind: number for number, kind in enumerate(KINDS)}
     return sorted(check.findings, key=lambda found: (order[found.kind], found.severity))
 
@@ -244,6 +254,7 @@ class _Check:
             for (_, entry), owner in zip(annotations, owners)
             if owner and owner.height
         )
+        pieces: list[tuple[str, str, int]] = []
         bar = self._bar(annotations, desc="annotations", unit="object")
         for (number, entry), owner in zip(bar, owners):
             item, image = item_name("annotation", entry, number), owner.name if owner else ""
@@ -262,12 +273,24 @@ class _Check:
             ):
                 if fault:
                     self.add(kind, item, fault[1], image=image, severity=fault[0])
+            pieces.append((item, image, mask.pieces if mask else 1))
             if mask and mask.key:
                 of = entry["image_id"], _key(entry.get("category_id")), mask.key
                 if of in seen:
                     self.add(DUPLICATES, item, f"has the mask of {seen[of]}", image=image)
                 seen.setdefault(of, item)
+        self._pieces(pieces)
+        if fault := all_crowds_fault([entry for _, entry in annotations]):
+            self.add(ISCROWD, "annotations", fault)
         self._counts(objects, used, images, categories, max_dets)
+
+    def _pieces(self, found: Sequence[tuple[str, str, int]]) -> None:
+        """Objects that may be many: all of two pieces where they are most, else those of many."""
+        are_most = 2 * sum(count > 1 for *_, count in found) > len(found)
+        for item, image, count in found:
+            if count > (1 if are_most else FEW):
+                reason = f"in {count} pieces: is it a single object?"
+                self.add(PIECES, item, reason, image=image, severity="warning")
 
     def _annotation_ids(
         self,

@@ -20,6 +20,7 @@ from maskrcnnpp.data.validation.files import file_name_problem, file_size
 from maskrcnnpp.data.validation.masks import Measured, measure
 from maskrcnnpp.data.validation.mend import mend
 from maskrcnnpp.data.validation.rules import (
+    all_crowds_fault,
     area_fault,
     box_fault,
     crowd_fault,
@@ -188,6 +189,7 @@ class _Fix:
         ids: set[int] = set()
         seen: dict[tuple, str] = {}
         kept = []
+        are_single = bool(all_crowds_fault([entry for _, entry in annotations]))
         for item, entry, (image_id, image), category, mask in self._with_masks(annotations):
             key = image_id, category, mask.key
             if key in seen:
@@ -207,7 +209,10 @@ class _Fix:
                 "area": mask.area if area_fault(entry, mask) else entry["area"],
                 "iscrowd": _as_id(entry.get("iscrowd")) == 1 or entry.get("iscrowd") is True,
             }
-            fixed["iscrowd"] = int(fixed["iscrowd"])
+            fixed["iscrowd"] = int(
+                (fixed["iscrowd"] and not are_single) or bool(entry.get("ignore"))
+            )
+            fixed.pop("ignore", None)
             self._tell_changes(item, entry, fixed, image, mask)
             kept.append(fixed)
         return kept
@@ -253,7 +258,7 @@ class _Fix:
             self._tell("changed", item, f"box taken from the mask: {fault[1]}", image.name)
         if fault := area_fault(old, mask):
             self._tell("changed", item, f"area taken from the mask: {fault[1]}", image.name)
-        if crowd_fault(old):
+        if crowd_fault(old) or old["iscrowd"] != new["iscrowd"]:
             reason = f"iscrowd is {new['iscrowd']}, not {short(old.get('iscrowd'))}"
             self._tell("changed", item, reason, image.name)
 

@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
+from scipy import ndimage
 
+from maskrcnnpp.data.nested_polygons import depths_of
 from maskrcnnpp.data.rle_text import sums_of_each, unpack
 from maskrcnnpp.data.validation.rings import find_faults, flat_numbers
 
 LARGEST_IMAGE = 2**31 - 1  #: pixels that the run lengths of COCO reach
+_INSIDE = "a polygon lies inside another: COCO fills it; a hole needs run lengths (RLE)"
 _CHUNK = 1024, 2**20  # objects and run lengths at a time: some 100 bytes for each of these
 
 
@@ -34,6 +37,8 @@ class Measured(NamedTuple):
     """x, y, width, height; pixels."""
     key: bytes = b""
     """The same for the same mask, however it is written."""
+    pieces: int = 1
+    """Parts that touch nowhere, corners included."""
 
 
 def measure(objects: Iterable[tuple[Any, int, int]]) -> Iterator[Measured]:
@@ -78,7 +83,7 @@ def _measure_chunk(chunk: Sequence[tuple[Any, int, int]]) -> list[Measured]:
     sizes = {index: chunk[index][1:] for index in polygons}
     rings, bad, crossing = find_faults(polygons, sizes)
     problems |= bad
-    packed |= _rasterise(rings, sizes)
+    packed |= _rasterise(rings, sizes, crossing)
 
     order = [*packed, *plain]
     heights = np.array([chunk[index][1] for index in order], dtype=np.int64)
@@ -125,9 +130,14 @@ def _sides(height: int, width: int) -> str:
 
 
 def _rasterise(
-    rings: dict[int, list[np.ndarray]], sizes: dict[int, tuple[int, int]]
+    rings: dict[int, list[np.ndarray]],
+    sizes: dict[int, tuple[int, int]],
+    warnings: dict[int, str],
 ) -> dict[int, bytes]:
-    """RLE counts of each object: one call for all objects of images of one size."""
+    """RLE counts of each object: one call for all objects of images of one size.
+
+    ``warnings`` is told, by object, where a polygon lies inside another.
+    """
     groups = defaultdict(list)
     for index in rings:
         groups[sizes[index]].append(index)
@@ -137,6 +147,8 @@ def _rasterise(
         rles = iter(coco_mask.frPyObjects(flat, height, width))
         for index in indices:
             own = list(islice(rles, len(rings[index])))
+            if len(own) > 1 and any(depths_of(own)):
+                warnings.setdefault(index, _INSIDE)
             counts[index] = (own[0] if len(own) == 1 else coco_mask.merge(own))["counts"]
     return counts
 
@@ -192,9 +204,28 @@ def _measure_runs(
         elif not areas[row]:
             results.append(Measured("empty: a mask without a pixel"))
         else:
-            key = _key(counts[start : start + length])
-            results.append(Measured("", "", int(areas[row]), tuple(boxes[row]), key))
+            own = counts[start : start + length]
+            pieces = _pieces(own, int(heights[row]), boxes[row])
+            results.append(Measured("", "", int(areas[row]), tuple(boxes[row]), _key(own), pieces))
     return results
+
+
+def _pieces(counts: np.ndarray, height: int, box: Sequence[int]) -> int:
+    """Of a mask of one pixel at least."""
+    stop = np.cumsum(counts)
+    begin, last = stop[:-1:2], stop[1::2] - 1
+    begin, last = begin[last >= begin], last[last >= begin]
+    columns, rows, ends = begin // height, begin % height, last % height
+    if (columns == last // height).all() and (np.diff(columns) == 1).all():
+        # a run in each column: enough for most, and far faster
+        apart = (rows[1:] > ends[:-1] + 1) | (rows[:-1] > ends[1:] + 1)
+        return 1 + int(np.count_nonzero(apart))
+    pixels = np.arange(last.size and (last - begin + 1).sum())
+    ends = np.cumsum(last - begin + 1)
+    pixels += np.repeat(begin - ends + (last - begin + 1), last - begin + 1)
+    crop = np.zeros((box[3], box[2]), dtype=bool)
+    crop[pixels % height - box[1], pixels // height - box[0]] = True
+    return ndimage.label(crop, np.ones((3, 3)))[1]
 
 
 def _key(counts: np.ndarray) -> bytes:

@@ -50,7 +50,7 @@ def find_faults(
             problems[index] = FLAT
             continue
         for number, ring in enumerate(segmentation):
-            if problem := _fault_of_list(ring):
+            if problem := fault_of_list(ring):
                 problems.setdefault(index, _named(problem, number, segmentation))
             else:
                 rings.append(ring)
@@ -71,7 +71,8 @@ def find_faults(
     return dict(good), problems, _crossings(good)
 
 
-def _fault_of_list(ring: Any) -> str:
+def fault_of_list(ring: Any) -> str:
+    """Why a polygon is none, as far as its numbers are not looked at; empty where it may be."""
     if not isinstance(ring, list):
         return f"no list of numbers, but of type {type(ring).__name__}"
     if not set(map(type, ring)) <= {int, float}:

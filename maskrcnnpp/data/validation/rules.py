@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from reprlib import repr as short
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from maskrcnnpp.data.validation.masks import LARGEST_IMAGE, Measured
 
 _ROUNDING = 0.01  # pixels that a box may reach outside
 _BOX_TOLERANCE = 1.0  # pixels
+_SHARED = 0.25  # of what box and mask's box cover together: less is no box of the object
 _AREA_TOLERANCE = 0.01
 # Many programs store the area inside of an outline and not its pixels. By 2400 random outlines of
 # 2 to 40 pixels radius the two differ by up to 0.46 times the box's width and height together; of
@@ -70,9 +71,20 @@ def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault
         return "error", f"{box} reaches outside the image of {width}x{height} pixels"
     if mask and not mask.problem:
         left, top, mask_wide, mask_high = mask.box
-        off = (x - left, y - top, x + wide - left - mask_wide, y + high - top - mask_high)
+        ends = left + mask_wide, top + mask_high
+        off = (x - left, y - top, x + wide - ends[0], y + high - ends[1])
         if max(map(abs, off)) > _BOX_TOLERANCE:
-            return "warning", f"{box} is not that of the mask, {list(mask.box)}"
+            shared = [min(x + wide, ends[0]) - max(x, left), min(y + high, ends[1]) - max(y, top)]
+            both = max(shared[0], 0) * max(shared[1], 0)
+            about = f"{box} is not that of the mask, {list(mask.box)}"
+            if max(map(abs, (*off[:2], wide - ends[0], high - ends[1]))) <= _BOX_TOLERANCE:
+                return (
+                    "error",
+                    f"{about}: it has the corners, x0 y0 x1 y1, not the width and height",
+                )
+            if both < _SHARED * (wide * high + mask_wide * mask_high - both):
+                return "error", f"{about}, by far: x, y, width and height in pixels are needed"
+            return "warning", about
     return None
 
 
@@ -104,8 +116,25 @@ def mask_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
     return ("warning", mask.warning) if mask.warning else None
 
 
+def is_crowd(entry: Mapping) -> bool:
+    """Whether an annotation says that it is no single object."""
+    return entry.get("iscrowd") not in (None, 0, "0", "")
+
+
+def all_crowds_fault(annotations: Collection[Mapping]) -> str:
+    """Why nothing is to be learnt of the annotations of a file; empty where something is."""
+    if annotations and all(map(is_crowd, annotations)):
+        return (
+            f"all {len(annotations)} are iscrowd, so that nothing is left to train on; CVAT and "
+            "Datumaro write this of masks that are single objects: set it to 0, as --fix does"
+        )
+    return ""
+
+
 def crowd_fault(entry: Mapping) -> Fault | None:
-    """What is wrong with an ``iscrowd``."""
+    """What is wrong with an ``iscrowd``, or with an ``ignore`` in its place."""
+    if entry.get("ignore"):
+        return "error", "it has 'ignore', which Detectron2 cannot read; use iscrowd 1 instead"
     if "iscrowd" not in entry:
         return "warning", "missing; this project takes it for 0, pycocotools does not"
     value = entry["iscrowd"]
