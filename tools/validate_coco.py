@@ -26,7 +26,7 @@ _EXAMPLE = 70  # characters of the table's last column
 
 
 KINDS_OF_FINDINGS = """what is looked for:
-  structure  ids  sizes  boxes  areas  segmentations  duplicates  iscrowd  categories
+  structure  ids  sizes  boxes  areas  segmentations  pieces  duplicates  iscrowd  categories
   empty images  many objects  label images
 of each kind that is found it is said what it stands for
 """

@@ -137,19 +137,28 @@ def _check_masks(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
     packed = [(e, size) for e, size in zip(known, sizes) if isinstance(e["segmentation"], dict)]
     measured = measure((entry["segmentation"], *size) for entry, size in packed)
     masks = {id(entry): mask for (entry, _), mask in zip(packed, measured)}
-    for entry in known:
+    for entry, size in zip(known, sizes):
         mask = masks.get(id(entry)) or _extent(entry["segmentation"])
         name = images[entry["image_id"]]["file_name"]
-        fault = mask.problem
-        if not fault and (found := box_fault(entry["bbox"], mask, 0, 0)):
-            fault = found[1] if found[0] == "error" and "mask" in found[1] else ""
+        fault = _mask_fault(entry, mask)
+        if fault and id(entry) not in masks:  # a ring may have no pixel: now it is drawn
+            (mask,) = measure([(entry["segmentation"], *size)])
+            fault = _mask_fault(entry, mask)
         if fault:
             raise DataError(f"{path}: annotation {entry['id']} of {name}: {fault}")
+
+
+def _mask_fault(entry: Mapping[str, Any], mask: Measured) -> str:
+    if mask.problem:
+        return mask.problem
+    found = box_fault(entry["bbox"], mask, 0, 0)
+    return found[1] if found and found[0] == "error" and "mask" in found[1] else ""
 
 
 def _extent(polygons: Sequence[Sequence[float]]) -> Measured:
     """The box of polygons, of which no pixel is drawn."""
     points = np.concatenate([np.asarray(ring, dtype=np.float64) for ring in polygons])
     x, y = points[::2], points[1::2]
-    low, high = (np.floor(x.min()), np.floor(y.min())), (np.ceil(x.max()), np.ceil(y.max()))
+    low = float(np.floor(x.min())), float(np.floor(y.min()))
+    high = float(np.ceil(x.max())), float(np.ceil(y.max()))
     return Measured(box=(*low, high[0] - low[0], high[1] - low[1]))
