@@ -2,8 +2,8 @@
 
     python tools/lazyconfig_train_net.py --config-file configs/lazy/maskrcnnpp_swin_t_nested_fpn.py
 
-with the path of this file, and train.init_checkpoint=FILE for ImageNet weights. An MViT, a RegNet or
-a SimpleFeaturePyramid over a ViT can be ``bottom_up`` in the same way.
+with the path of this file, and train.init_checkpoint=FILE for ImageNet weights. An MViT, a RegNet
+or a SimpleFeaturePyramid over a ViT can be ``bottom_up`` in the same way.
 """
 
 from detectron2.config import LazyCall as L
