@@ -37,6 +37,8 @@ def check_readers(cfg: CfgNode, levels: Sequence[str], *, has_p6p7: bool) -> Non
     """
     kind, rows = architecture(cfg), list(cfg.MODEL.FPN.IN_FEATURES)
     parts = [part for part, kinds in _PARTS.items() if issubclass(kind, kinds)]
+    if "RPN" in parts and cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
+        parts.remove("RPN")
     if not parts:
         return
     for part in parts:
@@ -57,8 +59,8 @@ def check_readers(cfg: CfgNode, levels: Sequence[str], *, has_p6p7: bool) -> Non
     if levels[0] not in read and not (levels[0] == FINE_LEVEL and _masks_read_fine_level(cfg)):
         raise ConfigError(
             f"MODEL.FPN.IN_FEATURES is {rows}; nothing reads {levels[0]}, the level of its first "
-            f"row: {_remedy(cfg, keys, levels[0])}, or leave the row out of it and of "
-            "MODEL.NESTED_FPN.ROW_CHANNELS"
+            f"row: leave the row out of it and of MODEL.NESTED_FPN.ROW_CHANNELS"
+            f"{_other_remedy(cfg, keys, levels[0])}"
         )
     if has_p6p7 and levels[-1] not in read:
         raise ConfigError(
@@ -81,15 +83,15 @@ def _masks_read_fine_level(cfg: CfgNode) -> bool:
     )
 
 
-def _remedy(cfg: CfgNode, keys: str, level: str) -> str:
+def _other_remedy(cfg: CfgNode, keys: str, level: str) -> str:
     if level != FINE_LEVEL:
-        return f"name it in {keys}"
+        return f", or name the level in {keys}"
     if not issubclass(architecture(cfg), GeneralizedRCNN):
-        return f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} has no mask head that could"
+        name = cfg.MODEL.META_ARCHITECTURE
+        return f"; MODEL.META_ARCHITECTURE {name} has no mask head that could read it"
     return (
-        "let a mask head do so, with MODEL.MASK_ON True, MODEL.ROI_HEADS.NAME NestedROIHeads or "
-        "NestedCascadeROIHeads and a MODEL.ROI_MASK_HEAD.POOLER_TYPE such as ROIAlignV2 (PointRend "
-        "has none)"
+        ", or let a mask head read it: MODEL.MASK_ON True, MODEL.ROI_HEADS.NAME NestedROIHeads or "
+        "NestedCascadeROIHeads, MODEL.ROI_MASK_HEAD.POOLER_TYPE not empty (PointRend's is)"
     )
 
 

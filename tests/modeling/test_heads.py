@@ -9,7 +9,7 @@ from detectron2.modeling.roi_heads.mask_head import (
     BaseMaskRCNNHead,
 )
 from detectron2.projects.point_rend import add_pointrend_config
-from detectron2.structures import Keypoints
+from detectron2.structures import Instances, Keypoints
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import nn
@@ -105,6 +105,11 @@ def with_decoders_of_their_own(cfg):
     cfg.MODEL.NESTED_FPN.CONNECTIONS = "ensemble"
 
 
+def given_proposals(cfg):
+    cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
+    cfg.MODEL.RPN.IN_FEATURES = ["res4"]  # Detectron2's default, which nothing reads
+
+
 def configured(cfg, *changes):
     for change in changes:
         change(cfg)
@@ -119,6 +124,9 @@ def batch(make_input, *counts):
         centers = truth.gt_boxes.get_centers()[:, None].repeat(1, 3, 1)
         visible = torch.full_like(centers[..., :1], 2)
         truth.gt_keypoints = Keypoints(torch.cat([centers, visible], dim=-1))
+        x["proposals"] = Instances(truth.image_size)
+        x["proposals"].proposal_boxes = truth.gt_boxes.clone()
+        x["proposals"].objectness_logits = torch.ones(len(truth))
         x["sem_seg"] = truth.gt_masks.tensor.any(dim=0).long()
     return inputs
 
@@ -168,6 +176,7 @@ STAGES = {f"loss_{part}_stage{k}" for part in ("cls", "box_reg") for k in range(
         ([semantic, fine_row, fine_semantics], {"loss_sem_seg"}),
         ([retinanet], {"loss_cls", "loss_box_reg"}),
         ([retinanet, with_decoders_of_their_own], {"loss_cls", "loss_box_reg"}),
+        ([given_proposals], MASKS_OF_DEPTHS),
         ([proposals_only], {"loss_rpn_cls", "loss_rpn_loc"}),
         ([proposals_only, with_decoders_of_their_own], {"loss_rpn_cls", "loss_rpn_loc"}),
     ],
@@ -196,7 +205,7 @@ DEEP = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION"
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([retinanet, fine_row], "nothing reads p1.*RetinaNet has no mask head.*leave the row out"),
+        ([retinanet, fine_row], "nothing reads p1.*leave the row out.*RetinaNet has no mask head"),
         ([proposals_only, fine_row], "nothing reads p1.*ProposalNetwork has no mask head"),
         ([semantic, fine_row], "nothing reads p1.*SemanticSegmentor has no mask head"),
         ([point_rend, fine_row], "nothing reads p1.*MODEL.ROI_MASK_HEAD.POOLER_TYPE"),
@@ -211,7 +220,7 @@ DEEP = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION"
                 setting("MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]),
                 setting("MODEL.NESTED_FPN.ROW_CHANNELS", [32] * 4),
             ],
-            "nothing reads p2.*name it in MODEL.RETINANET.IN_FEATURES, or leave the row out",
+            "nothing reads p2.*leave the row out.*name the level in MODEL.RETINANET.IN_FEATURES",
         ),
         (
             [retinanet, setting("MODEL.RETINANET.IN_FEATURES", ["p3", "p4", "p5", "p6"])],
