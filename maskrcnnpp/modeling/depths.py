@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY, ProposalNetwork, SemanticSegmentor
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads.mask_head import ROI_MASK_HEAD_REGISTRY
 from detectron2.utils.registry import Registry
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.losses import MASK_LOSSES
 
@@ -94,10 +98,13 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
     if depth == 1:
         return [], []
     embedded = is_embedded(cfg)
-    masks = cfg.MODEL.MASK_ON and getattr(
+    has_masks = cfg.MODEL.MASK_ON and has_roi_heads(cfg)
+    masks = has_masks and getattr(
         _registered(cfg, "ROI_MASK_HEAD", ROI_MASK_HEAD_REGISTRY), "learns_from_every_depth", False
     )
     if not embedded and not masks:
+        if has_masks:
+            _check_unread(cfg)
         return [], []
 
     deep = deep_supervision_config(cfg)
@@ -123,10 +130,49 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
     if needs_nested and not pools_every_depth(cfg):
         raise ConfigError(
             f"MODEL.ROI_HEADS.NAME is {cfg.MODEL.ROI_HEADS.NAME}, which pools one pyramid only; "
-            f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads "
+            f"{cfg.MODEL.ROI_MASK_HEAD.NAME} on a nested pyramid needs NestedROIHeads or "
+            "NestedCascadeROIHeads "
             "(or set MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros)"
         )
     return supervised, at_inference
+
+
+def _check_unread(cfg: CfgNode) -> None:
+    """Check that deep supervision is not asked of a mask head that knows none."""
+    deep, default = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION, get_cfg()
+    add_maskrcnnpp_config(default)
+    usual = default.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS
+    is_asked_for = {
+        # as they are by default they are nobody's wish
+        "WEIGHTS": any(deep.WEIGHTS) and list(deep.WEIGHTS) != usual,
+        "MODE": deep.MODE == "ensemble",
+    }
+    for key, remedy in (("WEIGHTS", "zeros"), ("MODE", "pruned")):
+        if is_asked_for[key]:
+            raise ConfigError(
+                f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.{key} is {deep[key]}, and "
+                f"MODEL.ROI_MASK_HEAD.NAME {cfg.MODEL.ROI_MASK_HEAD.NAME} learns and predicts at "
+                f"the full depth only: set {key} to {remedy}, or the name to "
+                "DeepSupervisionMaskHead"
+            )
+
+
+def refuse_batch_norm(module: nn.Module, key: str) -> None:
+    """Refuse batch normalization in what is computed once for each depth.
+
+    Its running statistics would be neither those of one depth nor of the other. Frozen ones stay as
+    they are and are no matter.
+
+    Raises:
+        ConfigError: ``module`` has one that counts, SyncBN included; the message names ``key``.
+    """
+    found = [type(x).__name__ for x in module.modules() if isinstance(x, _BatchNorm)]
+    if found:
+        raise ConfigError(
+            f"{key} normalizes by batches ({found[0]}) what is computed for several depths: the "
+            'statistics of one would count for the other. Set it to "GN", or train one depth '
+            "(MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS zeros; extra_depths_in_training ())"
+        )
 
 
 def check_grid_weights(
@@ -206,12 +252,20 @@ def _finest_row(names: Iterable[str]) -> int:
     return min((int(found[1]) for name in names if (found := _LATERAL.search(name))), default=0)
 
 
+def architecture(cfg: CfgNode) -> type:
+    """Class of the whole model; ``object`` where nothing is registered by its name."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    return META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else object
+
+
 def is_embedded(cfg: CfgNode) -> bool:
     """Whether all heads of ``cfg`` are trained on the pyramids of every depth."""
-    if cfg.MODEL.META_ARCHITECTURE not in META_ARCH_REGISTRY:
-        return False
-    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    return getattr(architecture, "trains_every_depth", False)
+    return getattr(architecture(cfg), "trains_every_depth", False)
+
+
+def has_roi_heads(cfg: CfgNode) -> bool:
+    """Whether the model has RoI heads; an architecture that is not Detectron2's may have them."""
+    return not issubclass(architecture(cfg), (DenseDetector, ProposalNetwork, SemanticSegmentor))
 
 
 def pools_every_depth(cfg: CfgNode) -> bool:

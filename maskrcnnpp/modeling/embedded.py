@@ -13,7 +13,11 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import EventStorage, get_event_storage
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import deep_supervision_config, split_depths
+from maskrcnnpp.modeling.depths import (
+    deep_supervision_config,
+    refuse_batch_norm,
+    split_depths,
+)
 
 
 @META_ARCH_REGISTRY.register()
@@ -43,6 +47,9 @@ class EmbeddedRCNN(GeneralizedRCNN):
             kwargs: those of :class:`detectron2.modeling.GeneralizedRCNN`.
         """
         super().__init__(**kwargs)
+        if getattr(self.backbone, "extra_depths_in_training", ()):
+            refuse_batch_norm(self.proposal_generator, "NORM of MODEL.RPN")
+            refuse_batch_norm(self.roi_heads, "NORM of MODEL.ROI_BOX_HEAD or MODEL.ROI_MASK_HEAD")
         self._shallow_weights = tuple(shallow_weights)
         self._shallow_roi_fraction = shallow_roi_fraction
 

@@ -10,7 +10,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 from detectron2.modeling.backbone.resnet import BasicStem, ResNet, build_resnet_backbone
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.encoder_cuts import drop_stages_after
+from maskrcnnpp.modeling.encoder_cuts import keep_maps
 from maskrcnnpp.modeling.timm_backbone import TIMM_BACKBONE, with_maps
 
 RESNET_BACKBONE = "build_resnet_backbone"
@@ -94,7 +94,7 @@ def build_encoder(cfg: CfgNode, input_shape: ShapeSpec, name: str, maps: list[st
             f"MODEL.FPN.IN_FEATURES names {missing}; the maps of MODEL.NESTED_FPN.ENCODER {name}, "
             f"with their strides, are {found}"
         )
-    drop_stages_after(encoder, maps[-1])
+    keep_maps(encoder, maps)
     return encoder
 
 

@@ -1,8 +1,9 @@
-"""Detectron2's backbones without the stages that a grid of smaller depth does not need."""
+"""Detectron2's backbones without what a grid of smaller depth, or of fewer rows, does not need."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from detectron2.modeling.backbone import (
     Backbone,
@@ -16,69 +17,80 @@ from detectron2.modeling.backbone import (
 logger = logging.getLogger(__name__)
 
 
-def drop_stages_after(encoder: Backbone, name: str) -> None:
-    """Remove what ``encoder`` computes after its map ``name``, in place.
+def keep_maps(encoder: Backbone, maps: Sequence[str]) -> None:
+    """Remove what ``encoder`` computes for none of ``maps``, in place.
 
-    A backbone of another class than Detectron2's stays whole; that is logged.
+    These are the stages after the last of them, and norms and projections of other maps. A backbone
+    of another class than Detectron2's stays whole; that is logged where it costs stages.
     """
     found = encoder.output_shape()
-    later = [key for key, shape in found.items() if shape.stride > found[name].stride]
-    if not later:
+    if set(found) == set(maps):
         return
     for kind, cut in _CUTS.items():
         if isinstance(encoder, kind):
-            cut(encoder, name)
-            encoder._out_features = [key for key in encoder._out_features if key not in later]
+            encoder._out_features = cut(encoder, [key for key in found if key in maps])
             return
-    logger.warning(
-        "%s has no stages that could be removed: it computes %s for nothing",
-        type(encoder).__name__,
-        ", ".join(later),
-    )
+    last = max(found[key].stride for key in maps)
+    later = [key for key, shape in found.items() if shape.stride > last]
+    if later:
+        logger.warning(
+            "%s has no stages that could be removed: it computes %s for nothing",
+            type(encoder).__name__,
+            ", ".join(later),
+        )
 
 
-def _cut_resnet(encoder: ResNet, name: str) -> None:
-    count = encoder.stage_names.index(name) + 1
+def _cut_resnet(encoder: ResNet, maps: list[str]) -> list[str]:
+    count = _number_of_stages(list(encoder.stage_names), maps)
     for stage in encoder.stage_names[count:]:
         delattr(encoder, stage)
     encoder.stage_names, encoder.stages = encoder.stage_names[:count], encoder.stages[:count]
+    return maps
 
 
-def _cut_regnet(encoder: RegNet, name: str) -> None:
+def _cut_regnet(encoder: RegNet, maps: list[str]) -> list[str]:
     names = [stage for _, stage in encoder.stages_and_names]
-    count = names.index(name) + 1 if name in names else 0  # "stem" is before them
+    count = _number_of_stages(names, maps)
     for stage in names[count:]:
         delattr(encoder, stage)
     encoder.stages_and_names = encoder.stages_and_names[:count]
+    return maps
 
 
-def _cut_swin(encoder: SwinTransformer, name: str) -> None:
-    last = int(name.removeprefix("p"))
-    for i in encoder.out_indices:
-        if i > last:
-            delattr(encoder, f"norm{i}")
-    encoder.out_indices = tuple(i for i in encoder.out_indices if i <= last)
-    encoder.layers = encoder.layers[: last + 1]
-    encoder.layers[last].downsample = None
-    encoder.num_layers = last + 1
+def _number_of_stages(names: list[str], maps: list[str]) -> int:
+    """Of those up to the last of ``maps``; "stem" is before them."""
+    return max(names.index(key) + 1 if key in names else 0 for key in maps)
 
 
-def _cut_mvit(encoder: MViT, name: str) -> None:
-    last = int(name.removeprefix("scale")) - 2
-    for stage in range(last + 1, len(encoder._last_block_indexes)):
-        if hasattr(encoder, f"scale{stage + 2}_norm"):
-            delattr(encoder, f"scale{stage + 2}_norm")
-    encoder.blocks = encoder.blocks[: encoder._last_block_indexes[last] + 1]
+def _cut_swin(encoder: SwinTransformer, maps: list[str]) -> list[str]:
+    kept = [i for i in encoder.out_indices if f"p{i}" in maps]
+    for i in set(encoder.out_indices) - set(kept):
+        delattr(encoder, f"norm{i}")
+    encoder.out_indices = tuple(kept)
+    encoder.num_layers = max(kept) + 1
+    encoder.layers = encoder.layers[: encoder.num_layers]
+    encoder.layers[-1].downsample = None
+    return maps
 
 
-def _cut_simple_pyramid(encoder: SimpleFeaturePyramid, name: str) -> None:
+def _cut_mvit(encoder: MViT, maps: list[str]) -> list[str]:
+    for key in set(encoder._out_features) - set(maps):
+        delattr(encoder, f"{key}_norm")
+    last = max(int(key.removeprefix("scale")) for key in maps)
+    encoder.blocks = encoder.blocks[: encoder._last_block_indexes[last - 2] + 1]
+    return maps
+
+
+def _cut_simple_pyramid(encoder: SimpleFeaturePyramid, maps: list[str]) -> list[str]:
     # the ViT below has one resolution, and no stage to remove
-    names = [f"p{stage.bit_length() - 1}" for stage in encoder._out_feature_strides.values()]
-    count = names.index(name) + 1
-    for level in names[count : len(encoder.stages)]:
+    levels, count = list(encoder.output_shape()), len(encoder.stages)
+    for level in set(levels[:count]) - set(maps):
         delattr(encoder, f"simfp_{level.removeprefix('p')}")
-    encoder.stages = encoder.stages[:count]
+    encoder.stages = [x for x, level in zip(encoder.stages, levels) if level in maps]
+    if set(levels[count:]) & set(maps):
+        return [level for level in levels[:count] if level in maps] + levels[count:]
     encoder.top_block = None
+    return maps
 
 
 _CUTS = {

@@ -12,6 +12,7 @@ from detectron2.layers import Conv2d, ShapeSpec, cat
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import (
     ROI_HEADS_REGISTRY,
+    CascadeROIHeads,
     StandardROIHeads,
     select_foreground_proposals,
 )
@@ -147,7 +148,8 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         by_depth = x if isinstance(x, dict) else {None: x}
         # all depths in one batch: one pass through the layers
         logits = self.layers(cat(list(by_depth.values())))
-        logits = logits.split([len(features) for features in by_depth.values()])
+        # not len(): a traced model would be bound to these numbers of objects
+        logits = logits.split([features.shape[0] for features in by_depth.values()])
         logits_by_depth = dict(zip(by_depth, logits))
         if not self.training:
             self.inference(list(logits), instances)
@@ -215,7 +217,8 @@ class NestedROIHeads(StandardROIHeads):
     Where the backbone has level p1, the last node of the row of stride 2, its features are pooled
     too, brought to the width of the others (1x1) and added to them: for masks, for boxes, or both.
 
-    With a backbone of one pyramid and no p1, or without masks, they are the stock heads.
+    With a backbone of one pyramid and no p1, or without masks, they are the stock heads. Boxes and
+    keypoints are those of the class beside it in a subclass, and read the full pyramid.
     """
 
     pools_every_depth = True
@@ -298,6 +301,20 @@ class NestedROIHeads(StandardROIHeads):
             fine = features[feature_name(FINE_LEVEL, depth)]
             pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
         return pooled
+
+
+@ROI_HEADS_REGISTRY.register()
+class NestedCascadeROIHeads(NestedROIHeads, CascadeROIHeads):
+    """:class:`NestedROIHeads` with the boxes of Detectron2's ``CascadeROIHeads``."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        if not cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG:
+            raise ConfigError(
+                "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG is False; the boxes of a cascade are of "
+                "no class: set it to True"
+            )
+        return super().from_config(cfg, input_shape)
 
 
 def _set_canonical_size(pooler: ROIPooler, cfg: CfgNode) -> None:

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from detectron2.utils.events import get_event_storage, has_event_storage
+from torch import nn
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.blocks import conv_block, conv_layer, node_norm
@@ -18,8 +20,7 @@ from maskrcnnpp.modeling.depths import (
     FINE_LEVEL,
     check_grid_weights,
     feature_name,
-    is_embedded,
-    pools_every_depth,
+    refuse_batch_norm,
     supervised_depths,
 )
 from maskrcnnpp.modeling.encoder import RESNET_BACKBONE, build_encoder
@@ -30,6 +31,7 @@ from maskrcnnpp.modeling.nested_grid import (
     NestedGrid,
     outer_diagonal,
 )
+from maskrcnnpp.modeling.pyramid_readers import GradientWatch, check_readers
 
 
 class NestedFPN(Backbone):
@@ -39,8 +41,8 @@ class NestedFPN(Backbone):
     conv1. ``fpn_lateral{k}`` (1x1) turns that map into X(i,0), ``grid`` computes the nodes, and
     ``fpn_output{k}`` (3x3) turns X(i,d-i) into level p(k), as the modules of these names do in
     :class:`detectron2.modeling.FPN`. Levels above that of row d are max-pooled from it, so that the
-    same levels exist at every depth. Level p1 is X(0,d) as it is: at stride 2 a convolution to
-    ``out_channels`` would cost more than the grid.
+    same levels exist at every depth; ``top_block`` adds others above. Level p1 is X(0,d) as it is:
+    at stride 2 a convolution to ``out_channels`` would cost more than the grid.
 
     The output convolutions are shared by all depths, as are the heads behind them: a shallower
     pyramid is the same network with fewer nodes.
@@ -64,28 +66,40 @@ class NestedFPN(Backbone):
         fine_row: str = "all",
         norm: str = "",
         checkpointing: bool = False,
+        top_block: nn.Module | None = None,
     ) -> None:
         """
         Args:
-            bottom_up: the encoder.
+            bottom_up: the encoder; its maps for the rows halve in size, from stride 2 or more.
             in_features: the encoder's maps for rows 0..depth, fine to coarse.
             out_channels: channels of every level.
             row_channels: channels of the nodes of rows 0..depth.
             depth: d, one less than there are rows.
-            num_levels: how many levels to return, the first of row 0; at least depth + 1.
+            num_levels: how many levels to return, the first of row 0; at least depth + 1. Those
+                of ``top_block`` come on top.
             size_divisibility: of the padded input; the coarsest stride of the encoder before
                 it was cut to ``depth``, so that a cut model sees the same input.
             extra_depths_in_training: shallower depths whose pyramids :meth:`forward` returns too,
                 one an iteration, in turn; all of them with "ensemble" connections, where each has
                 nodes of its own, which would have no gradient out of turn.
-            extra_depths_at_inference: shallower depths whose pyramids it returns, all of them.
+            extra_depths_at_inference: shallower depths whose pyramids it returns, all of them;
+                some of those in training.
             connections, num_convs, upsample, fine_row: see ``MODEL.NESTED_FPN`` in config.py.
             norm: normalization of all convolutions ("" for none, "GN", ...).
             checkpointing: of the grid; see :class:`NestedGrid`.
+            top_block: levels above, as for :class:`detectron2.modeling.FPN`, such as
+                ``LastLevelP6P7``. Its ``in_feature`` is a level, not a map of the encoder: that
+                may be gone at a smaller depth.
+
+        Raises:
+            ConfigError: the arguments do not fit each other.
         """
         super().__init__()
         shapes = bottom_up.output_shape()
-        stages = [int(math.log2(shapes[name].stride)) for name in in_features]
+        strides = _row_strides(bottom_up, in_features, type(bottom_up).__name__)
+        stages = [int(math.log2(stride)) for stride in strides]
+        extra = (extra_depths_in_training, extra_depths_at_inference)
+        _check_depths(depth, in_features, row_channels, num_levels, *extra)
         self.bottom_up = bottom_up
         self.in_features = tuple(in_features)
         self.depth = depth
@@ -100,6 +114,8 @@ class NestedFPN(Backbone):
             if f"p{stage}" != FINE_LEVEL:
                 output = conv_layer(channels, out_channels, 3, get_norm(norm, out_channels))
                 self.add_module(f"fpn_output{stage}", output)
+                if extra_depths_in_training:
+                    refuse_batch_norm(output, "MODEL.FPN.NORM")
         self.grid = NestedGrid(
             row_channels=row_channels,
             make_node=lambda cin, cout: conv_block(cin, cout, num_convs, norm),
@@ -110,13 +126,25 @@ class NestedFPN(Backbone):
             checkpointing=checkpointing,
         )
 
+        self._num_pooled = num_levels
         levels = range(stages[0], stages[0] + num_levels)
+        self.top_block = top_block
+        if top_block is not None:
+            names = [f"p{level}" for level in levels]
+            if top_block.in_feature not in names:
+                raise ConfigError(
+                    f"in_feature of the top_block is {top_block.in_feature!r}; over a nested "
+                    f"pyramid it can be one of {names}"
+                )
+            self._top_source = names.index(top_block.in_feature)
+            levels = range(stages[0], levels.stop + top_block.num_levels)
         self._levels = tuple(levels)
         self._out_features = [f"p{level}" for level in levels]
         self._out_feature_strides = {f"p{level}": 2**level for level in levels}
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
         if FINE_LEVEL in self._out_features:
             self._out_feature_channels[FINE_LEVEL] = row_channels[0]
+        self._watch = GradientWatch()
 
     @property
     def size_divisibility(self) -> int:
@@ -140,6 +168,9 @@ class NestedFPN(Backbone):
         """
         extra = self._depths_in_turn() if self.training else self.extra_depths_at_inference
         depths = (*extra, self.depth)
+        is_watched = self.training and not torch.compiler.is_compiling()
+        if is_watched:
+            self._watch.restart(extra)
         encoder = self.bottom_up(x)
         # popped: the encoder's maps are wide, and none is needed once it is a row
         rows = [
@@ -152,12 +183,16 @@ class NestedFPN(Backbone):
             pyramid = [
                 self._level(row, nodes[row, column]) for row, column in outer_diagonal(depth)
             ]
-            while len(pyramid) < len(self._levels):
+            while len(pyramid) < self._num_pooled:
                 # as LastLevelMaxPool of Detectron2 does for p6
                 pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
+            if self.top_block is not None:
+                pyramid += self.top_block(pyramid[self._top_source])
             shallow = None if depth == self.depth else depth
             for level, feature in zip(self._levels, pyramid):
                 features[feature_name(f"p{level}", shallow)] = feature
+                if is_watched and extra:
+                    self._watch.add(shallow, feature)
         return features
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
@@ -181,7 +216,11 @@ class NestedFPN(Backbone):
 
 
 #: Names by which the registry knows the nested pyramids; all have ``MODEL.NESTED_FPN.DEPTH``.
-NESTED_BACKBONES = ("build_nested_fpn_backbone", "build_resnet_nested_fpn_backbone")
+NESTED_BACKBONES = (
+    "build_nested_fpn_backbone",
+    "build_resnet_nested_fpn_backbone",
+    "build_retinanet_nested_fpn_backbone",
+)
 
 
 @BACKBONE_REGISTRY.register()
@@ -204,29 +243,45 @@ def build_resnet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Ne
     return _build(cfg, input_shape, RESNET_BACKBONE)
 
 
-def _build(cfg: CfgNode, input_shape: ShapeSpec, encoder: str) -> NestedFPN:
+@BACKBONE_REGISTRY.register()
+def build_retinanet_nested_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedFPN:
+    """:func:`build_nested_fpn_backbone` with RetinaNet's p6 and p7: for p3..p7 over res3..res5.
+
+    They are Detectron2's ``LastLevelP6P7`` on p5, not on res5, which a smaller depth does not have.
+    """
+    return _build(cfg, input_shape, cfg.MODEL.NESTED_FPN.ENCODER, has_p6p7=True)
+
+
+def _build(
+    cfg: CfgNode, input_shape: ShapeSpec, encoder: str, *, has_p6p7: bool = False
+) -> NestedFPN:
+    if encoder in NESTED_BACKBONES:
+        raise ConfigError(
+            f"MODEL.NESTED_FPN.ENCODER is {encoder}, which is a nested pyramid itself: name the "
+            f"encoder under it, such as {RESNET_BACKBONE}"
+        )
     in_features = list(cfg.MODEL.FPN.IN_FEATURES)
     _check_config(cfg, in_features)
     depth = cfg.MODEL.NESTED_FPN.DEPTH or len(in_features) - 1
     rows = in_features[: depth + 1]
 
     bottom_up = build_encoder(cfg, input_shape, encoder, rows)  # no stage below row `depth`
-    strides = [bottom_up.output_shape()[name].stride for name in rows]
-    if strides[0] < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:])):
-        raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES is {in_features}; the maps of {encoder} have the strides "
-            f"{strides}: those of a nested pyramid begin at 2 or more, and double"
-        )
-    _check_readers(cfg, in_features, strides[0])
+    finest = int(math.log2(_row_strides(bottom_up, rows, encoder)[0]))
+    last = finest + len(in_features) - 1
+    levels = [f"p{level}" for level in range(finest, last + (3 if has_p6p7 else 2))]
+    check_readers(cfg, levels, has_p6p7=has_p6p7)
+    channels = cfg.MODEL.FPN.OUT_CHANNELS
+    top_block = LastLevelP6P7(channels, channels, f"p{last}") if has_p6p7 else None
     in_training, at_inference = supervised_depths(cfg, depth)
     return NestedFPN(
         bottom_up,
         rows,
-        cfg.MODEL.FPN.OUT_CHANNELS,
+        channels,
         row_channels=cfg.MODEL.NESTED_FPN.ROW_CHANNELS[: depth + 1],
         depth=depth,
-        num_levels=len(in_features) + 1,  # and p6, as LastLevelMaxPool adds to a stock FPN
-        size_divisibility=strides[0] * 2 ** (len(in_features) - 1),
+        # and p6, as LastLevelMaxPool adds to a stock FPN
+        num_levels=len(in_features) + (0 if has_p6p7 else 1),
+        size_divisibility=2**last,
         extra_depths_in_training=in_training,
         extra_depths_at_inference=at_inference,
         connections=cfg.MODEL.NESTED_FPN.CONNECTIONS,
@@ -235,7 +290,40 @@ def _build(cfg: CfgNode, input_shape: ShapeSpec, encoder: str) -> NestedFPN:
         fine_row=cfg.MODEL.NESTED_FPN.FINE_ROW,
         norm=cfg.MODEL.FPN.NORM,
         checkpointing=cfg.MODEL.NESTED_FPN.CHECKPOINTING,
+        top_block=top_block,
     )
+
+
+def _row_strides(bottom_up: Backbone, in_features: Sequence[str], encoder: str) -> list[int]:
+    strides = [bottom_up.output_shape()[name].stride for name in in_features]
+    if strides[0] < 2 or any(b != 2 * a for a, b in zip(strides, strides[1:])):
+        raise ConfigError(
+            f"MODEL.FPN.IN_FEATURES is {list(in_features)}; the maps of {encoder} have the strides "
+            f"{strides}: those of a nested pyramid begin at 2 or more, and double"
+        )
+    return strides
+
+
+def _check_depths(
+    depth: int,
+    in_features: Sequence[str],
+    row_channels: Sequence[int],
+    num_levels: int,
+    in_training: Sequence[int],
+    at_inference: Sequence[int],
+) -> None:
+    rows = depth + 1
+    if not len(in_features) == len(row_channels) == rows <= num_levels:
+        raise ConfigError(
+            f"a nested pyramid of depth {depth} has {rows} rows and as many levels or more; "
+            f"in_features names {len(in_features)}, row_channels {len(row_channels)}, and "
+            f"num_levels is {num_levels}"
+        )
+    if not set(at_inference) <= set(in_training) <= set(range(1, depth)):
+        raise ConfigError(
+            f"extra_depths_in_training is {list(in_training)} and extra_depths_at_inference "
+            f"{list(at_inference)}: the former are some of 1..{depth - 1}, the latter some of these"
+        )
 
 
 def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
@@ -266,7 +354,7 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             raise ConfigError(
                 f"MODEL.NESTED_FPN.{key} is {nested[key]!r}; it can be one of {sorted(known)}"
             )
-    if nested.CHECKPOINTING and "BN" in cfg.MODEL.FPN.NORM:
+    if nested.CHECKPOINTING and "BN" in cfg.MODEL.FPN.NORM.replace("FrozenBN", ""):
         raise ConfigError(
             f"MODEL.NESTED_FPN.CHECKPOINTING is True with MODEL.FPN.NORM {cfg.MODEL.FPN.NORM}, "
             'which would count each batch twice: set the norm to "GN"'
@@ -279,43 +367,6 @@ def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
             'and has no such choice: leave it at its default, "sum"'
         )
     _check_norm(cfg, widths)
-
-
-def _check_readers(cfg: CfgNode, in_features: list[str], stride: int) -> None:
-    if cfg.MODEL.META_ARCHITECTURE != "GeneralizedRCNN" and not is_embedded(cfg):
-        return
-    finest = int(math.log2(stride))
-    levels = [f"p{level}" for level in range(finest, finest + len(in_features) + 1)]
-    if FINE_LEVEL in levels:
-        levels.remove(FINE_LEVEL)
-        _check_fine_level(cfg, in_features)
-    for part in ("RPN", "ROI_HEADS"):
-        unknown = set(cfg.MODEL[part].IN_FEATURES) - set(levels)
-        if unknown:
-            raise ConfigError(
-                f"MODEL.{part}.IN_FEATURES names {sorted(unknown)}; from a nested pyramid over "
-                f"MODEL.FPN.IN_FEATURES {in_features} it can read {levels}"
-            )
-
-
-def _check_fine_level(cfg: CfgNode, in_features: list[str]) -> None:
-    nested = cfg.MODEL.NESTED_FPN
-    readers = list(nested.FINE_LEVEL_READERS)
-    if not readers or not set(readers) <= {"masks", "boxes"}:
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.FINE_LEVEL_READERS is {readers}; it can be masks, boxes or both"
-        )
-    if not pools_every_depth(cfg) or not (cfg.MODEL.MASK_ON or "boxes" in readers):
-        raise ConfigError(
-            f"MODEL.FPN.IN_FEATURES is {in_features}; only NestedROIHeads read the row of stride "
-            f"2, for {' and '.join(readers)} (MODEL.NESTED_FPN.FINE_LEVEL_READERS): set "
-            f"MODEL.ROI_HEADS.NAME and MODEL.MASK_ON, or leave {in_features[0]} out"
-        )
-    if nested.FINE_SAMPLING_RATIO < 0:
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.FINE_SAMPLING_RATIO is {nested.FINE_SAMPLING_RATIO}; it is 0 "
-            "(adaptive) or more"
-        )
 
 
 def _check_norm(cfg: CfgNode, widths: list[int]) -> None:
