@@ -23,9 +23,7 @@ def _at_least(smallest: int) -> Callable[[str], int]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--output",
         type=Path,
@@ -39,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             type=_at_least(1),
             metavar="N",
             default=images,
-            help=f"number of {split} images",
+            help=f"number of {split} images (default: %(default)s)",
         )
     parser.add_argument(
         "--size",
@@ -47,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=("H", "W"),
         default=(256, 256),
-        help="height and width of the images, pixels",
+        help="height and width of the images, pixels (default: 256 256)",
     )
     parser.add_argument(
         "--count",
@@ -55,14 +53,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=("MIN", "MAX"),
         default=(10, 60),
-        help="smallest and largest number of nuclei in an image",
+        help="smallest and largest number of nuclei in an image (default: 10 60)",
     )
     parser.add_argument(
         "--seed",
         type=_at_least(0),
         default=0,
         metavar="N",
-        help="the same seed draws the same images; those of a split do not depend on the others",
+        help="the same seed draws the same images; those of a split do not depend on the others "
+        "(default: %(default)s)",
     )
     args = parser.parse_args(argv)
     if args.count[0] > args.count[1]:

@@ -156,11 +156,12 @@ def _truth_groups(truth: Mapping[str, Any], sizes: Mapping) -> dict[tuple, list[
                 f"truth annotation {annotation.get('id')} is of a crowd (iscrowd 1), which cannot "
                 "be matched object by object: remove it"
             )
+        for key in ("image_id", "category_id", "segmentation"):
+            if annotation.get(key) is None:
+                raise DataError(f"truth annotation {annotation.get('id')} has no '{key}'")
         image_id = annotation["image_id"]
         if image_id not in sizes:
             raise DataError(f"an annotation is of image {image_id}, which is not in 'images'")
-        if annotation.get("segmentation") is None:
-            raise DataError(f"truth annotation {annotation.get('id')} has no 'segmentation'")
         rle = segmentation_to_rle(annotation["segmentation"], *sizes[image_id])
         check_mask_size(rle, image_id, sizes)
         groups[image_id, annotation["category_id"]].append(rle)

@@ -298,3 +298,11 @@ def test_results_that_do_not_fit(change, words):
     results[0] |= change
     with pytest.raises(DataError, match=words):
         find_overlaps(coco, results, max_dets=100)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "segmentation"])
+def test_truth_that_lacks_something_is_named(key):
+    truth, results = as_coco([np.ones((8, 8), int)], [np.ones((8, 8), int)])
+    del truth["annotations"][0][key]
+    with pytest.raises(DataError, match=f"truth annotation 1 has no '{key}'"):
+        find_overlaps(truth, results, max_dets=10)
