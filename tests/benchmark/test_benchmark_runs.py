@@ -203,7 +203,7 @@ def test_externals_are_checked_before_anything_is_trained(tmp_path):
     ("words", "key"),
     [
         ("FORMAT: BGR", "FORMAT"),
-        ("CHANNELS: [2, 1, 0]", "CHANNELS"),
+        ("CHANNELS: [0, 0, 0]", "CHANNELS"),
         ("PERCENTILES: [1.0, 99.8]", "PERCENTILES"),
         ("AUGMENT: {INVERT: 0.5}", "AUGMENT.INVERT"),
     ],

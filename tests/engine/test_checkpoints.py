@@ -148,7 +148,7 @@ def test_weights_that_fit_partly_are_reported(opts, tmp_path, caplog):
 def test_evaluation_takes_no_random_weights(opts, tiny_nuclei, tmp_path):
     trainer_of(opts).train()
     weights = str(Path(tmp_path, "output", "model_final.pth"))
-    more = ["INPUT.CHANNELS", "[0,1]", "MODEL.PIXEL_MEAN", "[1.,1.]", "MODEL.PIXEL_STD", "[1.,1.]"]
+    more = ["INPUT.CHANNELS", "[0,0]", "MODEL.PIXEL_MEAN", "[1.,1.]", "MODEL.PIXEL_STD", "[1.,1.]"]
     more += ["DATASETS.TEST", f"('{tiny_nuclei}',)", "MODEL.WEIGHTS", weights]
     words = ["--config-file", CONFIG, "--eval-only", *opts, *more]
     with pytest.raises(ConfigError, match="stem.conv1.weight.* would be random"):
