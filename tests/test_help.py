@@ -12,6 +12,7 @@ from maskrcnnpp.data.readers import READERS
 from maskrcnnpp.data.semantic_convert import FRACTIONS
 from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS
 from maskrcnnpp.engine.arguments import argument_parser
+from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.writers import WRITERS
 
@@ -57,6 +58,20 @@ def test_it_names_all_there_is(tool, names):
     (path,) = (path for path in TOOLS if path.stem == tool)
     words = " ".join(help_of(path, "--help").stdout.split())
     assert not [name for name in names if name not in words]
+
+
+def test_predict_says_the_defaults_of_its_options():
+    (path,) = (path for path in TOOLS if path.stem == "predict")
+    words = " ".join(help_of(path, "--help").stdout.split())
+    default = Options()
+    flags = {"--score": default.score_threshold, "--min-area": default.min_area}
+    flags |= {"--tile-size": default.tile_size, "--overlap": default.overlap}
+    flags |= {"--batch-size": default.batch_size, "--scales": int(*default.scales)}
+    options = words.partition("options: ")[2]
+    for flag, value in flags.items():
+        about = options.partition(f"{flag} ")[2].partition(" --")[0]
+        assert f"default {value}" in about, flag
+    assert f"{default.precision} (default)" in words
 
 
 def test_the_default_of_detections_is_that_of_the_checks():

@@ -44,15 +44,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="labels, csv, overlay (these three by default), geojson, rois, coco; of semantic "
         "models also classes, probabilities",
     )
-    # defaults of what follows: maskrcnnpp/inference/options.py
-    parser.add_argument("--score", type=float, help="lowest that is kept")
-    parser.add_argument("--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST")
-    parser.add_argument("--depth", type=int, help="of the grid, if trained for it")
-    parser.add_argument("--min-area", type=int, help="pixels of the smallest object")
-    parser.add_argument("--max-area", type=int, help="pixels of the largest object")
-    parser.add_argument("--tile-size", type=int, help="pixels a side")
-    parser.add_argument("--overlap", type=int, help="pixels that tiles share")
-    parser.add_argument("--batch-size", type=int, help="tiles at a time")
+    # defaults are those of maskrcnnpp/inference/options.py, which takes seconds to import
+    parser.add_argument("--score", type=float, help="lowest that is kept; default 0.5")
+    parser.add_argument(
+        "--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST; default: the config's"
+    )
+    parser.add_argument(
+        "--depth", type=int, help="of the grid, if trained for it; default: the config's"
+    )
+    parser.add_argument("--min-area", type=int, help="pixels of the smallest object; default 1")
+    parser.add_argument(
+        "--max-area", type=int, help="pixels of the largest object; default: no limit"
+    )
+    parser.add_argument("--tile-size", type=int, help="pixels a side; default 1024")
+    parser.add_argument("--overlap", type=int, help="pixels that tiles share; default 128")
+    parser.add_argument("--batch-size", type=int, help="tiles at a time; default 1")
     parser.add_argument(
         "--flips", action="store_true", help="also look at each tile mirrored: 8 times the time"
     )
@@ -61,12 +67,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         nargs="+",
         metavar="FACTOR",
-        help="sizes at which each tile is looked at, such as 1 2; 0.5 alone for images that have "
-        "twice the magnification of the training",
+        help="sizes at which each tile is looked at, relative to the training, such as 1 2; 0.5 "
+        "alone for images that have twice its magnification; default 1",
     )
-    parser.add_argument("--precision", help="float32, float16 or bfloat16")
+    parser.add_argument("--precision", help="float32 (default), float16 or bfloat16")
     parser.add_argument(
-        "--channels", type=int, nargs="+", help="which to take, from 0; INPUT.CHANNELS"
+        "--channels", type=int, nargs="+", help="which to take, from 0; default: INPUT.CHANNELS"
     )
     parser.add_argument(
         "--percentiles",
@@ -74,7 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=("LOW", "HIGH"),
         help="that become black and white, such as 1 99.8; needed unless images are 8-bit; "
-        "INPUT.PERCENTILES",
+        "default: INPUT.PERCENTILES",
     )
     parser.add_argument(
         "--annotations",
