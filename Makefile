@@ -18,7 +18,7 @@ $(if $(word 2,$(VENV)),$(error VENV is "$(VENV)": make cannot work with a space 
 
 setup: $(SETUP)
 
-$(SETUP): setup.py constraints.txt requirements-detectron2.txt tools/install_detectron2.py
+$(SETUP): setup.py pyproject.toml constraints.txt maskrcnnpp/commands/requirements-detectron2.txt
 	@test -x $(BIN)/python || $(PYTHON) -c '$(NEW_ENOUGH)' || \
 		{ echo 'error: Python >= 3.10 is needed; name one: make PYTHON=/path/to/python3'; exit 1; }
 	$(PIP) --version 2>/dev/null || $(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ $(SETUP): setup.py constraints.txt requirements-detectron2.txt tools/install_det
 		{ echo 'error: install the torchvision that fits the torch in $(VENV)'; exit 1; }
 	$(PIP) install $(CONSTRAINTS) -e '.[detectron2-needs,test]'
 	$(BIN)/python -c 'import cv2' 2>/dev/null || $(PIP) install $(CONSTRAINTS) -e '.[opencv]'
-	$(BIN)/python tools/install_detectron2.py
+	$(BIN)/python -m maskrcnnpp install-detectron2
 	touch $@
 
 DEMO_DATA := $(if $(DSB2018),dsb2018,synthetic_nuclei)

@@ -1,36 +1,29 @@
 """Mask R-CNN++ for Detectron2.
 
-Importing the package registers its backbones and heads with Detectron2.
+Importing the package registers its backbones and heads with Detectron2. Where Detectron2 is not
+imported yet, the first use of a name below does so: the command line answers at once.
 """
 
-import warnings
+import sys
+from typing import TYPE_CHECKING, Any
 
-try:
-    import detectron2 as _detectron2  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        "maskrcnnpp needs PyTorch, torchvision and Detectron2, which it does not install by "
-        "itself: 'pip install torch torchvision', then 'python tools/install_detectron2.py' in a "
-        "checkout of maskrcnnpp, or Detectron2's own source: "
-        "https://detectron2.readthedocs.io/tutorials/install.html"
-    ) from error
+from maskrcnnpp.version import __version__
 
-try:
-    import cv2 as _cv2  # noqa: F401
-except ImportError as error:
-    # pip knows no "either": requiring one of them would break an installed other one
-    raise ImportError(
-        "maskrcnnpp needs OpenCV, of which you choose the package: 'pip install "
-        "opencv-python-headless', or opencv-python for one that opens windows; never both"
-    ) from error
-
-with warnings.catch_warnings():
-    # of Detectron2's and fvcore's own code, at every start of every tool
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-    from maskrcnnpp import modeling as _modeling  # noqa: F401  # only registration
+if TYPE_CHECKING:
     from maskrcnnpp.config import add_maskrcnnpp_config
     from maskrcnnpp.inference.predictor import Predictor
     from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
-    from maskrcnnpp.version import __version__
 
 __all__ = ["Predictor", "SemanticPredictor", "__version__", "add_maskrcnnpp_config"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from maskrcnnpp import registration
+
+    return getattr(registration, name)
+
+
+if "detectron2" in sys.modules:
+    from maskrcnnpp import registration as _registration  # noqa: F401

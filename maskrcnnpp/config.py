@@ -87,7 +87,7 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     cfg.MODEL.CHANNELS_LAST = False
     cfg.MODEL.COMPILE = False
 
-    # "SGD" (stock) or "AdamW". Read by this project's trainer (tools/train_net.py), not by
+    # "SGD" (stock) or "AdamW". Read by this project's trainer (`maskrcnnpp train`), not by
     # Detectron2's DefaultTrainer.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Parts into which a process divides its images of a batch, to be computed one after another:

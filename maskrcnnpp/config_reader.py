@@ -15,6 +15,8 @@ from fvcore.common.config import BASE_KEY
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.pretrained import PREFIX, timm_weights_file
+from maskrcnnpp.package_files import PREFIX as PACKAGE_PREFIX
+from maskrcnnpp.package_files import config_folder, local_path
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,16 @@ def _kind(leaf: Any) -> str:
     return "numbers" if isinstance(leaf, (int, float)) else "names"
 
 
+class _File(CfgNode):
+    """Reads files whose ``_BASE_`` may be a config of this project, ``maskrcnnpp://NAME``."""
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> Any:
+        # fvcore takes the name as relative to the file that names it
+        start = filename.find(PACKAGE_PREFIX)
+        return super()._open_cfg(local_path(filename[start:]) if start >= 0 else filename)
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, of which YAML takes the last."""
 
@@ -127,6 +139,7 @@ def _check_file(config_file: str) -> None:
     Raises:
         ConfigError: one is not. The message names the file.
     """
+    config_file = local_path(config_file)
     if "://" in config_file:
         raise ConfigError(
             f"{config_file} is no file of this machine, and configs are not fetched: save it, and "
@@ -146,14 +159,19 @@ def _check_file(config_file: str) -> None:
 
 def _merge_file(cfg: CfgNode, config_file: str) -> None:
     try:
+        config_file = local_path(config_file)
         _check_file(config_file)
-        cfg.merge_from_file(config_file, allow_unsafe=False)
+        loaded = CfgNode(_File.load_yaml_with_base(config_file))
+        if loaded.get("VERSION", cfg.VERSION) == cfg.VERSION:
+            cfg.merge_from_other_cfg(loaded)
+        else:  # which Detectron2 brings up to date
+            cfg.merge_from_file(config_file, allow_unsafe=False)
     except ConfigError:
         raise
     except OSError as error:
         raise ConfigError(
             f"cannot read the config {error.filename or config_file}: {error.strerror or error}; "
-            "see configs/ for those of this project"
+            f"those of this project are in {config_folder()}"
         ) from error
     except RecursionError as error:
         raise ConfigError(f"in {config_file}: _BASE_ leads back to the file itself") from error

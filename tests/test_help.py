@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 from detectron2.engine import default_argument_parser
 
+from maskrcnnpp.commands.arguments.train import argument_parser
 from maskrcnnpp.data.export import EXPORTS
 from maskrcnnpp.data.readers import READERS
 from maskrcnnpp.data.semantic_convert import FRACTIONS
 from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS
-from maskrcnnpp.engine.arguments import argument_parser
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.writers import WRITERS
 
 TOOLS = sorted(path for folder in ("tools", "datasets") for path in Path(folder).glob("*.py"))
-TOOLS.remove(Path("tools/install_detectron2.py"))  # takes no arguments
 
 CALL = """
 import runpy, sys
@@ -25,7 +24,7 @@ sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as end:
-    slow = {"torch", "detectron2", "maskrcnnpp", "numpy", "cv2"} & set(sys.modules)
+    slow = {"torch", "detectron2", "numpy", "cv2"} & set(sys.modules)
     sys.exit(f"imported {slow}" if slow else end.code)
 """
 
@@ -75,7 +74,7 @@ def test_predict_says_the_defaults_of_its_options():
 
 
 def test_the_default_of_detections_is_that_of_the_checks():
-    assert MAX_DETS == 500  # of tools/validate_coco.py
+    assert MAX_DETS == 500  # of `maskrcnnpp check`
 
 
 def test_a_training_takes_the_arguments_of_detectron2():

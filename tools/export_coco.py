@@ -1,56 +1,7 @@
 #!/usr/bin/env python
-"""Write a COCO data set in a layout of other programs: label images, a PNG an object, or a table.
+"""The command ``maskrcnnpp export``. See ``--help``."""
 
-    python tools/export_coco.py --annotations datasets/dsb2018/annotations/instances_test.json \\
-        --images datasets/dsb2018/images --output exported --format labels
-
-The folder --output is new or empty. It appears whole or not at all. Exit status 2: it could not be
-written, and why is told.
-"""
-
-from __future__ import annotations
-
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--annotations", required=True, type=Path, metavar="FILE", help="COCO file, with masks"
-    )
-    parser.add_argument(
-        "--images", required=True, type=Path, metavar="DIR", help="folder of its images"
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder, new or empty"
-    )
-    parser.add_argument(
-        "--format",
-        required=True,
-        choices=["labels", "pngs", "csv"],
-        help="labels: TIFF label images, where the smaller of two objects has the pixels of both; "
-        "pngs: a mask a file, as in DSB2018; csv: Kaggle's run lengths",
-    )
-    return parser.parse_args(argv)
-
+from maskrcnnpp.cli import run_script
 
 if __name__ == "__main__":
-    parse_args()  # --help and mistakes end here, before what takes seconds to import
-
-from maskrcnnpp.data.coco_file import load_coco_truth  # noqa: E402
-from maskrcnnpp.data.export import EXPORTS  # noqa: E402
-from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
-    with exit_on_user_error():
-        truth = load_coco_truth(args.annotations)
-        counts = EXPORTS[args.format](truth, args.images, args.output)
-        print(f"{counts.lines()}\nwritten to {args.output}")
-
-
-if __name__ == "__main__":
-    main()
+    run_script("export")

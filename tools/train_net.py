@@ -1,17 +1,7 @@
 #!/usr/bin/env python
-"""Train or evaluate a model of Detectron2 or maskrcnnpp. See ``--help``."""
+"""The command ``maskrcnnpp train``. See ``--help``."""
 
-import runpy
-from pathlib import Path
-
-if __name__ == "__main__":
-    # --help and mistakes end here, before what takes seconds to import
-    arguments = Path(__file__).resolve().parent.parent / "maskrcnnpp" / "engine" / "arguments.py"
-    runpy.run_path(str(arguments))["argument_parser"]().parse_args()
-
-from maskrcnnpp.engine.main import main
-from maskrcnnpp.errors import exit_on_user_error
+from maskrcnnpp.cli import run_script
 
 if __name__ == "__main__":
-    with exit_on_user_error():
-        main()
+    run_script("train")

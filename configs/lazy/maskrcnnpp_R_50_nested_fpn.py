@@ -3,7 +3,7 @@
     python tools/lazyconfig_train_net.py --config-file configs/lazy/maskrcnnpp_R_50_nested_fpn.py
 
 with the path of this file; keys are set as KEY=VALUE behind it, such as train.device=cpu. The data
-set is that of datasets/prepare_dsb2018.py; DETECTRON2_DATASETS says where it lies.
+set is that of `maskrcnnpp prepare dsb2018`; DETECTRON2_DATASETS says where it lies.
 """
 
 from pathlib import Path

@@ -42,7 +42,7 @@ dsb2018_val: enough to choose what to measure next, not enough to claim anything
 one point are within what another seed does. The first row of a group is what the others are
 compared with.
 
-To repeat a row: check out its commit and run `python tools/train_net.py` with the arguments of the
+To repeat a row: check out its commit and run `maskrcnnpp train` with the arguments of the
 row and its SEED. Times are of a machine that did other work too: compare parameters and the
 [cost page](depth_cost.md), not seconds.
 """
@@ -94,8 +94,9 @@ def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
 
 
 def arguments(command: str) -> str:
-    """Those of ``tools/train_net.py`` that decide what is trained."""
-    words = [word for word in shlex.split(command)[1:] if word != "--resume"]
+    """Those of ``maskrcnnpp train`` that decide what is trained."""
+    words = [word for word in shlex.split(command) if word != "--resume"]
+    words = words[words.index("--config-file") :]
     kept = words[:2]  # --config-file FILE
     for key, value in zip(words[2::2], words[3::2]):
         if key not in _NOT_KEPT:

@@ -4,8 +4,8 @@
     python docs/benchmarks/embedded.py --output-dir output/benchmark/quick --seeds 0 1 2 --jobs 2
 
 Isolated: a training for each depth. Embedded: one training, cut to each depth. Trainings that lie
-in the output folder, such as tools/benchmark.py makes, are kept. Writes embedded.json, embedded.md
-and embedded.png beside this file, and the table in the README.
+in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Writes embedded.json,
+embedded.md and embedded.png beside this file, and the table in the README.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Section:
         return "\n".join(lines)
 
     def command(self) -> str:
-        words = ["python", "tools/benchmark.py", "--output-dir", f"output/{self.folder.name}"]
+        words = ["maskrcnnpp", "benchmark", "--output-dir", f"output/{self.folder.name}"]
         words += ["--seeds", "0", "1", "2", "--config-file", *self.config_files]
         return shlex.join(words) + JUDGED_ON_TEST
 

@@ -3,8 +3,8 @@
 
     python docs/benchmarks/unet.py
 
-Reads what tools/benchmark.py and unet_depths.py left in the folders of docs/benchmarks/unet; the
-page names the commands. A folder that is not there is left out. Also writes the README's table.
+Reads what `maskrcnnpp benchmark` and unet_depths.py left in the folders of docs/benchmarks/unet;
+the page names the commands. A folder that is not there is left out. Also writes the README's table.
 """
 
 from __future__ import annotations

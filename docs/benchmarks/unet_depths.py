@@ -5,8 +5,8 @@
         --jobs 2 --page-dir docs/benchmarks/unet/nuclei
 
 Isolated: a training for each depth. Embedded: one training of all depths, cut to each. Trainings
-that lie in the output folder, such as tools/benchmark.py makes, are kept. Ensemble: the mean of the
-heads of the embedded one. Writes depths.json,
+that lie in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Ensemble: the mean
+of the heads of the embedded one. Writes depths.json,
 depths.md and depths.png into the page's folder; without --output-dir only draws them up anew.
 """
 

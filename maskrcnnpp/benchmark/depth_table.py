@@ -1,4 +1,4 @@
-"""What each depth of one checkpoint costs and gives: the table of tools/prune.py."""
+"""What each depth of one checkpoint costs and gives: the table of ``maskrcnnpp prune``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading results.json, the file of tools/benchmark.py."""
+"""Reading results.json, the file of ``maskrcnnpp benchmark``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         results["evaluation"]["datasets"]
         found = results.get("format", 1)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: not a results.json of tools/benchmark.py: {error}") from error
+        raise DataError(f"{path}: not a results.json of maskrcnnpp benchmark: {error}") from error
     if found != FORMAT:
         raise DataError(
             f"{path} is of format {found}, this version reads format {FORMAT}: run the benchmark "

@@ -92,11 +92,11 @@ def build_report(
 
 
 def _train_command(run_dir: Path) -> str:
-    return f"python tools/train_net.py --config-file CONFIG.yaml OUTPUT_DIR {run_dir}"
+    return f"maskrcnnpp train --config-file CONFIG.yaml OUTPUT_DIR {run_dir}"
 
 
 def _evaluate_command(run_dir: Path, dataset_name: str) -> str:
-    words = ["python", "tools/train_net.py", "--eval-only"]
+    words = ["maskrcnnpp", "train", "--eval-only"]
     words += ["--config-file", str(run_dir / "config.yaml")]
     words += ["MODEL.WEIGHTS", str(run_dir / "model_final.pth"), "OUTPUT_DIR", str(run_dir)]
     words += ["DATASETS.TEST", f"({dataset_name!r},)"]

@@ -278,7 +278,8 @@ def _start(trial: Trial, threads: int, jobs: int) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
-        "maskrcnnpp.engine",
+        "maskrcnnpp",
+        "train",
         "--config-file",
         str(trial.kept_config),
         "--resume",

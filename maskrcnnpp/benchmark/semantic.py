@@ -101,7 +101,7 @@ def load_semantic(output_dir: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: not of tools/benchmark.py: {error}") from error
+        raise DataError(f"{path}: not of maskrcnnpp benchmark: {error}") from error
     return results
 
 

@@ -25,8 +25,8 @@ SPLITS = ("train", "val", "test")
 
 # What to run, from the checkout's folder, to get each data set.
 _PREPARE_COMMANDS = {
-    "dsb2018": "python datasets/prepare_dsb2018.py --download",
-    "synthetic_nuclei": "python datasets/prepare_synthetic.py",
+    "dsb2018": "maskrcnnpp prepare dsb2018 --download",
+    "synthetic_nuclei": "maskrcnnpp prepare synthetic",
 }
 
 
@@ -108,7 +108,7 @@ def _not_prepared(name: str, problem: str) -> DataError:
     dataset = name.rpartition("_")[0]
     return DataError(
         f"data set {name} is not prepared: {problem}. "
-        f"Run, from the folder of the checkout:\n  {_PREPARE_COMMANDS[dataset]}\n"
+        f"Run:\n  {_PREPARE_COMMANDS[dataset]}\n"
         f"or set DETECTRON2_DATASETS to the folder that holds {dataset}/ before Python starts."
     )
 

@@ -88,5 +88,5 @@ def _without_mark(path: str | os.PathLike) -> Iterator[str | os.PathLike]:
 
 def validate_hint(path: str | os.PathLike, image_root: str | os.PathLike) -> str:
     """The command that tells all that is wrong with a COCO file."""
-    command = ["python", "tools/validate_coco.py", str(path), "--images", str(image_root)]
+    command = ["maskrcnnpp", "check", str(path), "--images", str(image_root)]
     return f"All that is wrong with it is told by:\n  {shlex.join(command)}"

@@ -1,4 +1,4 @@
-"""Any data set to COCO: what tools/convert_to_coco.py does."""
+"""Any data set to COCO: what ``maskrcnnpp convert`` does."""
 
 from __future__ import annotations
 

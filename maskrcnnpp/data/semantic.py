@@ -99,7 +99,7 @@ def check_labels_fit(cfg: CfgNode, name: str, key: str) -> None:
             raise ConfigError(
                 f"{name} of {key} is registered with stuff_classes, of which label 0 is one; with "
                 f"MODEL.SEM_SEG_HEAD.NAME {cfg.MODEL.SEM_SEG_HEAD.NAME} label 0 is background: "
-                "convert it with datasets/prepare_semantic.py, and name its file"
+                "convert it with maskrcnnpp prepare semantic, and name its file"
             )
         return
     if len(classes) >= IGNORED:

@@ -277,10 +277,10 @@ def train_command(
     first, second = files[0], files[min(1, len(files) - 1)]
     for split, file in zip(splits, files):
         first, second = (file if split == "train" else first), (file if split == "val" else second)
-    config = "configs/semantic/Base-UNet.yaml"
+    config = "maskrcnnpp://semantic/Base-UNet.yaml"
     # one class is told from the background by a sigmoid, several by a softmax over both
     count = len(label_map.classes)
-    words = ["python", "tools/train_net.py", "--config-file", config]
+    words = ["maskrcnnpp", "train", "--config-file", config]
     if count > 1:
         words += ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax"]
         words += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(count + 1)]

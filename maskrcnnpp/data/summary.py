@@ -14,7 +14,7 @@ from maskrcnnpp.data.catalog import datasets_root
 from maskrcnnpp.data.coco import ImageRecord
 
 # trains in minutes without a GPU; the base config names dsb2018
-_TRAIN = "python tools/train_net.py --config-file configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+_TRAIN = "maskrcnnpp train --config-file maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"
 _TRAIN_COMMANDS = {
     "dsb2018": _TRAIN,
     "synthetic_nuclei": _TRAIN + " DATASETS.TRAIN \"('synthetic_nuclei_train',)\""

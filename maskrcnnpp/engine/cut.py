@@ -1,4 +1,4 @@
-"""A training's checkpoint and config, cut to a depth: what tools/prune.py writes."""
+"""A training's checkpoint and config, cut to a depth: what ``maskrcnnpp prune`` writes."""
 
 from __future__ import annotations
 

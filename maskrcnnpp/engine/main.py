@@ -1,9 +1,8 @@
-"""Training and evaluation, one call each. ``tools/train_net.py`` is the command of it."""
+"""Training and evaluation, one call each: the command ``maskrcnnpp train``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 from maskrcnnpp.engine.advice import advice_on_memory
-from maskrcnnpp.engine.arguments import argument_parser
 from maskrcnnpp.engine.dry_run import dry_run
 from maskrcnnpp.engine.launcher import check_process_count, launch_processes
 from maskrcnnpp.engine.lr_finder import find_lr
@@ -89,9 +87,12 @@ def _evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
     return results
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command: Detectron2's arguments, one process for each GPU."""
-    args = argument_parser().parse_args(argv)
+def main(args: argparse.Namespace) -> None:
+    """Train or evaluate with one process for each GPU.
+
+    Args:
+        args: as for :func:`run`.
+    """
     check_process_count(args.num_gpus)
     checked_config(args)  # here, where an error is still one message and not one a process
     launch_processes(

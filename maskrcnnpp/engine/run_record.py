@@ -46,7 +46,7 @@ def record_start(cfg: CfgNode, *, start_iter: int, seed: int) -> None:
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     entry = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "start_iteration": start_iter,
         "processes": comm.get_world_size(),
         "seed": seed,

@@ -30,6 +30,7 @@ from maskrcnnpp.engine.evaluators import check_evaluator
 from maskrcnnpp.engine.training_keys import check_training_keys
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
+from maskrcnnpp.package_files import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of log.txt
     try:
+        # which Detectron2 opens to copy it into log.txt
+        args = argparse.Namespace(**{**vars(args), "config_file": local_path(args.config_file)})
         default_setup(cfg, args)
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
     except OSError as error:

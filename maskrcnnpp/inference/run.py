@@ -1,4 +1,4 @@
-"""Predict on many image files: what tools/predict.py does."""
+"""Predict on many image files: what ``maskrcnnpp predict`` does."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def results():
     metrics = ("AP", "dsb_score", "accuracy@0.50", "accuracy", "f1", "pq", "aji", "dice")
     return {
         "format": FORMAT,
-        "command": "python tools/benchmark.py",
+        "command": "maskrcnnpp benchmark",
         "reference": "stock",
         "judged": "ours",
         "evaluation": {"max_dets": 500, "area_bins": [160, 470], "datasets": DATASETS},

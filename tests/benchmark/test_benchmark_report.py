@@ -180,7 +180,7 @@ def test_reports_are_rebuilt_from_results_json(tmp_path, results):
     report.write_reports(tmp_path, load(tmp_path / RESULTS_FILE))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     text = first[report.REPORT_FILE].decode()
-    assert "some processor" in text and "python tools/benchmark.py" in text
+    assert "some processor" in text and "maskrcnnpp benchmark" in text
     page = first[report.HTML_FILE].decode()
     assert page.count("data:image/png;base64") == 5 and 'src="ap' not in page
     assert page.count("<table>") == text.count("|:--")
@@ -208,7 +208,7 @@ def renamed(results, old, new):
 @pytest.mark.parametrize("old", ["ours", "nuclei_test", "configs/ours.yaml"])
 def test_no_name_becomes_html(tmp_path, results, name, old):
     results = renamed(results, old, name)
-    results["command"] = f"python tools/benchmark.py '{name}'"
+    results["command"] = f"maskrcnnpp benchmark '{name}'"
     results["failed"] = {f"{name}, seed 1": name}
     for trial in results["trials"]:
         trial["machine"] = {"processor": name}

@@ -136,7 +136,7 @@ def check_collected(tmp_path, trials, failed):
         trials,
         External.parse([f"elsewhere={predictions}", f"broken={tmp_path}/broken.json"]),
         arms=["mask_rcnn_R_18_FPN", "dying"],
-        command="python tools/benchmark.py",
+        command="maskrcnnpp benchmark",
         sheet=tmp_path / "sheet.png",
         failed=failed,
         replicates=20,
@@ -268,7 +268,7 @@ def test_both_kinds_are_compared_by_their_objects(tmp_path):
     results = collect(
         trials,
         arms=[trial.arm for trial in trials],
-        command="python tools/benchmark.py",
+        command="maskrcnnpp benchmark",
         sheet=tmp_path / "sheet.png",
         replicates=20,
     )

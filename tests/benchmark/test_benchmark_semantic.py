@@ -27,7 +27,7 @@ def results():
         }
 
     return {
-        "command": "python tools/benchmark.py",
+        "command": "maskrcnnpp benchmark",
         "reference": "unet",
         "datasets": ["em_test"],
         "parameters": {"unet": 7_759_521, "unetpp": 9_041_601},
@@ -68,7 +68,7 @@ def test_what_is_written_is_read(results, tmp_path):
     text = (tmp_path / semantic.REPORT_FILE).read_text()
     assert "300 iterations" in text and "killed" in text and "Welch" in text
     (tmp_path / semantic.RESULTS_FILE).write_text("{}")
-    with pytest.raises(DataError, match="not of tools/benchmark.py"):
+    with pytest.raises(DataError, match="not of maskrcnnpp benchmark"):
         semantic.load_semantic(tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_arms_are_trained_and_compared_on_label_images(label_set, tmp_path):
     with pytest.raises(DataError, match="no training has finished"):
         semantic.collect_semantic(trials, command="")
     assert run_trials(trials, report=lambda line: None) == {}
-    results = semantic.collect_semantic(trials, command="python tools/benchmark.py")
+    results = semantic.collect_semantic(trials, command="maskrcnnpp benchmark")
     assert 0 <= results["trials"][0]["metrics"][label_set]["IoU-square"] <= 100
     semantic.write_semantic_report(tmp_path / "out", results)
     assert "| [unet](" in (tmp_path / "out" / semantic.REPORT_FILE).read_text()

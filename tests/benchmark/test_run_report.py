@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 import shutil
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +15,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from maskrcnnpp import cli
 from maskrcnnpp.benchmark.run_report import build_report
 from maskrcnnpp.data.own_files import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
@@ -25,15 +24,6 @@ from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics
 from maskrcnnpp.evaluation.sheet import spread
 
 NAME = "maskrcnnpp_test_run"
-TOOL = Path(__file__).parents[2] / "tools" / "run_report.py"
-
-
-def load_tool():
-    # by path: Detectron2's wheel installs a package named "tools"
-    spec = importlib.util.spec_from_file_location("run_report_under_test", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -84,8 +74,18 @@ def run_dir(tmp_path):
 
 def test_end_to_end(run_dir, tmp_path, capsys):
     output = tmp_path / "report"
-    load_tool().main(
-        ["--run-dir", str(run_dir), "--dataset", NAME, "--output", str(output), "--images", "5"]
+    cli.main(
+        [
+            "report",
+            "--run-dir",
+            str(run_dir),
+            "--dataset",
+            NAME,
+            "--output",
+            str(output),
+            "--images",
+            "5",
+        ]
     )
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "segm AP 100.00"
@@ -124,7 +124,7 @@ def test_a_data_set_that_is_named_by_its_file_in_the_config(run_dir, tmp_path, c
     for name in (f"{tmp_path}/truth.json", f"{tmp_path}/truth.json:{tmp_path}/images"):
         shutil.copytree(run_dir / "inference" / NAME, run_dir / "inference" / folder_name(name))
         of_config(run_dir, name)
-        load_tool().main(["--run-dir", str(run_dir), "--output", str(tmp_path / "report")])
+        cli.main(["report", "--run-dir", str(run_dir), "--output", str(tmp_path / "report")])
         assert capsys.readouterr().out.startswith("segm AP 100.00")
 
 
@@ -156,9 +156,9 @@ def test_threshold_and_number_of_images(run_dir, tmp_path):
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
-        ("config.yaml", "tools/train_net.py --config-file"),
-        (f"inference/{NAME}/coco_metrics.json", "tools/train_net.py --eval-only"),
-        (f"inference/{NAME}/coco_instances_results.json", "tools/train_net.py --eval-only"),
+        ("config.yaml", "maskrcnnpp train --config-file"),
+        (f"inference/{NAME}/coco_metrics.json", "maskrcnnpp train --eval-only"),
+        (f"inference/{NAME}/coco_instances_results.json", "maskrcnnpp train --eval-only"),
     ],
 )
 def test_missing_files_say_what_makes_them(run_dir, tmp_path, missing, command):
@@ -200,9 +200,10 @@ def test_impossible_arguments(run_dir, tmp_path):
 
 
 def test_user_errors_end_the_tool_with_status_2(tmp_path, capsys):
-    tool = load_tool()
     with pytest.raises(SystemExit) as caught:
-        tool.main(["--run-dir", str(tmp_path), "--dataset", NAME, "--output", str(tmp_path)])
+        cli.main(
+            ["report", "--run-dir", str(tmp_path), "--dataset", NAME, "--output", str(tmp_path)]
+        )
     assert caught.value.code == 2
     assert "config.yaml is missing" in capsys.readouterr().err
     assert "run_report_under_test" not in sys.modules

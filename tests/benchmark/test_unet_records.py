@@ -147,7 +147,7 @@ def test_losses_are_compared_on_the_same_config():
 def test_rows_stand_beside_those_of_the_papers(tmp_path, monkeypatch):
     ious = dict(zip(unet.SEMANTIC, (88.0, 88.5, 89.0, 89.5, 90.0, 90.5, 91.0)))
     results = {
-        "command": "python tools/benchmark.py",
+        "command": "maskrcnnpp benchmark",
         "reference": "unet",
         "datasets": ["em"],
         "parameters": dict.fromkeys(ious, 2e6),

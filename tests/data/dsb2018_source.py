@@ -1,23 +1,13 @@
-"""Small sources in the DSB2018 layout, and the scripts of datasets/, for the tests beside this."""
+"""Small sources in the DSB2018 layout, for the tests beside this."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-DATASETS = Path(__file__).parents[2] / "datasets"
-
-
-def load_tool(name: str):
-    spec = importlib.util.spec_from_file_location(name, DATASETS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def png(array: np.ndarray, mode: str | None = None) -> bytes:

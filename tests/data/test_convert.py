@@ -1,6 +1,5 @@
 """Any data set to COCO: the tool, splits, and training on the result by its file name."""
 
-import importlib.util
 import io
 import json
 import zipfile
@@ -13,15 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from maskrcnnpp import cli
 from maskrcnnpp.data.convert import find_layout, groups_by_pattern, open_reader
 from maskrcnnpp.data.problems import ProblemLog
 from maskrcnnpp.data.readers.source import is_hidden
 from maskrcnnpp.data.splits import draw_folds, draw_splits_of_groups
 from maskrcnnpp.errors import ConfigError, DataError
-
-spec = importlib.util.spec_from_file_location("convert_tool", "tools/convert_to_coco.py")
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def tiff(array):
@@ -71,7 +67,7 @@ def written(tmp_path, files, kind="folder"):
 
 
 def convert(*words):
-    tool.main([str(word) for word in words])
+    cli.run("convert", [str(word) for word in words])
 
 
 def coco(output, split="all"):

@@ -80,8 +80,8 @@ from detectron2.data import DatasetCatalog
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, register_datasets
 from maskrcnnpp.errors import DataError
 register_datasets()
-for name, command in [("dsb2018_val", "python datasets/prepare_dsb2018.py --download"),
-                      ("synthetic_nuclei_test", "python datasets/prepare_synthetic.py")]:
+for name, command in [("dsb2018_val", "maskrcnnpp prepare dsb2018 --download"),
+                      ("synthetic_nuclei_test", "maskrcnnpp prepare synthetic")]:
     for call in (DatasetCatalog.get, check_dataset_is_prepared):
         try:
             call(name)
@@ -143,4 +143,4 @@ def test_annotations_of_no_use(tmp_path, monkeypatch, text, message):
         return
     with pytest.raises(DataError, match=f"instances_val.json {message}") as error:
         catalog.check_dataset_is_prepared("dsb2018_val")
-    assert "python datasets/prepare_dsb2018.py" in str(error.value)
+    assert "maskrcnnpp prepare dsb2018" in str(error.value)

@@ -6,16 +6,17 @@ import json
 import os
 
 import pytest
-from dsb2018_source import NOISE, good_files, load_tool, mask, png, write_source
+from dsb2018_source import NOISE, good_files, mask, png, write_source
 from pycocotools.coco import COCO
 
-prepare_dsb2018 = load_tool("prepare_dsb2018")
+from maskrcnnpp import cli
+from maskrcnnpp.commands import prepare_dsb2018
 
 
 def run_tool(capsys, *argv) -> tuple[int, str, str]:
     status = 0
     try:
-        prepare_dsb2018.main([str(arg) for arg in argv])
+        cli.main(["prepare", "dsb2018", *map(str, argv)])
     except SystemExit as error:
         status = error.code
     out, err = capsys.readouterr()
@@ -85,7 +86,7 @@ def test_tool(tmp_path, prepare, kind):
     status, out, _ = prepare(source)
     assert status == 0
     assert "2 images are in no split list" in out
-    assert "tools/train_net.py" in out
+    assert "maskrcnnpp train" in out
     written = {p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.glob("out/*/*")}
     assert written == {f"images/{name}.png" for name in "abcdef"} | {
         f"annotations/instances_{split}.json" for split in ("train", "val", "test")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,19 +15,11 @@ import tifffile
 from coco_source import encode, truth_of, write_images
 from PIL import Image
 
+from maskrcnnpp import cli
 from maskrcnnpp.data import export
 from maskrcnnpp.data.export import EXPORTS, draw_labels, export_csv, export_labels, export_pngs
 from maskrcnnpp.errors import DataError, OutputError
 from maskrcnnpp.files import PARTIAL
-
-TOOL = Path(__file__).parents[2] / "tools" / "export_coco.py"
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location("export_coco_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def overlapping() -> dict[str, np.ndarray]:
@@ -248,7 +239,7 @@ def test_an_image_that_cannot_be_copied(source, monkeypatch):
 def run_tool(capsys, *argv):
     status = 0
     try:
-        load_tool().main([os.fspath(word) for word in argv])
+        cli.main(["export", *map(os.fspath, argv)])
     except SystemExit as error:
         status = error.code
     out, err = capsys.readouterr()

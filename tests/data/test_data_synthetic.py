@@ -5,16 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from dsb2018_source import load_tool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from maskrcnnpp import cli
 from maskrcnnpp.data.synthetic import NucleiParameters, generate_nuclei, synthetic_samples
-
-prepare_synthetic = load_tool("prepare_synthetic")
 
 
 @settings(max_examples=25)
@@ -89,7 +87,7 @@ def test_impossible_sizes_are_refused(arguments):
 
 def test_synthetic_tool(tmp_path, capsys):
     argv = "--train 3 --val 2 --test 1 --size 48 64 --count 0 6 --seed 4 --output".split()
-    prepare_synthetic.main([*argv, str(tmp_path / "one")])
+    cli.main(["prepare", "synthetic", *argv, str(tmp_path / "one")])
     out = capsys.readouterr().out
     assert "synthetic_nuclei_train" in out and "| all     |        6 |" in out
     val = COCO(tmp_path / "one/annotations/instances_val.json")
@@ -99,7 +97,7 @@ def test_synthetic_tool(tmp_path, capsys):
     ]
     image = Image.open(tmp_path / "one/images/val_0000.png")
     assert (image.size, image.mode) == ((64, 48), "L")
-    prepare_synthetic.main([*argv, str(tmp_path / "two")])
+    cli.main(["prepare", "synthetic", *argv, str(tmp_path / "two")])
     for path in (tmp_path / "one").rglob("*.*"):
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == twin.read_bytes()
@@ -111,7 +109,7 @@ def test_synthetic_tool_never_removes_files_of_others(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/holiday.jpg").write_text("mine")
     with pytest.raises(SystemExit) as error:
-        prepare_synthetic.main(["--train", "1", "--output", str(tmp_path)])
+        cli.main(["prepare", "synthetic", "--train", "1", "--output", str(tmp_path)])
     assert error.value.code == 2
     assert "instances_train.json: was not written by this tool" in capsys.readouterr().err
     assert (tmp_path / "images/holiday.jpg").read_text() == "mine"
@@ -124,5 +122,5 @@ def test_synthetic_tool_never_removes_files_of_others(tmp_path, capsys):
 )
 def test_synthetic_tool_refuses_impossible_arguments(capsys, argv):
     with pytest.raises(SystemExit) as error:
-        prepare_synthetic.main(argv.split())
+        cli.main(["prepare", "synthetic", *argv.split()])
     assert error.value.code == 2 and "usage:" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_dilation
 
+from maskrcnnpp import cli
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.display import as_rgb
@@ -34,15 +34,6 @@ ROOT = Path(__file__).parents[2]
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 FILES = {"inspection.json", "report.md", "report.html", "settings.yaml", "samples.png"}
 FILES.add("histograms.png")
-
-
-def load_tool():
-    # by path: Detectron2's wheel installs a package named "tools"
-    path = ROOT / "tools" / "inspect_data.py"
-    spec = importlib.util.spec_from_file_location("inspect_data_under_test", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +305,7 @@ def test_other_images_than_8_bit_are_described_with_keys_that_read_them(
     write_inspection(tmp_path / "out", numbers, data)
     assert cv2.imread(str(tmp_path / "out" / "samples.png")).std() > 0
     text = (tmp_path / "out" / "settings.yaml").read_text()
-    (tmp_path / "own.yaml").write_text(text.replace('# _BASE_: "../', f'_BASE_: "{ROOT}/'))
+    (tmp_path / "own.yaml").write_text(text.replace("# _BASE_", "_BASE_"))
     check_input(build_config(str(tmp_path / "own.yaml")))
 
 
@@ -423,8 +414,8 @@ def test_the_file_of_settings_is_a_config_once_it_has_a_base(made, tmp_path):
     data = CocoSet(annotations_of(made), made / "images")
     write_inspection(tmp_path, inspect(data), data)
     text = (tmp_path / "settings.yaml").read_text()
-    assert '\n# _BASE_: "../' in text
-    text = text.replace('# _BASE_: "../', f'_BASE_: "{ROOT}/')
+    assert '\n# _BASE_: "maskrcnnpp://' in text
+    text = text.replace("# _BASE_", "_BASE_")
     (tmp_path / "own.yaml").write_text(text)
     assert build_config(str(tmp_path / "own.yaml")).INPUT.CROP.SIZE == [64, 64]
 
@@ -698,10 +689,9 @@ def test_what_the_data_says_becomes_no_part_of_the_page(tmp_path, as_set):
 
 
 def test_the_tool_writes_all_files_and_the_same_each_time(tmp_path, made, capsys):
-    tool = load_tool()
     arguments = ["--annotations", annotations_of(made), "--images", made / "images", "--output"]
     for out in ("one", "two"):
-        tool.main([*map(str, arguments), str(tmp_path / out)])
+        cli.main(["inspect", *map(str, arguments), str(tmp_path / out)])
     printed = capsys.readouterr().out
     assert "6 images" in printed and str(tmp_path / "one" / "report.html") in printed
     assert {path.name for path in (tmp_path / "one").iterdir()} == FILES
@@ -721,7 +711,7 @@ def test_the_tool_tells_what_it_left_out(tmp_path, made, coco, capsys):
     name = coco["images"][0]["file_name"]
     missing(folder / name)
     arguments = ["--annotations", str(annotations_of(made)), "--images", str(folder)]
-    load_tool().main([*arguments, "--output", str(tmp_path / "out")])
+    cli.main(["inspect", *arguments, "--output", str(tmp_path / "out")])
     said = capsys.readouterr().err
     assert "left out: 1 image" in said and f"{name}: there is no such file" in said
 
@@ -764,7 +754,7 @@ def test_the_tool_ends_with_a_message_where_nothing_is_left(
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     arguments = ["--annotations", tmp_path / "truth.json", "--images", folder or made / "images"]
     with pytest.raises(SystemExit) as ended:
-        load_tool().main([*map(str, arguments), "--output", str(tmp_path / "out")])
+        cli.main(["inspect", *map(str, arguments), "--output", str(tmp_path / "out")])
     said = capsys.readouterr().err
     assert ended.value.code == 2
     assert (

@@ -10,6 +10,7 @@ import tifffile
 from dsb2018_source import png, write_source
 from PIL import Image
 
+from maskrcnnpp import cli
 from maskrcnnpp.data.convert import open_reader
 from maskrcnnpp.data.problems import ProblemLog
 from maskrcnnpp.data.readers.label_names import LABEL_ENDINGS, find_pairs
@@ -241,16 +242,11 @@ def test_labels_that_are_jpeg_files(tmp_path):
 
 
 def test_notes_are_listed_beside_the_annotations(tmp_path, capsys):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("convert_tool", "tools/convert_to_coco.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     labels = np.where(DENSE == 4, 3, DENSE)
     files = {"images/a.png": IMAGE, "labels/a.png": png(labels.astype(np.uint8))}
     source = write_source(tmp_path, files, "zip")
     for _ in range(2):  # the second time over the first result
-        tool.main(["--input", str(source), "--output", str(tmp_path / "out")])
+        cli.main(["convert", "--input", str(source), "--output", str(tmp_path / "out")])
     assert "object 3 in 2: is each of them a single object?" in capsys.readouterr().out
     folder = tmp_path / "out" / "annotations"
     assert sorted(p.name for p in folder.iterdir()) == ["instances_all.json", "notes.txt"]

@@ -92,7 +92,7 @@ def test_files_that_are_not_there(folder, tmp_path):
     file = folder / "annotations" / "instances_train.json"
     with pytest.raises(DataError, match="nowhere.json: cannot be read as a COCO") as caught:
         register_file("nowhere.json")
-    assert "validate_coco" not in str(caught.value)  # which could not read it either
+    assert "maskrcnnpp check" not in str(caught.value)  # which could not read it either
     with pytest.raises(DataError, match="File name too long"):
         register_file(f"{'d' * 300}.json")
     with pytest.raises(DataError, match="nowhere is no folder; name that of the images"):
@@ -109,7 +109,7 @@ def test_all_images_are_looked_for(tmp_path):
         register_file(str(file))
     message = str(caught.value)
     assert f"of 6 images, 5 are not in {tmp_path / 'images'}: 1.png, 2.png, 3.png, ...;" in message
-    assert f"python tools/validate_coco.py '{file}' --images {tmp_path / 'images'}" in message
+    assert f"maskrcnnpp check '{file}' --images {tmp_path / 'images'}" in message
     touch(tmp_path / "images", names)
     assert register_file(str(file))
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_loaded_is_said_at_once(tmp_path, path, value, words):
         json.loads(file.read_text()), None
     )  # what a training refuses is an error there
     assert any(finding.severity == "error" for finding in found)
-    assert str(caught.value).endswith(f"validate_coco.py {file} --images {tmp_path}")
+    assert str(caught.value).endswith(f"maskrcnnpp check {file} --images {tmp_path}")
     assert str(file) not in DatasetCatalog
 
 
@@ -238,7 +238,9 @@ def test_what_detectron2_cannot_load_is_a_data_error(tmp_path):
     file = write(tmp_path / "truth.json", truth_of())
     assert register_file(str(file))
     write(file, edited(("annotations", 1, "id"), 2))  # changed since
-    with pytest.raises(DataError, match="AssertionError: Annotation ids .*\n.*\n.*validate_coco"):
+    with pytest.raises(
+        DataError, match="AssertionError: Annotation ids .*\n.*\n.*maskrcnnpp check"
+    ):
         DatasetCatalog.get(str(file))
 
 
@@ -295,7 +297,8 @@ def test_a_file_without_objects_can_be_tested_on_only(tmp_path):
         empty = write(tmp_path / f"{name}.json", {**truth_of(), "annotations": annotations})
         check(good, empty)
         with pytest.raises(
-            DataError, match=f"{name}.json: no object to train on: {words}.*\n.*\n.*validate"
+            DataError,
+            match=f"{name}.json: no object to train on: {words}.*\n.*\n.*maskrcnnpp check",
         ):
             check(empty, good)
         check(empty, good, **{"DATALOADER.FILTER_EMPTY_ANNOTATIONS": "False"})

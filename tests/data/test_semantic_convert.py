@@ -6,7 +6,6 @@ import shlex
 
 import numpy as np
 import pytest
-from dsb2018_source import load_tool
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,15 +23,14 @@ from semantic_source import (
     written,
 )
 
+from maskrcnnpp import cli
+from maskrcnnpp.commands import prepare_semantic
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.semantic import read_labels
 from maskrcnnpp.data.semantic_convert import convert_semantic, train_command
 from maskrcnnpp.data.semantic_labels import LabelMap
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError, DataError
-
-prepare_semantic = load_tool("prepare_semantic")
-prepare_isbi_em = load_tool("prepare_isbi_em")
 
 
 @pytest.fixture
@@ -149,10 +147,10 @@ def test_a_failure_leaves_the_former_result(pictures):
         convert(pictures, items=twice)
 
 
-def run(tool, capsys, *argv):
+def run(kind, capsys, *argv):
     status = 0
     try:
-        tool.main([str(word) for word in argv])
+        cli.main(["prepare", kind, *map(str, argv)])
     except SystemExit as error:
         status = error.code
     out, err = capsys.readouterr()
@@ -162,15 +160,15 @@ def run(tool, capsys, *argv):
 def test_the_tool(pictures, capsys):
     where = [f"--{k}={pictures / k}" for k in ("images", "labels")] + [f"--output={pictures}/out"]
     parts = ["--fractions", "train=0.6", "val=0.4", "--seed", "1"]
-    status, out, _ = run(prepare_semantic, capsys, *where, "--classes", "cell=255", *parts)
+    status, out, _ = run("semantic", capsys, *where, "--classes", "cell=255", *parts)
     assert status == 0 and "| train   |        2 |" in out
     assert f"DATASETS.TRAIN \"('{pictures}/out/annotations/semantic_train.json',)\"" in out
     assert [len(written(pictures, split)) for split in ("train", "val")] == [2, 1]
 
-    status, _, err = run(prepare_semantic, capsys, *where, "--classes", "cell=1")
+    status, _, err = run("semantic", capsys, *where, "--classes", "cell=1")
     assert status == 2 and "255" in err and "--background" in err
     bad = ["--fractions", "train=0.6"]
-    status, _, err = run(prepare_semantic, capsys, *where, "--classes", "cell=255", *bad)
+    status, _, err = run("semantic", capsys, *where, "--classes", "cell=255", *bad)
     assert status == 2 and "together they are 1" in err
 
 
@@ -181,17 +179,17 @@ def test_the_tool_with_lists(volumes, capsys):
     (lists / "val.txt").write_text("1_z001\n1_z002\n")
     where = [f"--{k}={volumes / k}" for k in ("images", "labels")] + [f"--output={volumes}/out"]
     args = [*where, "--classes", "liver=1", "tumor=2", "--splits", lists]
-    status, out, _ = run(prepare_semantic, capsys, *args)
+    status, out, _ = run("semantic", capsys, *args)
     assert status == 0 and "6 images are in no split list" in out
     assert "NUM_CLASSES 3" in out
     assert len(list((volumes / "out" / "labels").iterdir())) == 6
     (lists / "val.txt").write_text("0_z001\n")
-    status, _, err = run(prepare_semantic, capsys, *args)
+    status, _, err = run("semantic", capsys, *args)
     assert status == 2 and "more than one place" in err
     (lists / "val.txt").write_text("9\n")
-    status, _, err = run(prepare_semantic, capsys, *args)
+    status, _, err = run("semantic", capsys, *args)
     assert status == 2 and "val.txt: 1 names are not in the source, such as 9" in err
-    status, _, err = run(prepare_semantic, capsys, *args, "--seed", "1")
+    status, _, err = run("semantic", capsys, *args, "--seed", "1")
     assert status == 2 and "leave out --fractions and --seed" in err
 
 
@@ -206,13 +204,13 @@ def test_the_tool_of_isbi_draws_the_same_of_folders_and_stacks(tmp_path, capsys,
     result = tmp_path / "data" / "isbi2012_em" / "annotations"
     found = []
     for source in ("stack", "folders"):
-        status, _, err = run(prepare_isbi_em, capsys, "--source", tmp_path / source)
+        status, _, err = run("isbi-em", capsys, "--source", tmp_path / source)
         assert status == 0, err
         found.append([path.read_text() for path in sorted(result.iterdir())])
     assert found[0] == found[1]
     assert sorted(len(json.loads(text)["images"]) for text in found[0]) == [3, 3, 24]
     assert json.loads(found[0][0])["categories"] == [{"id": 1, "name": "membrane"}]
-    status, _, err = run(prepare_isbi_em, capsys, "--source", tmp_path)
+    status, _, err = run("isbi-em", capsys, "--source", tmp_path)
     assert status == 2 and "has neither images and labels, nor train-volume.tif" in err
 
 

@@ -1,8 +1,7 @@
-"""tools/validate_coco.py, from its arguments to its exit status and files."""
+"""`maskrcnnpp check`, from its arguments to its exit status and files."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 
@@ -10,14 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskrcnnpp import cli
 from maskrcnnpp.data.coco import CocoDatasetWriter
 from maskrcnnpp.data.image_io import encode_image
 from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.sample import Sample
-
-spec = importlib.util.spec_from_file_location("validate_coco_tool", "tools/validate_coco.py")
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+from maskrcnnpp.data.validation.checks import KINDS
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def file(dataset):
 def run(capsys):
     def main(*argv):
         try:
-            status = tool.main([str(arg) for arg in argv])
+            status = cli.main(["check", *map(str, argv)])
         except SystemExit as error:
             status = error.code
         out, err = capsys.readouterr()
@@ -229,4 +226,4 @@ def test_names_cannot_write_to_the_terminal(file, run):
 def test_help_lists_the_kinds(run):
     status, out, _ = run("--help")
     assert status == 0
-    assert all(f"  {kind}" in out for kind in tool.KINDS)
+    assert all(f"  {kind}" in out for kind in KINDS)

@@ -1,4 +1,4 @@
-"""tools/validate_coco.py and inspect_data.py on data sets of label images."""
+"""`maskrcnnpp check` and `maskrcnnpp inspect` on data sets of label images."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,5 @@
 """Training, evaluation and prediction of images of other channels and bits than a photograph."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -20,16 +19,12 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils.env import seed_all_rng
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp import Predictor
+from maskrcnnpp import Predictor, cli
 from maskrcnnpp.data.train_loader import seed_of
 from maskrcnnpp.engine import Trainer, build_config, run
 from maskrcnnpp.errors import ConfigError
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
-
-spec = importlib.util.spec_from_file_location("predict_tool", "tools/predict.py")
-predict_tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(predict_tool)
 
 
 @pytest.fixture
@@ -90,12 +85,12 @@ def test_five_channels_of_16_bits_from_training_to_prediction(
     files += ["--weights", str(output / "model_final.pth")]
     predicted = tmp_path / "predicted"
     words = ["--output", str(predicted), "--score", "0", "--format", "csv", "overlay", "labels"]
-    assert predict_tool.main([str(folder), *files, *words]) == 0
+    assert cli.run("predict", [str(folder), *files, *words]) == 0
     settings = json.loads((predicted / "run.json").read_text())["settings"]
     assert settings["channels"] == [4, 3, 2, 1, 0] and settings["percentiles"] == [1.0, 99.8]
     assert "4 of 4 images" in capsys.readouterr().out
     words = ["--output", str(tmp_path / "b"), "--channels", "0"]
-    assert predict_tool.main([str(folder), *files, *words]) == 1
+    assert cli.run("predict", [str(folder), *files, *words]) == 1
     assert "has 1 channel, and the model takes 5 channels: choose" in capsys.readouterr().err
 
     # what the model sees when it predicts is what it saw when it learnt

@@ -1,23 +1,19 @@
 """tools/prune.py, on the tiny data set."""
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from maskrcnnpp import cli
 from maskrcnnpp.engine import Trainer, build_config, run
 from maskrcnnpp.engine.cut import CONFIG_FILE, ORIGIN, WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.checkpoint import read_checkpoint
 
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
-
-spec = importlib.util.spec_from_file_location("prune_tool", "tools/prune.py")
-prune_tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prune_tool)
 
 
 def engine(config_file, *opts, eval_only=False):
@@ -35,7 +31,7 @@ def trained(tiny_opts, tmp_path):
 def test_a_checkpoint_is_cut_evaluated_and_trained_further(trained, tiny_nuclei, tmp_path, capsys):
     weights = trained / "model_final.pth"
     common = ["--config-file", str(trained / "config.yaml"), "--weights", str(weights)]
-    prune_tool.main([*common, "--depth", "2", "--output-dir", str(tmp_path / "cut")])
+    cli.main(["prune", *common, "--depth", "2", "--output-dir", str(tmp_path / "cut")])
     assert "--eval-only" in capsys.readouterr().out
 
     cut = torch.load(tmp_path / "cut" / WEIGHTS_FILE, weights_only=True)
@@ -63,7 +59,7 @@ def test_every_depth_is_cut_evaluated_and_measured(trained, tmp_path, capsys):
     common = ["--config-file", str(trained / "config.yaml")]
     common += ["--weights", str(trained / "model_final.pth"), "--output-dir", str(tmp_path / "t")]
     test = ["DATASETS.TEST", str(build_config(str(trained / "config.yaml")).DATASETS.TRAIN)]
-    prune_tool.main([*common, "--table", "--max-ap-drop", "100", *test])
+    cli.main(["prune", *common, "--table", "--max-ap-drop", "100", *test])
     out = capsys.readouterr().out
     assert [f"| L{depth} " in out for depth in (1, 2, 3, 4, 5)] == [True] * 4 + [False]
     assert "Recommended, at most 100 AP below" in out
@@ -120,7 +116,7 @@ def test_bad_arguments(tmp_path, capsys):
         (["--weights", QUICK, "--depth", "1"], "is no checkpoint of a training"),
     ):
         with pytest.raises(SystemExit) as stop:
-            prune_tool.main([*common, *words])
+            cli.main(["prune", *common, *words])
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
     assert not Path(tmp_path / "cut").exists()

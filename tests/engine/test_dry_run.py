@@ -5,7 +5,8 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog
 
-from maskrcnnpp.engine.main import argument_parser, run
+from maskrcnnpp.commands.arguments.train import argument_parser
+from maskrcnnpp.engine.main import run
 from maskrcnnpp.errors import ConfigError
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"

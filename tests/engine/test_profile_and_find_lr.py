@@ -5,8 +5,9 @@ import json
 import cv2
 import pytest
 
+from maskrcnnpp.commands.arguments.train import argument_parser
 from maskrcnnpp.engine import lr_finder
-from maskrcnnpp.engine.main import argument_parser, run
+from maskrcnnpp.engine.main import run
 
 CONFIGS = {
     "stock": "configs/quick/mask_rcnn_R_18_FPN.yaml",

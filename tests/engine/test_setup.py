@@ -9,9 +9,8 @@ from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
-from maskrcnnpp import add_maskrcnnpp_config
+from maskrcnnpp import add_maskrcnnpp_config, cli
 from maskrcnnpp.engine import build_config, run, setup
-from maskrcnnpp.engine.main import main
 from maskrcnnpp.engine.setup import check_datasets, checked_config
 from maskrcnnpp.errors import ConfigError, DataError
 
@@ -140,7 +139,7 @@ def test_what_cannot_work_is_said_before_a_model_is_built(tiny_opts, tiny_nuclei
 
 def test_more_processes_than_gpus():
     with pytest.raises(ConfigError, match="--num-gpus is 64"):
-        main(["--config-file", QUICK, "--num-gpus", "64"])
+        cli.run("train", ["--config-file", QUICK, "--num-gpus", "64"])
 
 
 def test_evaluation_needs_weights(tiny_opts):
@@ -158,7 +157,7 @@ def test_weights_that_are_no_checkpoint(tiny_opts, tmp_path):
 def test_an_unprepared_data_set_says_what_to_run(tmp_path, monkeypatch):
     config_file = os.path.abspath(QUICK)
     monkeypatch.chdir(tmp_path)  # where there is no datasets/
-    with pytest.raises(DataError, match="python datasets/prepare_dsb2018.py"):
+    with pytest.raises(DataError, match="maskrcnnpp prepare dsb2018"):
         setup(arguments(config_file=config_file))
 
 

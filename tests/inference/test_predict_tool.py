@@ -1,7 +1,6 @@
 """tools/predict.py, on a tiny model of random weights."""
 
 import errno
-import importlib.util
 import json
 import os
 import signal
@@ -17,16 +16,13 @@ from detectron2.modeling import build_model
 from PIL import Image
 from torch.multiprocessing import ProcessExitedException
 
+from maskrcnnpp import cli
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.files import PARTIAL
 from maskrcnnpp.inference import run
 from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.lock import LOCK_FILE, locked
-
-spec = importlib.util.spec_from_file_location("predict_tool", "tools/predict.py")
-predict_tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(predict_tool)
 
 FORMATS = ["coco", "labels", "csv", "overlay", "geojson", "rois"]
 
@@ -54,7 +50,7 @@ def images(tmp_path):
 
 def predict(model_files, images, output, *words):
     common = ["--score", "0", "--output", str(output), "--format", *FORMATS]
-    return predict_tool.main([str(images), *model_files, *common, *words])
+    return cli.run("predict", [str(images), *model_files, *common, *words])
 
 
 def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
@@ -70,7 +66,7 @@ def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     record = json.loads((output / RECORD_FILE).read_text())
     assert record["settings"]["tile_size"] == 48 and record["settings"]["percentiles"] is None
     (call,) = record["calls"]
-    assert "tools/predict.py" in call["command"] and call["versions"]["torch"]
+    assert call["command"].startswith("maskrcnnpp predict ") and call["versions"]["torch"]
     assert "3 of 3 images" in capsys.readouterr().out
 
 
@@ -212,10 +208,7 @@ def test_memory_that_does_not_suffice(model_files, images, tmp_path, monkeypatch
 
 KILLED = """
 import os, signal, sys
-sys.argv[0] = "tools/predict.py"
-sys.path.insert(0, "tools")
-import predict
-from maskrcnnpp import files
+from maskrcnnpp import cli
 
 replace, calls = os.replace, []
 
@@ -226,7 +219,7 @@ def replace_or_die(*paths):
     replace(*paths)
 
 os.replace = replace_or_die
-predict.main(sys.argv[1:])
+cli.run("predict", sys.argv[1:])
 """
 
 
@@ -240,7 +233,7 @@ def test_killed_while_it_writes_it_goes_on(model_files, images, tmp_path, capsys
     # run.json, two outputs and the mark of each of two images; then one of the third
     visible = [p for p in output.iterdir() if not p.name.startswith(".")]
     assert len(visible) == 5 and list(output.glob(f"{PARTIAL}*"))
-    assert predict_tool.main(words) == 0
+    assert cli.run("predict", words) == 0
     assert not list(output.glob(f"{PARTIAL}*"))
     assert "2 of 3 images are done" in capsys.readouterr().out
     labels = list(output.glob("*.labels.tif"))
@@ -269,8 +262,9 @@ def test_outputs_have_a_place_of_their_own(model_files, images, tmp_path):
     (tmp_path / "other").mkdir()
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other" / "a.png")
     with pytest.raises(DataError, match="have one name"):
-        predict_tool.main(
-            [str(tmp_path / "other"), str(images), *model_files, "--output", str(tmp_path / "out")]
+        cli.run(
+            "predict",
+            [str(tmp_path / "other"), str(images), *model_files, "--output", str(tmp_path / "out")],
         )
 
 
@@ -318,7 +312,8 @@ import pathlib
 import sys
 import torch
 torch.cuda.device_count = lambda: 2
-import predict
+from maskrcnnpp import cli
+from maskrcnnpp.commands import predict
 inner = predict.predict_files
 
 def told(predictor, job, files, *args, **kwargs):
@@ -328,8 +323,7 @@ def told(predictor, job, files, *args, **kwargs):
 
 predict.predict_files = told
 if __name__ == "__main__":
-    with predict.exit_on_user_error():
-        sys.exit(predict.main())
+    sys.exit(cli.main(["predict", *sys.argv[1:]]))
 """
 
 
@@ -340,7 +334,7 @@ def test_images_are_shared_by_processes(model_files, images, tmp_path):
     words = [str(images), *model_files, "--output", str(output), "--num-gpus", "2"]
     (tmp_path / "shares").mkdir()
     environment = {**os.environ, "SHARES": str(tmp_path / "shares")}
-    environment |= {"PYTHONPATH": os.pathsep.join(["tools", *sys.path])}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(tmp_path / "driver.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -354,7 +348,7 @@ def test_what_stops_a_process_is_told_by_it(model_files, images, tmp_path, monke
     def launched(*_, **__):
         raise ProcessExitedException("process 1 exited", 1, 7, exit_code=2)
 
-    monkeypatch.setattr(predict_tool, "launch", launched)
+    monkeypatch.setattr("maskrcnnpp.commands.predict.launch", launched)
     assert predict(model_files, images, tmp_path / "out") == 2
 
 
@@ -406,8 +400,8 @@ def test_one_run_at_a_time_in_a_folder(model_files, images, tmp_path):
 
 
 TERMINATED = KILLED.replace("SIGKILL", "SIGTERM").replace(
-    "predict.main(sys.argv[1:])",
-    "with predict.exit_on_user_error():\n    predict.main(sys.argv[1:])",
+    'cli.run("predict", sys.argv[1:])',
+    'cli.main(["predict", *sys.argv[1:]])',
 )
 
 

@@ -1,5 +1,3 @@
-import importlib.util
-
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +7,7 @@ from detectron2.modeling import Backbone, SemanticSegmentor, build_model
 from PIL import Image
 from semantic_config import head, unet_cfg
 
+from maskrcnnpp import cli
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference.semantic_predictor import (
     SemanticPredictor,
@@ -16,10 +15,6 @@ from maskrcnnpp.inference.semantic_predictor import (
     tile_weight,
 )
 from maskrcnnpp.inference.tiling import Tile
-
-spec = importlib.util.spec_from_file_location("semantic_predict_tool", "tools/predict.py")
-predict_tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(predict_tool)
 
 
 class Brightness(Backbone):
@@ -97,7 +92,7 @@ def test_the_command_writes_classes_and_probabilities(trained):
     words = ["--config-file", trained / "config.yaml", "--weights", trained / "model_final.pth"]
     words += ["--output", out, trained / "a.png", "--tile-size", 64, "--overlap", 16]
     words += ["--format", "classes", "probabilities", "labels", "csv"]
-    assert predict_tool.main(list(map(str, words))) == 0
+    assert cli.run("predict", list(map(str, words))) == 0
     values = tifffile.imread(out / "a.png.probabilities.tif")
     classes = tifffile.imread(out / "a.png.classes.tif")
     assert values.shape == (2, 70, 90) and values.dtype == np.uint8

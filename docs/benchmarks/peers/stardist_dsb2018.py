@@ -11,7 +11,7 @@ It needs an environment of its own, for TensorFlow:
 and writes ``<output>/run.json``, which says how it was run, and ``<output>/dsb2018_val.json`` and
 ``<output>/dsb2018_test.json`` for
 
-    python tools/benchmark.py ... --external 'StarDist=output/peers/stardist/seed0/{dataset}.json'
+    maskrcnnpp benchmark ... --external 'StarDist=output/peers/stardist/seed0/{dataset}.json'
 
 Images are read and split as for the other arms; the time is that of training alone. The settings
 are those of StarDist's own DSB2018 example: 32 rays, grid 2, normalisation to percentiles 1 and

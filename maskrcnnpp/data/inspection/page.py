@@ -81,9 +81,9 @@ def _settings_file(numbers: Mapping[str, Any]) -> str:
     # nothing that would end the line, and with it the comment
     name = "".join(letter if letter.isprintable() else "?" for letter in _name(numbers))
     return (
-        f"# Suggested by tools/inspect_data.py for {name}.\n"
+        f"# Suggested by `maskrcnnpp inspect` for {name}.\n"
         "# To train with it, take the mark off the next line, and mend the path where need be:\n"
-        '# _BASE_: "../configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"\n'
+        '# _BASE_: "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"\n'
     ) + settings_yaml(numbers["settings"])
 
 

@@ -75,7 +75,7 @@ class CocoSet:
         if has_label_images(self.truth):
             raise DataError(
                 f"{annotations}: is of label images, and the page is of objects; "
-                "tools/validate_coco.py checks label images"
+                "`maskrcnnpp check` checks label images"
             )
         if not self.folder.is_dir():
             raise DataError(f"{images}: there is no such folder; name that of the images")

@@ -254,8 +254,8 @@ def _scale(numbers: Mapping[str, Any], notes: list[str]) -> int:
         )
         return 1
     notes.append(
-        f"{small} The suggested sizes enlarge the images {scale} times. tools/predict.py does not "
-        f"resize: give it images that are enlarged already, with INPUT.MIN_SIZE_TEST 0."
+        f"{small} The suggested sizes enlarge the images {scale} times. maskrcnnpp predict does "
+        f"not resize: give it images that are enlarged already, with INPUT.MIN_SIZE_TEST 0."
     )
     return scale
 

@@ -1,23 +1,24 @@
-"""Arguments of a training. Imports nothing that takes time: tools/train_net.py reads it alone."""
+"""Arguments of a training and of an evaluation."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 EPILOG = """
-train:     python tools/train_net.py --config-file FILE [KEY VALUE ...]
-go on:     python tools/train_net.py --config-file FILE --resume
-try out:   python tools/train_net.py --config-file FILE --dry-run | --profile N | --find-lr
-evaluate:  python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS FILE
+train:     maskrcnnpp train --config-file FILE [KEY VALUE ...]
+go on:     maskrcnnpp train --config-file FILE --resume
+try out:   maskrcnnpp train --config-file FILE --dry-run | --profile N | --find-lr
+evaluate:  maskrcnnpp train --config-file FILE --eval-only MODEL.WEIGHTS FILE
 """
 
 
-def argument_parser() -> argparse.ArgumentParser:
+def argument_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The arguments of Detectron2's parser, with what else a training can be asked for."""
     parser = argparse.ArgumentParser(
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", default="", metavar="FILE", help="path of a config file")
     parser.add_argument(
@@ -61,6 +62,10 @@ def argument_parser() -> argparse.ArgumentParser:
         help="overrides of the config, after all other arguments",
     )
     return parser
+
+
+def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespace:
+    return argument_parser(prog).parse_args(argv)
 
 
 def _count(text: str) -> int:

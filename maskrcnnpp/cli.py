@@ -1,0 +1,118 @@
+"""The command ``maskrcnnpp``. A command's module is imported once its name is known."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+
+from maskrcnnpp.errors import UserError, exit_on_user_error
+from maskrcnnpp.version import __version__
+
+COMMANDS = {
+    "prepare dsb2018": "the 2018 Data Science Bowl nuclei as a COCO data set",
+    "prepare isbi-em": "the membranes of ISBI 2012 as a semantic data set",
+    "prepare semantic": "images and label images as a semantic data set",
+    "prepare synthetic": "draw nuclei with exact masks, as a COCO data set",
+    "convert": "convert a data set of nuclei or cells to COCO",
+    "check": "find what is wrong with a COCO file, and repair a copy",
+    "inspect": "one page about a data set, and settings that fit it",
+    "export": "write a COCO data set as label images, PNGs or a table",
+    "train": "train or evaluate a model",
+    "predict": "find the objects of images with a trained model",
+    "prune": "cut a trained model to a smaller depth",
+    "report": "report of a trained model: metrics and a sheet of images",
+    "benchmark": "train and compare several models with several seeds",
+    "install-detectron2": "install Detectron2 where there is none",
+}
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "maskrcnnpp") -> int:
+    """Run a command; the exit status.
+
+    Args:
+        argv: the command's name and its arguments. Default: those of this process.
+        prog: how the command is called.
+
+    Raises:
+        SystemExit: the arguments are wrong, or the command ended with a :class:`UserError`.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in ([], ["-h"], ["--help"]):
+        print(overview())
+        return 0 if words else 2
+    if words == ["--version"]:
+        print(f"maskrcnnpp {__version__}")
+        return 0
+    with exit_on_user_error():
+        name = _name_of(words)
+        return run(name, words[len(name.split()) :], prog=f"{prog} {name}")
+
+
+def run(name: str, words: Sequence[str], *, prog: str | None = None) -> int:
+    """Run the command of a name; the exit status."""
+    _ignore_warnings_of_libraries()
+    module = re.sub(r"\W", "_", name)
+    arguments = importlib.import_module(f"maskrcnnpp.commands.arguments.{module}")
+    args = arguments.parse_args(words, prog)
+    args.command = shlex.join(["maskrcnnpp", *name.split(), *words])  # for records of results
+    if name != "install-detectron2":
+        _check_packages()
+    try:
+        return importlib.import_module(f"maskrcnnpp.commands.{module}").run(args) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def run_script(name: str) -> None:
+    """Run a command as a script of tools/ or datasets/, and exit."""
+    with exit_on_user_error():
+        sys.exit(run(name, sys.argv[1:]))
+
+
+def overview() -> str:
+    """What ``--help`` prints: every command in a line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {about}" for name, about in COMMANDS.items()]
+    head = ["usage: maskrcnnpp COMMAND [ARGUMENTS]", "", "commands:"]
+    return "\n".join([*head, *lines, "", "maskrcnnpp COMMAND --help shows a command's arguments."])
+
+
+def _name_of(words: Sequence[str]) -> str:
+    two, one = " ".join(words[:2]), words[0]
+    for name in (two, one):
+        if name in COMMANDS:
+            return name
+    if members := [name for name in COMMANDS if name.split()[0] == one]:
+        raise UserError(f"maskrcnnpp {one} is followed by one of these: {', '.join(members)}")
+    near = difflib.get_close_matches(one, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"there is no command {one!r}; {hint}maskrcnnpp --help lists them all")
+
+
+def _check_packages() -> None:
+    try:
+        importlib.import_module("maskrcnnpp.registration")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            raise  # of a package whose absence has no message of ours
+        raise UserError(str(error)) from error
+
+
+def _ignore_warnings_of_libraries() -> None:
+    """Of Detectron2, fvcore and torchvision with the newest PyTorch, at every start."""
+    for message, kind in (
+        (".torch.jit.script. is (deprecated|not supported)", FutureWarning),
+        (".torch.jit.script. is", DeprecationWarning),
+        ("torch.meshgrid: in an upcoming release", UserWarning),
+    ):
+        warnings.filterwarnings("ignore", message, kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Arguments of the commands. Nothing that takes time is imported here: --help answers at once."""

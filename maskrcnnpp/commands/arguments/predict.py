@@ -1,0 +1,76 @@
+"""Find the objects of images with a trained model: files, folders and patterns in, files out.
+
+    maskrcnnpp predict --config-file OUTPUT_DIR/config.yaml \\
+        --weights OUTPUT_DIR/model_final.pth images/ --output predicted --format labels csv overlay
+
+Large images are predicted in overlapping tiles. Images that are done are skipped: the same command
+goes on where it stopped. Exit status 1: some images were left out; 2: it could not begin or go on.
+Both are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern")
+    parser.add_argument("--config-file", required=True, help="that the model was trained with")
+    parser.add_argument("--weights", required=True, help="checkpoint of that training")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        default=["labels", "csv", "overlay"],
+        help="labels, csv, overlay (these three by default), geojson, rois, coco; of semantic "
+        "models also classes, probabilities",
+    )
+    # defaults are those of maskrcnnpp/inference/options.py, which takes seconds to import
+    parser.add_argument("--score", type=float, help="lowest that is kept; default 0.5")
+    parser.add_argument(
+        "--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST; default: the config's"
+    )
+    parser.add_argument(
+        "--depth", type=int, help="of the grid, if trained for it; default: the config's"
+    )
+    parser.add_argument("--min-area", type=int, help="pixels of the smallest object; default 1")
+    parser.add_argument(
+        "--max-area", type=int, help="pixels of the largest object; default: no limit"
+    )
+    parser.add_argument("--tile-size", type=int, help="pixels a side; default 1024")
+    parser.add_argument("--overlap", type=int, help="pixels that tiles share; default 128")
+    parser.add_argument("--batch-size", type=int, help="tiles at a time; default 1")
+    parser.add_argument(
+        "--flips", action="store_true", help="also look at each tile mirrored: 8 times the time"
+    )
+    parser.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        metavar="FACTOR",
+        help="sizes at which each tile is looked at, relative to the training, such as 1 2; 0.5 "
+        "alone for images that have twice its magnification; default 1",
+    )
+    parser.add_argument("--precision", help="float32 (default), float16 or bfloat16")
+    parser.add_argument(
+        "--channels", type=int, nargs="+", help="which to take, from 0; default: INPUT.CHANNELS"
+    )
+    parser.add_argument(
+        "--percentiles",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="that become black and white, such as 1 99.8; needed unless images are 8-bit; "
+        "default: INPUT.PERCENTILES",
+    )
+    parser.add_argument(
+        "--annotations",
+        metavar="FILE",
+        help="COCO file whose ids of images, by file name, and categories the format coco takes",
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
+    return parser.parse_args(argv)

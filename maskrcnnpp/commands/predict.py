@@ -1,0 +1,132 @@
+"""The command ``maskrcnnpp predict``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.engine import launch
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
+
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.data.image_io import find_images
+from maskrcnnpp.data.semantic import is_semantic
+from maskrcnnpp.environment import machine, versions
+from maskrcnnpp.errors import ConfigError, exit_on_user_error
+from maskrcnnpp.inference.naming import Naming, find_naming
+from maskrcnnpp.inference.options import Options
+from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
+from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
+from maskrcnnpp.inference.semantic_predictor import load_predictor
+from maskrcnnpp.lock import locked
+from maskrcnnpp.modeling.pruning import depth_key
+
+# beside torch and NumPy, what pixels come from
+_READERS = (
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "openslide-python",
+    "opencv-python-headless",
+    "opencv-python",
+)
+
+
+def options(args: argparse.Namespace) -> Options:
+    given = {
+        "score_threshold": args.score,
+        "min_area": args.min_area,
+        "max_area": args.max_area,
+        "tile_size": args.tile_size,
+        "overlap": args.overlap,
+        "batch_size": args.batch_size,
+        "percentiles": tuple(args.percentiles) if args.percentiles else None,
+        "flips": args.flips,
+        "scales": tuple(args.scales) if args.scales else None,
+        "precision": args.precision,
+    }
+    return Options(**{name: value for name, value in given.items() if value is not None})
+
+
+def overrides(args: argparse.Namespace) -> list[str]:
+    """KEY VALUE pairs that the options stand for."""
+    words = list(args.opts)
+    if args.nms is not None:
+        words += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)]
+    if args.depth is not None:
+        words += [depth_key(build_config(args.config_file, words)), str(args.depth)]
+    return words
+
+
+def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Naming) -> None:
+    """What each process does with its share of the files."""
+    share = files[comm.get_rank() :: comm.get_world_size()]
+    with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
+        predictor = load_predictor(
+            args.config_file, args.weights, opts=overrides(args), **asdict(options(args))
+        )
+        predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
+
+
+def run(args: argparse.Namespace) -> int:
+    there = torch.cuda.device_count()
+    if args.num_gpus > max(there, 1):
+        raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
+    files = find_images(args.inputs)
+    cfg = build_config(args.config_file, overrides(args))
+    # as in training, unless told otherwise
+    args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
+    args.percentiles = args.percentiles or list(cfg.INPUT.PERCENTILES) or None
+    job = Job(files, args.output, args.format, args.channels)
+    job.check(is_semantic=is_semantic(cfg))
+    if not Path(args.weights).is_file():
+        raise ConfigError(f"--weights {args.weights}: there is no such file")
+    naming = find_naming(cfg, args.annotations)
+    settings = {
+        "config": config_settings(cfg),
+        "weights": digest(args.weights),
+        "channels": args.channels,
+        "annotations": args.annotations and digest(args.annotations),
+        **asdict(options(args)),
+    }
+    batch_size = settings.pop("batch_size")  # decides the time and memory only
+    about = {"command": args.command, "batch_size": batch_size}
+    about |= {"machine": machine(), "versions": versions(*_READERS)}
+    with locked(args.output):
+        return predict(args, job, naming, settings, about)
+
+
+def predict(
+    args: argparse.Namespace,
+    job: Job,
+    naming: Naming,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+) -> int:
+    """Predict what is not done yet; the exit status.
+
+    Args:
+        settings, about: for the record of the run.
+    """
+    with writing_to(args.output):
+        start_record(args.output, settings, about, is_fresh=job.is_fresh())
+        job.remove_partial()
+    files = [file for file in job.files if not job.is_done(file)]
+    if done := len(job.files) - len(files):
+        print(f"{done} of {len(job.files)} images are done and skipped")
+    if files:
+        try:
+            launch(work, args.num_gpus, dist_url="auto", args=(args, job, files, naming))
+        except ProcessExitedException:
+            return 2  # the process has said why
+    collect_coco(job)
+    left_out = [file for file in job.files if not job.is_done(file)]
+    print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
+    print(f"settings: {args.output / RECORD_FILE}")
+    return 1 if left_out else 0
