@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import re
 import shlex
 import sys
@@ -112,6 +113,8 @@ def _ignore_warnings_of_libraries() -> None:
         ("torch.meshgrid: in an upcoming release", UserWarning),
     ):
         warnings.filterwarnings("ignore", message, kind)
+    for name in ("torch.fx._symbolic_trace", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def installed(wheel, tmp_path_factory):
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
     call.folder = folder
     return call
@@ -77,11 +77,15 @@ def test_convert_train_and_predict(installed):
             tifffile.imwrite(folder / "set" / kind / f"{name}.tif", pixels)
     installed("convert", "--format", "labels", "--input", "set", "--output", "coco")
     data = "coco/annotations/instances_all.json"
-    installed(
+    out = installed(
         "train", "--config-file", CONFIG, "DATASETS.TRAIN", f"('{data}',)", "DATASETS.TEST",
         f"('{data}',)", "OUTPUT_DIR", "run", "SOLVER.MAX_ITER", 10, "SOLVER.STEPS", "()",
         "TEST.EXPECTED_RESULTS", "[]", "INPUT.CROP.SIZE", "[64,64]", "SOLVER.IMS_PER_BATCH", 1,
     )  # fmt: skip
+    # a quiet start: log.txt has the rest
+    start = out.partition(" iteration ")[0].splitlines()
+    assert len(start) <= 10 and "Warning" not in out and "copypaste" not in out, out
+    assert len((folder / "run" / "log.txt").read_text().splitlines()) > 500
     start = json.loads((folder / "run" / "runs.json").read_text())[0]
     assert start["command"].startswith("maskrcnnpp train --config-file")
     out = installed(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,11 @@ import torch
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from tabulate import tabulate
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +107,11 @@ def _median(storage: EventStorage, name: str, window: int) -> float | None:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, otherwise of this process."""
+    """Bytes: of the GPU where there is one, otherwise of this process; 0 where that is unknown."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    if resource is None:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks, register_dataset
@@ -26,6 +25,7 @@ from maskrcnnpp.data.own_files import (
 )
 from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
+from maskrcnnpp.engine.console import set_up_loggers, silent_children
 from maskrcnnpp.engine.evaluators import check_evaluator
 from maskrcnnpp.engine.training_keys import check_training_keys
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
@@ -86,8 +86,9 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     try:
         # which Detectron2 opens to copy it into log.txt
         args = argparse.Namespace(**{**vars(args), "config_file": local_path(args.config_file)})
-        default_setup(cfg, args)
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="maskrcnnpp")
+        set_up_loggers(cfg.OUTPUT_DIR, comm.get_rank())
+        with silent_children():
+            default_setup(cfg, args)
     except OSError as error:
         what = error.filename or f"OUTPUT_DIR {cfg.OUTPUT_DIR}"
         raise OutputError(f"{what} cannot be written: {error.strerror or error}") from error
