@@ -41,6 +41,8 @@ _READERS = (
 def options(args: argparse.Namespace) -> Options:
     given = {
         "score_threshold": args.score,
+        "mask_threshold": args.mask_threshold,
+        "overlaps": args.overlaps,
         "min_area": args.min_area,
         "max_area": args.max_area,
         "tile_size": args.tile_size,

@@ -24,6 +24,11 @@ class Options:
     #: Pixels of the smallest and the largest object that is kept.
     min_area: int = 1
     max_area: int | None = None
+    #: Probability from which a pixel of an object's box is of the object.
+    mask_threshold: float = 0.5
+    #: Of a pixel that several objects claim: "resolve" gives it to the one with the highest score,
+    #: and drops objects that keep less than half of theirs; "keep" leaves the model's masks alone.
+    overlaps: str = "resolve"
     #: Side of a tile, pixels. An image of up to that size is not tiled.
     tile_size: int = 1024
     #: Pixels that tiles share: at least the size of the largest objects.
@@ -44,6 +49,10 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 <= self.score_threshold <= 1:
             raise ConfigError(f"score_threshold is {self.score_threshold}; scores are 0 to 1")
+        if not 0 < self.mask_threshold < 1:
+            raise ConfigError(f"mask_threshold is {self.mask_threshold}; it lies between 0 and 1")
+        if self.overlaps not in ("resolve", "keep"):
+            raise ConfigError(f"overlaps is {self.overlaps!r}; choose of resolve and keep")
         if not 0 <= 2 * self.overlap <= self.tile_size or self.tile_size < 1:
             raise ConfigError(
                 f"overlap is {self.overlap}; it must be at most half of tile_size, {self.tile_size}"

@@ -18,6 +18,7 @@ from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
+from maskrcnnpp.inference.overlaps import resolve_overlaps
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
 from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tile_input import (
@@ -163,6 +164,8 @@ class Predictor:
                 *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
         objects = merge_tiles(tiles, found, raster.height, raster.width)
+        if options.overlaps == "resolve":
+            objects = resolve_overlaps(objects)
         kept = [entry for entry in objects if options.fits(entry.area)]
         return Objects(kept, raster.height, raster.width)
 
@@ -184,7 +187,7 @@ class Predictor:
         boxes = found.pred_boxes.clone()
         boxes.clip((height, width))
         detections = []
-        masks = paste_masks(found.pred_masks, boxes, height, width)
+        masks = paste_masks(found.pred_masks, boxes, height, width, self.options.mask_threshold)
         rows = zip(masks, boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist())
         for mask, (x0, y0, x1, y1), score, category in rows:
             ys, xs = (np.flatnonzero(mask.pixels.any(axis=axis)) for axis in (1, 0))

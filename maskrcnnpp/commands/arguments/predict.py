@@ -36,6 +36,15 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     parser.add_argument(
         "--depth", type=int, help="of the grid, if trained for it; default: the config's"
     )
+    parser.add_argument(
+        "--mask-threshold", type=float, help="probability from which a pixel is object; default 0.5"
+    )
+    parser.add_argument(
+        "--overlaps",
+        choices=("resolve", "keep"),
+        help="of a pixel that several objects claim: resolve (default) gives it to the highest "
+        "score, and drops objects that lose more than half; keep leaves masks as they are",
+    )
     parser.add_argument("--min-area", type=int, help="pixels of the smallest object; default 1")
     parser.add_argument(
         "--max-area", type=int, help="pixels of the largest object; default: no limit"

@@ -19,7 +19,8 @@ _BIG = 2**32 - 2**25  # bytes that a TIFF of the usual kind holds
 def write_labels(objects: Objects, info: Info, path: Path) -> None:
     """TIFF of 16 or 32 bits, compressed; 0 is background, n the n-th row of the other formats.
 
-    Where masks overlap, the object with the higher score has the pixel. Large ones are tiled.
+    Where masks overlap, which they do with ``overlaps="keep"`` only, the object with the higher
+    score has the pixel. Large ones are tiled.
     """
     height, width = objects.image_size
     with atomic_path(path) as temporary:
