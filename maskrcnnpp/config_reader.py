@@ -15,6 +15,7 @@ from fvcore.common.config import BASE_KEY
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.pretrained import PREFIX, timm_weights_file
+from maskrcnnpp.models import find_model
 from maskrcnnpp.package_files import PREFIX as PACKAGE_PREFIX
 from maskrcnnpp.package_files import config_folder, local_path
 
@@ -32,8 +33,7 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or of the wrong type.
     """
-    cfg = get_cfg()
-    add_maskrcnnpp_config(cfg)
+    cfg = default_config()
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.SEED = DEFAULT_SEED
     default = cfg.clone()
@@ -56,6 +56,31 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
+def default_config() -> CfgNode:
+    """Detectron2's defaults and this project's."""
+    cfg = get_cfg()
+    add_maskrcnnpp_config(cfg)
+    return cfg
+
+
+def changed_keys(cfg: CfgNode, default: CfgNode | None = None) -> dict[str, Any]:
+    """Keys whose values are not their defaults, nested as in a yaml file; tuples are lists."""
+    default = default_config() if default is None else default
+    found = {}
+    for key, value in cfg.items():
+        usual = default.get(key)
+        if isinstance(value, CfgNode) and isinstance(usual, CfgNode):
+            if inner := changed_keys(value, usual):
+                found[key] = inner
+        elif _plain(value) != _plain(usual):
+            found[key] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
 def check_device(cfg: CfgNode) -> None:
     """Check that ``MODEL.DEVICE`` is there.
 
@@ -73,11 +98,13 @@ def check_weights(cfg: CfgNode) -> None:
     """Check that the file of ``MODEL.WEIGHTS`` is there, where it names one.
 
     Raises:
-        ConfigError: it is not, or ``timm://NAME`` cannot be had.
+        ConfigError: it is not, or ``timm://NAME`` or ``maskrcnnpp://NAME`` cannot be had.
     """
     weights = cfg.MODEL.WEIGHTS
     if weights.startswith(PREFIX):
         timm_weights_file(weights.removeprefix(PREFIX))
+    if weights.startswith(PACKAGE_PREFIX):
+        find_model(weights)
     if weights and "://" not in weights and not os.path.isfile(weights):
         raise ConfigError(f"MODEL.WEIGHTS is {weights}: there is no such file")
 

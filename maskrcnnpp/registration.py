@@ -27,5 +27,6 @@ with warnings.catch_warnings():
     from maskrcnnpp.config import add_maskrcnnpp_config
     from maskrcnnpp.inference.predictor import Predictor
     from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
+    from maskrcnnpp.models import handler as _handler  # noqa: F401  # maskrcnnpp://
 
 __all__ = ["Predictor", "SemanticPredictor", "add_maskrcnnpp_config"]

@@ -26,6 +26,7 @@ from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_t
 from maskrcnnpp.inference.semantic_predictor import load_predictor
 from maskrcnnpp.lock import locked
 from maskrcnnpp.modeling.pruning import depth_key
+from maskrcnnpp.models import DEFAULT, find_model
 
 # beside torch and NumPy, what pixels come from
 _READERS = (
@@ -53,7 +54,8 @@ def options(args: argparse.Namespace) -> Options:
         "scales": tuple(args.scales) if args.scales else None,
         "precision": args.precision,
     }
-    return Options(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    return Options(**{**args.tuned, **given})
 
 
 def overrides(args: argparse.Namespace) -> list[str]:
@@ -81,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
     if args.num_gpus > max(there, 1):
         raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
     files = find_images(args.inputs)
+    model = None if args.config_file else find_model(args.model or DEFAULT)
+    if model:
+        args.config_file, args.weights = str(model.config_file), str(model.weights_file)
+    args.tuned = model.options if model else {}
     cfg = build_config(args.config_file, overrides(args))
     # as in training, unless told otherwise
     args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
@@ -89,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     job.check(is_semantic=is_semantic(cfg))
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
-    naming = find_naming(cfg, args.annotations)
+    naming = find_naming(cfg, args.annotations, model.card.get("classes") if model else None)
     settings = {
         "config": config_settings(cfg),
         "weights": digest(args.weights),
@@ -99,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     }
     batch_size = settings.pop("batch_size")  # decides the time and memory only
     about = {"command": args.command, "batch_size": batch_size}
+    if model:
+        about["model"] = model.title
     about |= {"machine": machine(), "versions": versions(*_READERS)}
     with locked(args.output):
         return predict(args, job, naming, settings, about)

@@ -46,13 +46,18 @@ class Naming:
         return self.image_ids[file.name]
 
 
-def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> Naming:
+def find_naming(
+    cfg: CfgNode,
+    annotations: str | os.PathLike | None = None,
+    classes: Sequence[str] | None = None,
+) -> Naming:
     """Of the data set that is predicted on, or else of the one that the model was trained on.
 
     Args:
         cfg: of the model. Where its DATASETS.TRAIN is neither registered nor a file here, classes
             are "class 1", "class 2", ... with the ids 1, 2, ...
         annotations: COCO file whose ids of images and categories are taken.
+        classes: names that the model's card has, in its order.
 
     Raises:
         ConfigError: the data has not as many classes as the model, or classes of the same names in
@@ -64,7 +69,7 @@ def find_naming(cfg: CfgNode, annotations: str | os.PathLike | None = None) -> N
     if is_semantic(cfg) and cfg.MODEL.SEM_SEG_HEAD.REGIONS:
         return _of_regions(cfg)
     _, count = _class_count(cfg)
-    trained, ids = _of_training(cfg)
+    trained, ids = (list(classes), []) if classes else _of_training(cfg)
     names = trained or [f"class {k + 1}" for k in range(count)]
     ids = ids or list(range(1, count + 1))
     _check_count(cfg, len(names), "the data of DATASETS.TRAIN")

@@ -32,6 +32,7 @@ from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.speed import with_speed_keys
+from maskrcnnpp.models import find_model
 
 logger = logging.getLogger(__name__)
 
@@ -85,25 +86,31 @@ class Predictor:
     def load(
         cls,
         config_file: str | os.PathLike,
-        weights: str | os.PathLike,
+        weights: str | os.PathLike | None = None,
         *,
         opts: Sequence[str] = (),
         progress: bool = True,
         **options,
     ) -> Predictor:
-        """The model of a training.
+        """A trained model: ``Predictor.load("nuclei")``, or that of a training.
 
         Args:
-            config_file: ``config.yaml`` of its OUTPUT_DIR.
-            weights: a checkpoint, such as ``model_final.pth``.
+            config_file: name of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml``
+                of a training's OUTPUT_DIR.
+            weights: of a training: a checkpoint, such as ``model_final.pth``.
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
             progress: show a bar for an image of several tiles.
             options: the fields of :class:`Options`. Percentiles are those of the training
-                (INPUT.PERCENTILES) unless they are given.
+                (INPUT.PERCENTILES) unless they are given, and others those that a model by name
+                was tuned to.
 
         Raises:
             ConfigError: a file is missing or does not fit, or a key or option is impossible here.
         """
+        if weights is None:
+            found = find_model(os.fspath(config_file))
+            config_file, weights = found.config_file, found.weights_file
+            options = {**found.options, **options}
         cfg, options = config_to_use(config_file, weights, opts, options)
         settings = Options(**options)
         if not cfg.MODEL.MASK_ON:

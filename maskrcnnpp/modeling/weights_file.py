@@ -174,7 +174,7 @@ def read_pickle(file: BinaryIO) -> Any:
 
 
 def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
-    """What ``torch.save`` wrote, on the CPU. Nothing of it is run.
+    """What ``torch.save`` or safetensors wrote, on the CPU. Nothing of it is run.
 
     Numbers are compared with the checksums that PyTorch keeps in the file, and does not look at.
 
@@ -184,6 +184,8 @@ def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
     Raises:
         ConfigError: it is missing, damaged or cut short, or holds more than weights.
     """
+    if os.fspath(path).endswith(".safetensors"):
+        return _read_safetensors(path)
     try:
         if damaged := _damaged_part(path):
             raise ConfigError(
@@ -198,6 +200,20 @@ def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
     except Exception as error:  # of damaged ones, which end in anything
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ConfigError(f"{path} is no checkpoint of a training: {reason}") from error
+
+
+def _read_safetensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Weights by name. Those in half precision are made float32, which models are built in."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ConfigError(f"{path} is damaged, or not a file of safetensors: {error}") from error
+    return {name: x.float() if x.is_floating_point() else x for name, x in weights.items()}
 
 
 def _damaged_part(path: str | os.PathLike) -> str:

@@ -1,7 +1,8 @@
 """Find the objects of images with a trained model: files, folders and patterns in, files out.
 
-    maskrcnnpp predict --config-file OUTPUT_DIR/config.yaml \\
-        --weights OUTPUT_DIR/model_final.pth images/ --output predicted --format labels csv overlay
+    maskrcnnpp predict images/ --output predicted
+    maskrcnnpp predict images/ --output predicted --config-file OUTPUT_DIR/config.yaml \\
+        --weights OUTPUT_DIR/model_final.pth --format labels csv overlay
 
 Large images are predicted in overlapping tiles. Images that are done are skipped: the same command
 goes on where it stopped. Exit status 1: some images were left out; 2: it could not begin or go on.
@@ -18,9 +19,16 @@ from pathlib import Path
 def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="file, folder or pattern")
-    parser.add_argument("--config-file", required=True, help="that the model was trained with")
-    parser.add_argument("--weights", required=True, help="checkpoint of that training")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    model = parser.add_argument_group("model", "a trained model by its name, or one of your own")
+    model.add_argument(
+        "--model",
+        metavar="NAME",
+        help="nuclei (the default), or another that `maskrcnnpp models` lists; or its folder, zip "
+        "archive or address",
+    )
+    model.add_argument("--config-file", help="config.yaml of a training's OUTPUT_DIR")
+    model.add_argument("--weights", help="checkpoint of that training, such as model_final.pth")
     parser.add_argument(
         "--format",
         nargs="+",
@@ -29,7 +37,9 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "models also classes, probabilities",
     )
     # defaults are those of maskrcnnpp/inference/options.py, which takes seconds to import
-    parser.add_argument("--score", type=float, help="lowest that is kept; default 0.5")
+    parser.add_argument(
+        "--score", type=float, help="lowest that is kept; default 0.5, or what --model was tuned to"
+    )
     parser.add_argument(
         "--nms", type=float, help="MODEL.ROI_HEADS.NMS_THRESH_TEST; default: the config's"
     )
@@ -82,4 +92,11 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if bool(args.config_file) != bool(args.weights):
+        parser.error("--config-file and --weights go together")
+    if args.config_file and args.model:
+        parser.error(
+            "--model has its own config and weights: leave out --config-file and --weights"
+        )
+    return args
