@@ -21,7 +21,13 @@ from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record
+from maskrcnnpp.inference.record import (
+    RECORD_FILE,
+    add_scales,
+    config_settings,
+    digest,
+    start_record,
+)
 from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
 from maskrcnnpp.inference.semantic_predictor import load_predictor
 from maskrcnnpp.lock import locked
@@ -52,6 +58,7 @@ def options(args: argparse.Namespace) -> Options:
         "percentiles": tuple(args.percentiles) if args.percentiles else None,
         "flips": args.flips,
         "scales": tuple(args.scales) if args.scales else None,
+        "diameter": args.diameter,
         "precision": args.precision,
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -73,7 +80,11 @@ def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Nami
     share = files[comm.get_rank() :: comm.get_world_size()]
     with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
         predictor = load_predictor(
-            args.config_file, args.weights, opts=overrides(args), **asdict(options(args))
+            args.config_file,
+            args.weights,
+            opts=overrides(args),
+            trained_diameter=args.trained_diameter,
+            **asdict(options(args)),
         )
         predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
 
@@ -87,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if model:
         args.config_file, args.weights = str(model.config_file), str(model.weights_file)
     args.tuned = model.options if model else {}
+    args.trained_diameter = model.card.get("diameter") if model else None
     cfg = build_config(args.config_file, overrides(args))
     # as in training, unless told otherwise
     args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
@@ -136,6 +148,9 @@ def predict(
         except ProcessExitedException:
             return 2  # the process has said why
     collect_coco(job)
+    if scales := job.scales():
+        add_scales(args.output, scales)
+        print(f"{len(scales)} images were resized for the model, by the factors in {RECORD_FILE}")
     left_out = [file for file in job.files if not job.is_done(file)]
     print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
     print(f"settings: {args.output / RECORD_FILE}")

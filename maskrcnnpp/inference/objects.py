@@ -19,12 +19,16 @@ from maskrcnnpp.inference.tiling import Detection, Tile
 class Objects:
     """The objects of one image, by falling score. A mask takes no more memory than its box."""
 
-    def __init__(self, detections: Sequence[Detection], height: int, width: int) -> None:
+    def __init__(
+        self, detections: Sequence[Detection], height: int, width: int, *, scale: float = 1.0
+    ) -> None:
         """
         Args:
             detections: in pixels of the image.
             height, width: its size.
+            scale: factor by which the image was resized for the model.
         """
+        self.scale = scale
         self.detections = list(detections)
         self.image_size = (height, width)
 

@@ -43,6 +43,10 @@ class Options:
     flips: bool = False
     #: Sizes at which each tile is looked at, relative to its own.
     scales: tuple[float, ...] = (1.0,)
+    #: Pixels: the median diameter of the objects of the images, which are resized so that objects
+    #: are as large as in the training. None: estimated for each image. Needs a model whose card has
+    #: the diameter that it was trained on; others take images as they are.
+    diameter: float | None = None
     #: Of the model's arithmetic: a key of :data:`maskrcnnpp.inference.precision.PRECISIONS`.
     precision: str = "float32"
 
@@ -66,6 +70,10 @@ class Options:
             raise ConfigError(f"percentiles are {limits}; they are two, and rise from 0 to 100")
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
             raise ConfigError(f"scales are {self.scales}; they are factors above 0, such as 1 2")
+        if self.diameter is not None and not 0 < self.diameter < float("inf"):
+            raise ConfigError(f"diameter is {self.diameter}; it is in pixels, above 0")
+        if self.diameter is not None and tuple(self.scales) != (1.0,):
+            raise ConfigError("diameter and scales both resize images: give one of them")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; choose of {list(PRECISIONS)}")
 

@@ -13,9 +13,10 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.data.intensity import ModelInput
+from maskrcnnpp.data.intensity import Limits, ModelInput
 from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, printable
+from maskrcnnpp.inference.magnification import estimate_scale
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.overlaps import resolve_overlaps
@@ -29,7 +30,7 @@ from maskrcnnpp.inference.tile_input import (
     tile_tensor,
 )
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
-from maskrcnnpp.inference.tta import AugmentedRCNN
+from maskrcnnpp.inference.tta import AugmentedRCNN, resized
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.speed import with_speed_keys
 from maskrcnnpp.models import find_model
@@ -52,6 +53,7 @@ class Predictor:
         input_format: str = "RGB",
         channels_of_model: int = 3,
         detection_limit: int | None = None,
+        trained_diameter: float | None = None,
         progress: bool = True,
         **options,
     ) -> None:
@@ -62,6 +64,8 @@ class Predictor:
             channels_of_model: that it takes (entries of MODEL.PIXEL_MEAN).
             detection_limit: objects of a tile at which the model stops
                 (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
+            trained_diameter: median of the objects of its training, pixels; with it images are
+                resized by the diameter of their objects (``diameter`` of the options).
             progress: show a bar for an image of several tiles.
             options: the fields of :class:`Options`. Flips and scales need a model that has them
                 (:class:`AugmentedRCNN`), as :meth:`load` makes it.
@@ -76,6 +80,12 @@ class Predictor:
         self.model = model.eval()
         self._warn_of_tiles = TileWarning(model)
         self.detection_limit = detection_limit
+        self.trained_diameter = trained_diameter
+        if self.options.diameter is not None and trained_diameter is None:
+            raise ConfigError(
+                "diameter needs a model whose card says what diameter it was trained on; give "
+                "scales instead, such as 0.5 for objects twice as large as those of the training"
+            )
         self.progress = progress
         if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
             raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
@@ -89,6 +99,7 @@ class Predictor:
         weights: str | os.PathLike | None = None,
         *,
         opts: Sequence[str] = (),
+        trained_diameter: float | None = None,
         progress: bool = True,
         **options,
     ) -> Predictor:
@@ -99,6 +110,7 @@ class Predictor:
                 of a training's OUTPUT_DIR.
             weights: of a training: a checkpoint, such as ``model_final.pth``.
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
+            trained_diameter: see :class:`Predictor`; that of a model by name is in its card.
             progress: show a bar for an image of several tiles.
             options: the fields of :class:`Options`. Percentiles are those of the training
                 (INPUT.PERCENTILES) unless they are given, and others those that a model by name
@@ -111,6 +123,7 @@ class Predictor:
             found = find_model(os.fspath(config_file))
             config_file, weights = found.config_file, found.weights_file
             options = {**found.options, **options}
+            trained_diameter = found.card.get("diameter")
         cfg, options = config_to_use(config_file, weights, opts, options)
         settings = Options(**options)
         if not cfg.MODEL.MASK_ON:
@@ -132,6 +145,7 @@ class Predictor:
             input_format=trained_on.order,
             channels_of_model=trained_on.channels,
             detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
+            trained_diameter=trained_diameter if settings.scales == (1.0,) else None,
             progress=progress,
             **options,
         )
@@ -152,16 +166,17 @@ class Predictor:
         channels = self.model_input.channels
         raster = image if isinstance(image, Raster) else as_raster(image, channels)
         limits = self.model_input.limits(raster, REMEDIES)
-        tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
-        self._warn_of_tiles(raster, tiles, options.tile_size)
+        scale = self._scale_of(raster, limits)
+        tile_size, overlap = (round(side / scale) for side in (options.tile_size, options.overlap))
+        tiles = tile_image(raster.height, raster.width, tile_size, overlap)
+        self._warn_of_tiles(raster, tiles, tile_size)
         found: list[list[Detection]] = []
         crowded = 0
         batches = range(0, len(tiles), options.batch_size)
         quiet = not self.progress or len(tiles) == 1
         for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
             batch = tiles[start : start + options.batch_size]
-            inputs = [tile_tensor(self.model_input, raster, tile, limits) for tile in batch]
-            outputs = self._infer(inputs)
+            outputs = self._infer(raster, batch, limits, scale)
             crowded += sum(map(self._is_crowded, outputs))
             found += [self._detections(*pair) for pair in zip(outputs, batch)]
         if crowded:
@@ -174,9 +189,37 @@ class Predictor:
         if options.overlaps == "resolve":
             objects = resolve_overlaps(objects)
         kept = [entry for entry in objects if options.fits(entry.area)]
-        return Objects(kept, raster.height, raster.width)
+        return Objects(kept, raster.height, raster.width, scale=scale)
 
-    def _infer(self, images: list[torch.Tensor]) -> list[Instances]:
+    def _scale_of(self, raster: Raster, limits: Limits | None) -> float:
+        """Factor by which the image is resized for the model."""
+        if self.trained_diameter is None:
+            return 1.0
+        if self.options.diameter is not None:
+            return self.trained_diameter / self.options.diameter
+
+        def find(tile: Tile, scale: float) -> list[Detection]:
+            (found,) = self._infer(raster, [tile], limits, scale)
+            return resolve_overlaps(self._detections(found, tile))
+
+        return estimate_scale(find, raster.height, raster.width)
+
+    def _infer(
+        self, raster: Raster, tiles: Sequence[Tile], limits: Limits | None, scale: float
+    ) -> list[Instances]:
+        """What the model finds in tiles that are resized for it, in pixels of the tiles."""
+        pixels = [tile_tensor(self.model_input, raster, tile, limits) for tile in tiles]
+        if scale != 1:
+            pixels = [resized(image, scale) for image in pixels]
+        found = self._of_tensors(pixels)
+        if scale != 1:
+            for tile, instances in zip(tiles, found):
+                height, width = tile.bottom - tile.top, tile.right - tile.left
+                h, w = instances.image_size
+                instances.pred_boxes.scale(width / w, height / h)
+        return found
+
+    def _of_tensors(self, images: list[torch.Tensor]) -> list[Instances]:
         dtype = PRECISIONS[self.options.precision]
         inputs = [{"image": image} for image in images]
         device = next(self.model.parameters()).device.type if dtype else "cpu"

@@ -66,6 +66,13 @@ def start_record(
     write_json(path, record, indent=1)
 
 
+def add_scales(output_dir: Path, scales: Mapping[str, float]) -> None:
+    """Add to run.json by which factors images were resized for the model, by their names."""
+    path = output_dir / RECORD_FILE
+    record = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**record, "scales": dict(scales)}, indent=1)
+
+
 def digest(path: str | Path) -> str:
     """Of a file's content, to tell checkpoints apart."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -29,6 +29,7 @@ from maskrcnnpp.lock import LOCK_FILE
 COCO_FILE = "coco_instances_results.json"
 _DONE_FOLDER = ".done"
 _NAME_BYTES = 255
+_SCALE = "scale"  # of the marks of what is done, beside the formats
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,21 @@ class Job:
         for path in self.outputs(file).values():
             path.unlink(missing_ok=True)
 
-    def mark_done(self, file: Path, state: str) -> None:
-        """Call when all outputs are there, with :func:`_state` from before the file was read."""
+    def mark_done(self, file: Path, state: str, scale: float = 1.0) -> None:
+        """Call when all outputs are there.
+
+        Args:
+            state: :func:`_state` from before the file was read.
+            scale: factor by which it was resized for the model.
+        """
         sizes = {name: path.stat().st_size for name, path in self.outputs(file).items()}
         now = {name: [state, sizes[name]] for name in self.formats}
-        self._keep(file, {**self._made(file), **now})
+        self._keep(file, {**self._made(file), **now, _SCALE: scale})
+
+    def scales(self) -> dict[str, float]:
+        """Factors by which images were resized for the model, where it is not 1, by their names."""
+        found = {file.name: self._made(file).get(_SCALE, 1.0) for file in self.files}
+        return {name: scale for name, scale in found.items() if scale != 1}
 
     def is_fresh(self) -> bool:
         """Whether no image is done yet, with whatever settings."""
@@ -201,9 +212,10 @@ def predict_files(
                 job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
             with open_image(file, job.channels) as raster:
-                _write(job, file, predictor(raster), Info(image_id, raster, naming))
+                objects = predictor(raster)
+                _write(job, file, objects, Info(image_id, raster, naming))
             with writing_to(job.output_dir):
-                job.mark_done(file, state)
+                job.mark_done(file, state, objects.scale)
         except (DataError, OSError) as error:
             _leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:

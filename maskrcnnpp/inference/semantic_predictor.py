@@ -192,5 +192,7 @@ def load_predictor(
 ) -> Predictor | SemanticPredictor:
     """The predictor of a training, of objects or semantic; see :meth:`Predictor.load`."""
     cfg, _ = config_to_use(config_file, weights, opts, {})
-    kind = SemanticPredictor if is_semantic(cfg) else Predictor
-    return kind.load(config_file, weights, opts=opts, **more)
+    if not is_semantic(cfg):
+        return Predictor.load(config_file, weights, opts=opts, **more)
+    more.pop("trained_diameter", None)  # pixels have none
+    return SemanticPredictor.load(config_file, weights, opts=opts, **more)

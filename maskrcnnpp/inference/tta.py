@@ -140,6 +140,13 @@ class _Versions:
         return [[], [across], [down], [across, down]] if self._flips else [[]]
 
 
+def resized(image: torch.Tensor, scale: float) -> torch.Tensor:
+    """A model input (C, H, W), float32, of another size; at least a pixel a side."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[1:])
+    pixels = _resized(image.permute(1, 2, 0).numpy(), height, width)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
 def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     if (height, width) == pixels.shape[:2]:
         return pixels

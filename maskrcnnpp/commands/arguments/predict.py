@@ -73,6 +73,13 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         help="sizes at which each tile is looked at, relative to the training, such as 1 2; 0.5 "
         "alone for images that have twice its magnification; default 1",
     )
+    parser.add_argument(
+        "--diameter",
+        type=float,
+        metavar="PIXELS",
+        help="median diameter of the objects, to which images are resized for a model by name; "
+        "default: estimated for each image",
+    )
     parser.add_argument("--precision", help="float32 (default), float16 or bfloat16")
     parser.add_argument(
         "--channels", type=int, nargs="+", help="which to take, from 0; default: INPUT.CHANNELS"
