@@ -78,12 +78,12 @@ if __name__ == "__main__":
 
 from tqdm import tqdm  # noqa: E402
 
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter  # noqa: E402
+from maskrcnnpp.convert.problems import Problem, ProblemLog  # noqa: E402
+from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader  # noqa: E402
+from maskrcnnpp.convert.splits import draw_splits, read_splits, write_splits  # noqa: E402
+from maskrcnnpp.convert.summary import next_step, summary_table  # noqa: E402
 from maskrcnnpp.data.catalog import datasets_root  # noqa: E402
-from maskrcnnpp.data.coco import CocoDatasetWriter  # noqa: E402
-from maskrcnnpp.data.problems import Problem, ProblemLog  # noqa: E402
-from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader  # noqa: E402
-from maskrcnnpp.data.splits import draw_splits, read_splits, write_splits  # noqa: E402
-from maskrcnnpp.data.summary import next_step, summary_table  # noqa: E402
 from maskrcnnpp.errors import DataError, UserError, exit_on_user_error  # noqa: E402
 from maskrcnnpp.files import atomic_path  # noqa: E402
 

@@ -38,16 +38,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # --help and mistakes end here, before what takes seconds to import
 
-from maskrcnnpp.data.catalog import datasets_root  # noqa: E402
-from maskrcnnpp.data.semantic_convert import (  # noqa: E402
+from maskrcnnpp.convert.semantic.label_map import LabelMap  # noqa: E402
+from maskrcnnpp.convert.semantic.source import SemanticItem, read_source  # noqa: E402
+from maskrcnnpp.convert.semantic.write import (  # noqa: E402
     FRACTIONS,
     convert_semantic,
     drawn_splits,
     semantic_summary,
     train_command,
 )
-from maskrcnnpp.data.semantic_labels import LabelMap  # noqa: E402
-from maskrcnnpp.data.semantic_sources import SemanticItem, read_source  # noqa: E402
+from maskrcnnpp.data.catalog import datasets_root  # noqa: E402
 from maskrcnnpp.errors import DataError, exit_on_user_error  # noqa: E402
 
 # 255 is the inside of cells

@@ -77,7 +77,9 @@ if __name__ == "__main__":
 
 from tqdm import tqdm  # noqa: E402
 
-from maskrcnnpp.data.semantic_convert import (  # noqa: E402
+from maskrcnnpp.convert.semantic.label_map import LabelMap  # noqa: E402
+from maskrcnnpp.convert.semantic.source import Reading, read_source  # noqa: E402
+from maskrcnnpp.convert.semantic.write import (  # noqa: E402
     FRACTIONS,
     convert_semantic,
     drawn_splits,
@@ -85,8 +87,6 @@ from maskrcnnpp.data.semantic_convert import (  # noqa: E402
     semantic_summary,
     train_command,
 )
-from maskrcnnpp.data.semantic_labels import LabelMap  # noqa: E402
-from maskrcnnpp.data.semantic_sources import Reading, read_source  # noqa: E402
 from maskrcnnpp.errors import ConfigError, exit_on_user_error  # noqa: E402
 
 

@@ -74,10 +74,10 @@ if __name__ == "__main__":
 
 from tqdm import tqdm  # noqa: E402
 
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter  # noqa: E402
+from maskrcnnpp.convert.summary import next_step, summary_table  # noqa: E402
+from maskrcnnpp.convert.synthetic import synthetic_samples  # noqa: E402
 from maskrcnnpp.data.catalog import SPLITS, datasets_root  # noqa: E402
-from maskrcnnpp.data.coco import CocoDatasetWriter  # noqa: E402
-from maskrcnnpp.data.summary import next_step, summary_table  # noqa: E402
-from maskrcnnpp.data.synthetic import synthetic_samples  # noqa: E402
 from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 

@@ -63,23 +63,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # --help and mistakes end here, before what takes seconds to import
 
-from maskrcnnpp.data.coco import ImageRecord  # noqa: E402
-from maskrcnnpp.data.convert import (  # noqa: E402
+from maskrcnnpp.convert.coco_dataset import ImageRecord  # noqa: E402
+from maskrcnnpp.convert.convert import (  # noqa: E402
     convert,
     groups_by_pattern,
     groups_of_file,
     open_reader,
     strata_of,
 )
-from maskrcnnpp.data.problems import ProblemLog  # noqa: E402
-from maskrcnnpp.data.splits import (  # noqa: E402
+from maskrcnnpp.convert.problems import ProblemLog  # noqa: E402
+from maskrcnnpp.convert.splits import (  # noqa: E402
     draw_folds,
     draw_splits,
     draw_splits_of_groups,
     read_splits,
     write_splits,
 )
-from maskrcnnpp.data.summary import summary_table  # noqa: E402
+from maskrcnnpp.convert.summary import summary_table  # noqa: E402
 from maskrcnnpp.errors import ConfigError, DataError, exit_on_user_error  # noqa: E402
 
 

@@ -39,8 +39,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # --help and mistakes end here, before what takes seconds to import
 
-from maskrcnnpp.data.coco_file import load_coco_truth  # noqa: E402
-from maskrcnnpp.data.export import EXPORTS  # noqa: E402
+from maskrcnnpp.coco.file import load_coco_truth  # noqa: E402
+from maskrcnnpp.convert.export import EXPORTS  # noqa: E402
 from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 

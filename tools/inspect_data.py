@@ -30,9 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     parse_args()  # --help and mistakes end here, before what takes seconds to import
 
-from maskrcnnpp.data.inspection.numbers import inspect_dataset  # noqa: E402
-from maskrcnnpp.data.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection  # noqa: E402
-from maskrcnnpp.data.inspection.reading import CocoSet  # noqa: E402
+from maskrcnnpp.check.inspection.numbers import inspect_dataset  # noqa: E402
+from maskrcnnpp.check.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection  # noqa: E402
+from maskrcnnpp.check.inspection.reading import CocoSet  # noqa: E402
 from maskrcnnpp.errors import exit_on_user_error  # noqa: E402
 
 

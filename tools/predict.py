@@ -101,10 +101,10 @@ from detectron2.utils import comm  # noqa: E402
 from torch.multiprocessing import ProcessExitedException  # noqa: E402
 
 from maskrcnnpp.config_reader import build_config  # noqa: E402
-from maskrcnnpp.data.image_io import find_images  # noqa: E402
 from maskrcnnpp.data.semantic import is_semantic  # noqa: E402
 from maskrcnnpp.environment import machine, versions  # noqa: E402
 from maskrcnnpp.errors import ConfigError, exit_on_user_error  # noqa: E402
+from maskrcnnpp.images import find_images  # noqa: E402
 from maskrcnnpp.inference.naming import Naming, find_naming  # noqa: E402
 from maskrcnnpp.inference.options import Options  # noqa: E402
 from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest, start_record  # noqa: E402

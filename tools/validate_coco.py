@@ -66,11 +66,11 @@ if __name__ == "__main__":
 
 from tabulate import tabulate  # noqa: E402
 
-from maskrcnnpp.data.validation.checks import KINDS, Finding, validate  # noqa: E402
-from maskrcnnpp.data.validation.fix import Repair, repair  # noqa: E402
-from maskrcnnpp.data.validation.rings import CHECKS_CROSSINGS  # noqa: E402
+from maskrcnnpp.check.validation.checks import KINDS, Finding, validate  # noqa: E402
+from maskrcnnpp.check.validation.fix import Repair, repair  # noqa: E402
 from maskrcnnpp.errors import DataError, exit_on_user_error, printable  # noqa: E402
 from maskrcnnpp.files import write_json  # noqa: E402
+from maskrcnnpp.masks.rings import CHECKS_CROSSINGS  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> int:

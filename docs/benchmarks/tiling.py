@@ -30,13 +30,13 @@ from tabulate import tabulate
 from maskrcnnpp import Predictor
 from maskrcnnpp.benchmark.cost import peak_resident
 from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.image_io import open_image
-from maskrcnnpp.data.synthetic import generate_nuclei
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation.matching import match
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image

@@ -28,8 +28,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.tables import made_with
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.progress import peak_memory
 from maskrcnnpp.environment import machine, versions

@@ -38,7 +38,7 @@ from maskrcnnpp.benchmark.semantic import (
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine

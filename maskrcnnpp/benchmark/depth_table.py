@@ -18,7 +18,7 @@ from tqdm import tqdm
 from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.scoring import score_predictions
 from maskrcnnpp.benchmark.tables import made_with
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, class_metadata
-from maskrcnnpp.data.coco_file import load_records
+from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES, class_metadata
+from maskrcnnpp.coco.file import load_records
 from maskrcnnpp.errors import DataError
 
 SPLITS = ("train", "val", "test")

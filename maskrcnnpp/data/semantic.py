@@ -18,9 +18,9 @@ from detectron2.data import MetadataCatalog
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp.data.image_io.raster import reason
-from maskrcnnpp.data.polygons import polygon_mask
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.images.raster import reason
+from maskrcnnpp.masks.polygons import polygon_mask
 
 #: Key of an image in the file, and of Detectron2's dict of it.
 LABEL_FILE = "sem_seg_file_name"

@@ -24,8 +24,8 @@ from fvcore.nn.precise_bn import get_bn_modules
 
 from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.fingerprint import data_fingerprint
+from maskrcnnpp.data.loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.data.mapper import find_mapper
-from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.engine.evaluators import build_evaluator, needs_full_masks
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints

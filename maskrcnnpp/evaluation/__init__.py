@@ -1,6 +1,6 @@
 """How good a model is."""
 
-from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import (
     COCOInstanceEvaluator,
     coco_metrics_table,

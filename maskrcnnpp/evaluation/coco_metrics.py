@@ -15,7 +15,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 from faster_coco_eval import COCO, COCOeval_faster
 
-from maskrcnnpp.data.coco_file import ANNOTATION_KEYS, load_coco_truth
+from maskrcnnpp.coco.file import ANNOTATION_KEYS, load_coco_truth
 from maskrcnnpp.errors import DataError
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "ARs", "ARm", "ARl")

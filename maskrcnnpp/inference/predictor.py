@@ -12,14 +12,13 @@ from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.data.intensity import ModelInput
 from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, printable
+from maskrcnnpp.images import Raster
+from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
-from maskrcnnpp.inference.rle import paste_masks
 from maskrcnnpp.inference.tile_input import (
     REMEDIES,
     TileWarning,
@@ -29,6 +28,7 @@ from maskrcnnpp.inference.tile_input import (
 )
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
 from maskrcnnpp.inference.tta import AugmentedRCNN
+from maskrcnnpp.masks.paste import paste_masks
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.speed import with_speed_keys
 
@@ -135,7 +135,7 @@ class Predictor:
                 INPUT.CHANNELS of its training where that is set. For a model of three also
                 (H, W) and (H, W, 1), or (H, W, 4), whose alpha is not looked at; for one of one
                 also (H, W). 8-bit, or any number type with ``percentiles``. Or what
-                :func:`maskrcnnpp.data.image_io.open_image` gives, which is read tile by tile.
+                :func:`maskrcnnpp.images.open_image` gives, which is read tile by tile.
 
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.

@@ -13,9 +13,9 @@ from scipy import ndimage
 from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
-from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.inference.rle import RleMasks
+from maskrcnnpp.masks.labels import label_masks
+from maskrcnnpp.masks.paste import RleMasks
 
 METHODS = ("components", "watershed")
 _TOUCH = np.ones((3, 3))  # by an edge or a corner

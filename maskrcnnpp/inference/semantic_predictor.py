@@ -11,12 +11,11 @@ from detectron2.modeling import SemanticSegmentor, build_model
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.data.intensity import ModelInput
-from maskrcnnpp.data.segmentation import crop_of
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.images import Raster
+from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.objects import SemanticObjects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
@@ -30,6 +29,7 @@ from maskrcnnpp.inference.tile_input import (
     tile_tensor,
 )
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
+from maskrcnnpp.masks.parse import crop_of
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.semantic_depths import is_unet
 from maskrcnnpp.modeling.speed import with_speed_keys

@@ -13,9 +13,9 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
-from maskrcnnpp.data.image_io import ArrayRaster, Raster
-from maskrcnnpp.data.intensity import Limits, ModelInput, Remedies
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.images import ArrayRaster, Raster
+from maskrcnnpp.images.intensity import Limits, ModelInput, Remedies
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.tiling import Tile
 
@@ -114,7 +114,7 @@ def as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
         raise DataError(
             f"the image is a {kind}; give a NumPy array, height x width x channels: "
             "np.asarray(image) of a picture in mode RGB or L, image.permute(1, 2, 0).numpy() of a "
-            "tensor with channels first, or maskrcnnpp.data.image_io.open_image(path) of a file"
+            "tensor with channels first, or maskrcnnpp.images.open_image(path) of a file"
         )
     shape = "x".join(map(str, image.shape))
     if image.ndim not in (2, 3):

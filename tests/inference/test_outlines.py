@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from maskrcnnpp.data.synthetic import generate_nuclei
+from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers.outlines import outline
 

@@ -12,8 +12,8 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.errors import UserError
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE
 from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
