@@ -10,7 +10,8 @@ import maskrcnnpp
 ROOT = Path(maskrcnnpp.__file__).parent
 FLOORS = (
     ("errors", "version"),
-    ("environment", "files", "lock"),
+    ("environment", "lock"),
+    ("files",),
     ("html_page", "images", "masks", "plots", "visualization"),
     ("coco", "config"),
     ("modeling",),

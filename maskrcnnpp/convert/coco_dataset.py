@@ -6,15 +6,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.convert.sample import Sample
-from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import staging_folder, write_json, write_text
+from maskrcnnpp.errors import DataError, OutputError
+from maskrcnnpp.files import staged_folder, swap_in, write_json, write_text
 from maskrcnnpp.masks.rle import Rle
 
 LEFT_OUT_FILE, NOTES_FILE = "left_out.txt", "notes.txt"
@@ -116,29 +115,13 @@ class CocoDatasetWriter:
         self.records: dict[str, ImageRecord] = {}
 
     def __enter__(self) -> CocoDatasetWriter:
-        self._made_output = not self.output.exists()
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            _check_replaceable(self.output)
-            self._folder = staging_folder(self.output, ".unfinished-")
-            self._staging = self._folder.__enter__()
-        except OSError as error:
-            raise DataError(
-                f"{self.output}: cannot be written to ({error}); name another --output folder"
-            ) from error
-        for folder in _FOLDERS:
-            (self._staging / folder).mkdir()
+        check_replaceable(self.output, "instances", _FOLDERS, (LEFT_OUT_FILE, NOTES_FILE))
+        self._folder = staged_folder(self.output, _FOLDERS)
+        self._staging = self._folder.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._folder.__exit__(None, None, None)
-        if self._made_output and not any(self.output.iterdir()):
-            self.output.rmdir()
+    def __exit__(self, *error: Any) -> None:
+        self._folder.__exit__(*error)
 
     def add(self, sample: Sample) -> None:
         """Store a sample's image and remember its objects."""
@@ -176,43 +159,49 @@ class CocoDatasetWriter:
         for name, text in ((LEFT_OUT_FILE, left_out), (NOTES_FILE, notes)):
             if text:
                 write_text(self._staging / "annotations" / name, text)
-        _swap_in(self._staging, self.output)
+        swap_in(self._staging, self.output, _FOLDERS)
 
 
-def _check_replaceable(output: Path) -> None:
-    """Refuse to replace folders that hold anything but a former result."""
+def check_replaceable(
+    output: Path, kind: str, folders: Sequence[str], texts: Sequence[str] = ()
+) -> None:
+    """Refuse to replace folders that hold anything but a former result.
+
+    Args:
+        output: holds the folders, if it exists.
+        kind: annotations are ``annotations/<kind>_*.json``.
+        folders: that would be replaced. All but ``annotations`` hold a file for each image.
+        texts: names of further files of a result in ``annotations``.
+
+    Raises:
+        DataError: a file would be lost.
+    """
     remedy = "name another --output folder, or move it away yourself"
-    annotations, images = _entries(output / "annotations"), _entries(output / "images")
-    listed: set[str] = set()
     ours: set[Path] = set()
-    for path in annotations:
-        if path.match("instances_*.json"):
-            names = _images_of_former_result(path)
-            if names is None:
-                raise DataError(
-                    f"{path}: was not written by this tool, which would remove it (it lacks the "
-                    f'"generator" entry "{GENERATOR}" in "info"); {remedy}'
-                )
-            listed |= names
-            ours.add(path)
-        elif path.name in (LEFT_OUT_FILE, NOTES_FILE) and ours:  # sorted behind the JSON files
-            ours.add(path)
-    for path in annotations:
-        if path not in ours:
-            raise DataError(f"{path}: is not a file of this tool and would be removed; {remedy}")
-    for path in images:
-        if path.name not in listed or path.is_dir():
+    for path in sorted((output / "annotations").glob(f"{kind}_*.json")):
+        names = _images_of_former_result(path)
+        if names is None:
             raise DataError(
-                f"{path}: would be removed, and no instances_*.json of this tool in "
-                f"{output / 'annotations'} lists it; {remedy}"
+                f"{path}: was not written by this tool, which would remove it (it lacks the "
+                f'"generator" entry "{GENERATOR}" in "info"); {remedy}'
             )
+        beside = (folder for folder in folders if folder != "annotations")
+        ours |= {path, *(output / folder / name for folder in beside for name in names)}
+    if ours:
+        ours |= {output / "annotations" / name for name in texts}
+    for path in (path for folder in folders for path in _entries(output / folder)):
+        if path not in ours or path.is_dir():
+            raise DataError(f"{path}: is not a file of this tool and would be removed; {remedy}")
 
 
 def _entries(folder: Path) -> list[Path]:
     """What would be lost with a folder, sorted; itself when something else has its name."""
     if not folder.is_dir():
         return [folder] if os.path.lexists(folder) else []
-    return sorted(path for path in folder.iterdir() if path.name not in _BY_PRODUCTS)
+    try:
+        return sorted(path for path in folder.iterdir() if path.name not in _BY_PRODUCTS)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be listed ({error.strerror})") from error
 
 
 def _images_of_former_result(path: Path) -> set[str] | None:
@@ -224,22 +213,3 @@ def _images_of_former_result(path: Path) -> set[str] | None:
         return {image["file_name"] for image in content["images"]}
     except (OSError, ValueError, LookupError, TypeError):
         return None
-
-
-def _swap_in(staging: Path, output: Path) -> None:
-    """Exchange the folders of ``output`` for those of ``staging``; undo all when one fails."""
-    undo: list[tuple[Path, Path]] = []
-    try:
-        for folder in _FOLDERS:
-            moves = [(output / folder, staging / f"old_{folder}")]
-            if not (output / folder).exists():
-                moves = []
-            for old, new in [*moves, (staging / folder, output / folder)]:
-                # remembered first: an interrupt may come right after the rename
-                undo.append((new, old))
-                os.replace(old, new)
-    except BaseException:
-        for new, old in reversed(undo):
-            if new.exists() and not old.exists():
-                os.replace(new, old)
-        raise

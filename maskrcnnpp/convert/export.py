@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from maskrcnnpp.convert.export_source import ExportImage, export_images
 from maskrcnnpp.errors import DataError, OutputError
-from maskrcnnpp.files import LOCK_FILE, PARTIAL, staging_folder
+from maskrcnnpp.files import PARTIAL, staging_folder
+from maskrcnnpp.lock import LOCK_FILE
 from maskrcnnpp.masks.parse import crop_of, runs_of_object
 from maskrcnnpp.masks.rle import Rle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -119,9 +120,7 @@ def test_an_interrupt_while_folders_are_exchanged_undoes_it(tmp_path, monkeypatc
     write(tmp_path, {"train": ["a"]}, [sample("a")])
     before = files(tmp_path)
 
-    from maskrcnnpp.convert import coco_dataset
-
-    rename, calls = coco_dataset.os.replace, []
+    rename, calls = os.replace, []
 
     def interrupted(old, new):
         moves_folder = str(old).endswith(("images", "annotations"))
@@ -134,7 +133,7 @@ def test_an_interrupt_while_folders_are_exchanged_undoes_it(tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(coco_dataset.os, "replace", interrupted)
+        patch.setattr(os, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, {"train": ["b"]}, [sample("b")])
     assert files(tmp_path) == before

@@ -125,13 +125,13 @@ def test_a_former_result_is_replaced_and_nothing_else(pictures):
     names = sorted(path.name for path in (pictures / "out").rglob("*.*"))
     assert names == ["a.png", "a.png", "b.png", "b.png", "semantic_train.json"]
     (pictures / "out" / "labels" / "mine.png").touch()
-    with pytest.raises(DataError, match=r"holds .*mine\.png, which is not of this tool"):
+    with pytest.raises(DataError, match=r"mine\.png: is not a file of this tool"):
         convert(pictures)
     (pictures / "out" / "labels" / "mine.png").unlink()
     (pictures / "out" / "annotations" / "semantic_train.json").write_text('{"images": []}')
-    with pytest.raises(DataError, match=r"semantic_train\.json was not written by this tool"):
+    with pytest.raises(DataError, match=r"semantic_train\.json: was not written by this tool"):
         convert(pictures)
-    with pytest.raises(DataError, match="which is not of this tool"):
+    with pytest.raises(DataError, match="is not a file of this tool"):
         convert_semantic(items_of(pictures), pictures, CELL, everything, info={})
 
 

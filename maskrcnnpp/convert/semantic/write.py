@@ -9,18 +9,16 @@ The files are those that :mod:`maskrcnnpp.data.semantic` reads::
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tabulate import tabulate
 
-from maskrcnnpp.convert.coco_dataset import GENERATOR
+from maskrcnnpp.convert.coco_dataset import GENERATOR, check_replaceable
 from maskrcnnpp.convert.semantic.label_map import LabelMap
 from maskrcnnpp.convert.semantic.source import SemanticItem
 from maskrcnnpp.convert.splits import (
@@ -31,14 +29,11 @@ from maskrcnnpp.convert.splits import (
 )
 from maskrcnnpp.data.semantic import IGNORED, LABEL_FILE
 from maskrcnnpp.errors import DataError, OutputError
-from maskrcnnpp.files import staging_folder, write_json
+from maskrcnnpp.files import staged_folder, swap_in, write_json
 from maskrcnnpp.images import encode_image
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 _FOLDERS = ("images", "labels", "annotations")
-_UNFINISHED = ".unfinished-"
-# left by file managers, and no loss
-_BY_PRODUCTS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class SemanticRecord(NamedTuple):
@@ -84,7 +79,8 @@ def convert_semantic(
         OutputError: the output cannot be written to.
     """
     records: dict[str, SemanticRecord] = {}
-    with _staged(Path(output)) as staging:
+    check_replaceable(Path(output), "semantic", _FOLDERS)
+    with staged_folder(output, _FOLDERS) as staging:
         for item in items:
             labels = _checked(item, label_map, records)
             pixels = np.bincount(labels.ravel(), minlength=IGNORED + 1)
@@ -105,6 +101,7 @@ def convert_semantic(
         for name in records.keys() - {name for names in splits.values() for name in names}:
             for folder in ("images", "labels"):
                 (staging / folder / f"{name}.png").unlink()
+        swap_in(staging, output, _FOLDERS)
     return records, splits
 
 
@@ -154,78 +151,6 @@ def _truth(
             {"id": label, "name": name} for label, name in enumerate(label_map.classes, start=1)
         ],
     }
-
-
-@contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A folder that takes the place of the former result when the block succeeds."""
-    made_output = not output.exists()
-    _check_replaceable(output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        folder = staging_folder(output, _UNFINISHED)
-        staging = folder.__enter__()
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written to: {error.strerror}") from error
-    try:
-        for name in _FOLDERS:
-            (staging / name).mkdir()
-        yield staging
-        _swap_in(staging, output)
-    finally:
-        folder.__exit__(None, None, None)
-        if made_output and not any(output.iterdir()):
-            output.rmdir()
-
-
-def _check_replaceable(output: Path) -> None:
-    """Refuse a folder that holds anything but a former result."""
-    remedy = "name another --output folder, or move it away yourself"
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{output} is no folder; {remedy}")
-    listed: set[Path] = set()
-    for path in sorted((output / "annotations").glob("semantic_*.json")):
-        try:
-            content = json.loads(path.read_bytes())
-            if content["info"]["generator"] != GENERATOR:
-                raise ValueError
-            names = [image["file_name"] for image in content["images"]]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{path} was not written by this tool; {remedy}") from error
-        listed |= {path, *(output / folder / n for folder in ("images", "labels") for n in names)}
-    for path in _entries(output):
-        inside = _entries(path) if path.name in _FOLDERS and path.is_dir() else [path]
-        for entry in inside:
-            if entry not in listed:
-                raise DataError(f"{output} holds {entry}, which is not of this tool; {remedy}")
-
-
-def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    passed = (*_BY_PRODUCTS, _UNFINISHED)
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(passed))
-
-
-def _swap_in(staging: Path, output: Path) -> None:
-    """Exchange the folders of ``output`` for those of ``staging``; undo all when one fails."""
-    undo: list[tuple[Path, Path]] = []
-    try:
-        for folder in _FOLDERS:
-            moves = [(staging / folder, output / folder)]
-            if (output / folder).exists():
-                moves.insert(0, (output / folder, staging / f"old_{folder}"))
-            for old, new in moves:
-                # remembered first: an interrupt may come right after the rename
-                undo.append((new, old))
-                os.replace(old, new)
-    except BaseException as error:
-        for new, old in reversed(undo):
-            if new.exists() and not old.exists():
-                os.replace(new, old)
-        if isinstance(error, OSError):
-            raise OutputError(f"{output} cannot be replaced: {error.strerror}") from error
-        raise
 
 
 def drawn_splits(
