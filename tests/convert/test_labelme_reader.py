@@ -20,11 +20,13 @@ from outline_sources import (
     read,
     square,
 )
+from scipy import ndimage
 
 from maskrcnnpp.convert.problems import ProblemLog
 from maskrcnnpp.convert.readers.geojson import GeojsonReader
 from maskrcnnpp.convert.readers.labelme import LabelmeReader
 from maskrcnnpp.convert.readers.labels import LabelsReader
+from maskrcnnpp.masks.pieces import FEW
 
 
 def test_good_source(tmp_path, kind):
@@ -118,6 +120,9 @@ def test_masks_to_the_pixel(tmp_path_factory, mask, left, top, behind):
     wide = np.zeros((HEIGHT + 40, WIDTH + 40), bool)
     wide[top + 20 : top + 20 + rows, left + 20 : left + 20 + columns] = mask
     expected = wide[20:-20, 20:-20]
+    if ndimage.label(expected, np.ones((3, 3)))[1] > FEW:
+        assert not samples and "pieces: is it" in problems.lines()
+        return
     found = masks(samples["a"])
     if expected.any():
         assert (found[0] == expected).all() and not problems
