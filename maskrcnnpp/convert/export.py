@@ -28,8 +28,8 @@ from maskrcnnpp.convert.export_source import ExportImage, export_images
 from maskrcnnpp.errors import DataError, OutputError
 from maskrcnnpp.files import PARTIAL, staging_folder
 from maskrcnnpp.lock import LOCK_FILE
-from maskrcnnpp.masks.parse import crop_of, runs_of_object
-from maskrcnnpp.masks.rle import Rle
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.rle import Rle, runs_of_object
 
 TABLE_FILE = "labels.csv"
 
@@ -127,11 +127,10 @@ def export_pngs(
             masks.mkdir()
             full = np.zeros((image.height, image.width), dtype=np.uint8)
             for number, rle in enumerate(image.masks, start=1):
-                crop, top, left = crop_of(rle)
-                window = full[top : top + crop.shape[0], left : left + crop.shape[1]]
-                window[crop] = 255
+                crop = Crop.of_rle(rle)
+                crop.of(full)[crop.pixels] = 255
                 (masks / f"{number}.png").write_bytes(cv2.imencode(".png", full)[1].tobytes())
-                window[:] = 0
+                crop.of(full)[...] = 0
     return counts
 
 
@@ -180,11 +179,10 @@ def draw_labels(
     kept = areas.copy()
     # the last one drawn stays: large before small, and of the same area the first one last
     for index in np.argsort(areas, kind="stable")[::-1]:
-        crop, top, left = crop_of(masks[index])
-        window = labels[top : top + crop.shape[0], left : left + crop.shape[1]]
-        beneath = window[crop]
+        crop = Crop.of_rle(masks[index])
+        beneath = crop.of(labels)[crop.pixels]
         np.subtract.at(kept, beneath[beneath > 0] - 1, 1)
-        window[crop] = index + 1
+        crop.of(labels)[crop.pixels] = index + 1
     return labels, areas, kept
 
 

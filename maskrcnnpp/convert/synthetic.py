@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -16,11 +16,9 @@ import numpy as np
 
 from maskrcnnpp.coco.categories import NUCLEUS_ID
 from maskrcnnpp.convert.sample import Sample
-from maskrcnnpp.masks.rle import encode_crop
+from maskrcnnpp.masks.crop import Crop
 
 Range = tuple[float, float]
-NucleusMask = tuple[tuple[int, int], np.ndarray]
-"""((top, left), bool array): a mask inside its tight box. The box lies inside the image."""
 
 _PLACEMENT_TRIES = 25
 _TEXTURE_SIZE = 512
@@ -70,7 +68,7 @@ def generate_nuclei(
     width: int,
     count: int,
     parameters: NucleiParameters | None = None,
-) -> tuple[np.ndarray, list[NucleusMask]]:
+) -> tuple[np.ndarray, list[Crop]]:
     """Draw one picture.
 
     Args:
@@ -107,7 +105,8 @@ def generate_nuclei(
         light[image_box] += nucleus.light[own_box]
         mask = nucleus.mask[own_box]
         occupied[image_box] |= mask
-        masks.append(_tighten(mask, image_box[0].start, image_box[1].start))
+        crop = Crop(image_box[0].start, image_box[1].start, mask).tight()
+        masks.append(replace(crop, pixels=crop.pixels.copy()))  # not the nucleus' whole grid
     return _expose(rng, light, parameters), masks
 
 
@@ -143,7 +142,7 @@ def synthetic_samples(
             suffix=".png",
             height=height,
             width=width,
-            masks=tuple(encode_crop(mask, top, left, height, width) for (top, left), mask in masks),
+            masks=tuple(mask.rle(height, width) for mask in masks),
             category_ids=(NUCLEUS_ID,) * len(masks),
             stain="fluorescence",
         )
@@ -241,12 +240,6 @@ def _clip(
         image_box.append(slice(low, high))
         own_box.append(slice(low - start, high - start))
     return tuple(image_box), tuple(own_box)
-
-
-def _tighten(mask: np.ndarray, top: int, left: int) -> NucleusMask:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    tight = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return (top + int(rows[0]), left + int(columns[0])), tight.copy()
 
 
 def _expose(rng: np.random.Generator, light: np.ndarray, p: NucleiParameters) -> np.ndarray:

@@ -20,8 +20,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from maskrcnnpp.errors import ConfigError, DataError, UserError
-from maskrcnnpp.images.raster import reason
+from maskrcnnpp.errors import ConfigError, DataError, UserError, first_line
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 #: Index of an image, and the number of the draw, which no other draw of the training has.
@@ -125,7 +124,7 @@ class _Drawn(Dataset):
             return error
         except (OSError, SyntaxError, ValueError) as error:  # of Pillow and Detectron2's mapper
             name = self._images[index]["file_name"]
-            return DataError(f"{name} or its annotations cannot be used: {reason(error)}")
+            return DataError(f"{name} or its annotations cannot be used: {first_line(error)}")
 
 
 class SeededByName:

@@ -25,10 +25,9 @@ from maskrcnnpp.data.semantic import (
     is_semantic,
     read_labels,
 )
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 from maskrcnnpp.images import open_image
 from maskrcnnpp.images.intensity import ModelInput, Remedies
-from maskrcnnpp.images.raster import reason
 
 _REMEDIES = Remedies(
     values="give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255",
@@ -116,7 +115,9 @@ class MicroscopyMapper(DatasetMapper):
             transforms = self.augmentations(inputs)
             self._finish(dataset_dict, inputs, transforms)
         except (AssertionError, IndexError, KeyError, SizeMismatchError, ValueError) as error:
-            raise DataError(f"{name} or its annotations cannot be used: {reason(error)}") from error
+            raise DataError(
+                f"{name} or its annotations cannot be used: {first_line(error)}"
+            ) from error
         return dataset_dict
 
     def read(self, name: str) -> np.ndarray:
@@ -129,7 +130,9 @@ class MicroscopyMapper(DatasetMapper):
             try:
                 return detection_utils.read_image(name, format=self.image_format)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
+                raise DataError(
+                    f"{name} cannot be read as an image: {first_line(error)}"
+                ) from error
         with open_image(name, self.channels or None) as raster:
             raster.check_size()
             limits = self.model_input.limits(raster, _REMEDIES)

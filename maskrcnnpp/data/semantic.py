@@ -18,8 +18,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.images.raster import reason
+from maskrcnnpp.errors import ConfigError, DataError, first_line
 from maskrcnnpp.masks.polygons import polygon_mask
 
 #: Key of an image in the file, and of Detectron2's dict of it.
@@ -171,7 +170,7 @@ def read_labels(record: Mapping[str, Any], ignored: int = IGNORED) -> np.ndarray
                 labels[pixels] = ignored if entry.get("iscrowd") else entry["category_id"] + 1
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{record['file_name']}: an annotation cannot be used: {reason(error)}"
+                f"{record['file_name']}: an annotation cannot be used: {first_line(error)}"
             ) from error
     return labels
 
@@ -192,7 +191,7 @@ def _read(path: str) -> np.ndarray:
             # as Detectron2 turns the image; of a palette the indices
             return np.array(ImageOps.exif_transpose(picture)).astype(np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a label image: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as a label image: {first_line(error)}") from error
 
 
 def _check(record: Mapping[str, Any], labels: np.ndarray, ignored: int) -> None:

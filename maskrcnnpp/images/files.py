@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 from maskrcnnpp.images.plain import PLAIN_SUFFIXES, open_plain, plain_kind, plain_size
-from maskrcnnpp.images.raster import Kind, Raster, reason
+from maskrcnnpp.images.raster import Kind, Raster
 from maskrcnnpp.images.slide import SLIDE_SUFFIXES, SlideRaster, is_slide
 from maskrcnnpp.images.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, tiff_kind, tiff_size
 
@@ -146,4 +146,4 @@ def _named(path: Path) -> Iterator[None]:
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(f"{path} cannot be read as an image: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as an image: {first_line(error)}") from error

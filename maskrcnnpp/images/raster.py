@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 
 #: Pixels of an image that is read as a whole.
 LARGEST = 2**29
@@ -185,7 +185,7 @@ class Raster(ABC):
             raise
         except Exception as error:
             raise DataError(
-                f"{self.name} is damaged: {what} cannot be read: {reason(error)}"
+                f"{self.name} is damaged: {what} cannot be read: {first_line(error)}"
             ) from error
 
     @abstractmethod
@@ -240,8 +240,3 @@ def shrunk(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         pixels = pixels.astype(np.float32)
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return small.reshape(height, width, -1)
-
-
-def reason(error: Exception) -> str:
-    """What a decoder said, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

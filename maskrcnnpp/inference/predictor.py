@@ -187,18 +187,16 @@ class Predictor:
         masks = paste_masks(found.pred_masks, boxes, height, width)
         rows = zip(masks, boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist())
         for mask, (x0, y0, x1, y1), score, category in rows:
-            ys, xs = (np.flatnonzero(mask.pixels.any(axis=axis)) for axis in (1, 0))
-            if len(ys) == 0:
+            if (crop := mask.tight()) is None:
                 continue  # not a pixel: nothing to show or measure
-            tight = mask.pixels[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
             detections.append(
                 Detection(
                     box=(x0 + tile.left, y0 + tile.top, x1 + tile.left, y1 + tile.top),
                     score=score,
                     category=category,
-                    pixels=tight,
-                    top=tile.top + mask.top + int(ys[0]),
-                    left=tile.left + mask.left + int(xs[0]),
+                    pixels=crop.pixels,
+                    top=tile.top + crop.top,
+                    left=tile.left + crop.left,
                 )
             )
         return detections

@@ -29,7 +29,7 @@ from maskrcnnpp.inference.tile_input import (
     tile_tensor,
 )
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
-from maskrcnnpp.masks.parse import crop_of
+from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.semantic_depths import is_unet
 from maskrcnnpp.modeling.speed import with_speed_keys
@@ -182,8 +182,8 @@ def _detections(found: Instances) -> list[Detection]:
         found.pred_classes.tolist(),
     )
     for rle, box, score, category in rows:
-        pixels, top, left = crop_of(rle)
-        detections.append(Detection(tuple(box), score, category, pixels, top, left))
+        crop = Crop.of_rle(rle)
+        detections.append(Detection(tuple(box), score, category, crop.pixels, crop.top, crop.left))
     return detections
 
 

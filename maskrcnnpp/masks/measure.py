@@ -16,9 +16,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from maskrcnnpp.masks.nested_polygons import depths_of
+from maskrcnnpp.masks.parse import depths_of
 from maskrcnnpp.masks.rings import find_faults, flat_numbers
-from maskrcnnpp.masks.rle_text import sums_of_each, unpack
+from maskrcnnpp.masks.rle import sums_of_each, unpack
 
 LARGEST_IMAGE = 2**31 - 1  #: pixels that the run lengths of COCO reach
 _INSIDE = "a polygon lies inside another: COCO fills it; a hole needs run lengths (RLE)"

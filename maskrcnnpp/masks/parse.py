@@ -9,8 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.rle import Rle
-from maskrcnnpp.masks.rle_text import unpack
+from maskrcnnpp.masks.rle import Rle, encode_crop, rle_of_edges, uncompressed
 
 # of the image's longer side, that a polygon may reach out of it: pycocotools takes memory for
 # every pixel of an outline, wherever it lies
@@ -47,49 +46,45 @@ def checked_rle(segmentation: Any, height: int, width: int) -> Rle:
     return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
 
 
-def rle_of_edges(edges: np.ndarray, height: int, width: int) -> Rle:
-    """The mask that changes between background and object at each edge.
-
-    Args:
-        edges: integers in any order: places in the image, counted from 0 down the columns. One
-            that occurs twice is none.
-        height, width: of the image, pixels.
-
-    Raises:
-        DataError: the mask has no pixel.
-    """
-    places, times = np.unique(edges, return_counts=True)
-    places = places[(times % 2 == 1) & (places < height * width)]
-    if len(places) == 0:
-        raise DataError("has no pixel")
-    counts = np.diff(places, prepend=0, append=height * width)
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
-
-
-def runs_of_object(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
-    """Where the runs of a mask begin, counted from 0 down the columns, and their lengths."""
-    counts = _uncompressed(rle["counts"])
-    return np.cumsum(counts)[: len(counts) // 2 * 2 : 2], counts[1::2]
-
-
-def crop_of(rle: Rle) -> tuple[np.ndarray, int, int]:
-    """A mask inside its tight box, without an array of the whole image.
-
-    Args:
-        rle: as :func:`checked_rle` gives it, of one pixel at least.
+def mask_with_holes(segmentation: Any, height: int, width: int) -> tuple[Rle, bool]:
+    """The mask of :func:`checked_rle`, but with holes where a polygon lies inside another.
 
     Returns:
-        bool (h, w), and the row and column in the image of its first pixel.
+        the mask, and whether it has such holes.
+
+    Raises:
+        DataError: see :func:`checked_rle`; or nothing is left.
     """
-    starts, lengths = runs_of_object(rle)
-    ends = np.cumsum(lengths)
-    pixels = np.arange(ends[-1]) + np.repeat(starts - ends + lengths, lengths)
-    columns, rows = np.divmod(pixels, rle["size"][0])
-    top, left = int(rows.min()), int(columns[0])
-    crop = np.zeros((int(rows.max()) - top + 1, int(columns[-1]) - left + 1), dtype=bool)
-    crop[rows - top, columns - left] = True
-    return crop, top, left
+    whole = checked_rle(segmentation, height, width)
+    if not isinstance(segmentation, Sequence) or len(segmentation) < 2:
+        return whole, False
+    rings = coco_mask.frPyObjects([list(map(float, r)) for r in segmentation], height, width)
+    depths = depths_of(rings)
+    if not any(depths):
+        return whole, False
+    filled = np.zeros((height, width), dtype=bool)
+    for depth in range(max(depths) + 1):
+        level = [ring for ring, own in zip(rings, depths) if own == depth]
+        filled[coco_mask.decode(coco_mask.merge(level)).astype(bool)] = depth % 2 == 0
+    return encode_crop(filled, 0, 0, height, width), True
+
+
+def depths_of(rings: Sequence[Any]) -> list[int]:
+    """How many other polygons each lies in, wholly and without being as large.
+
+    Args:
+        rings: each as RLE of the image, bytes.
+    """
+    areas = coco_mask.area(rings).tolist()
+    boxes = coco_mask.toBbox(rings)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    around = (low[:, None] >= low[None]).all(axis=2) & (high[:, None] <= high[None]).all(axis=2)
+    depths = [0] * len(rings)
+    for inner, outer in zip(*np.nonzero(around)):
+        if 0 < areas[inner] < areas[outer]:
+            both = coco_mask.merge([rings[inner], rings[outer]], intersect=True)
+            depths[inner] += int(coco_mask.area(both)) == areas[inner]
+    return depths
 
 
 def _ring(ring: Any, height: int, width: int) -> list[float]:
@@ -122,7 +117,7 @@ def _runs_of(segmentation: Mapping[str, Any], height: int, width: int) -> np.nda
             f"has a mask of {size[1]}x{size[0]} pixels for an image of {width}x{height}"
         )
     if isinstance(counts, (str, bytes)):
-        runs = _uncompressed(counts)
+        runs = uncompressed(counts)
     else:
         runs = _listed(counts)
     # each first: a sum of large ones may overflow
@@ -141,10 +136,3 @@ def _listed(counts: Any) -> np.ndarray:
     return runs.astype(np.int64)
 
 
-def _uncompressed(counts: str | bytes) -> np.ndarray:
-    text = counts.encode("utf-8") if isinstance(counts, str) else counts
-    if text:
-        runs, _, broken = unpack([text])
-        if not broken[0]:
-            return runs
-    raise DataError("has a compressed RLE that is damaged")

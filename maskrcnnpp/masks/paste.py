@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,16 +10,8 @@ import torch.nn.functional as F
 from detectron2.structures import Boxes
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp.masks.rle import Rle, encode_crop
-
-
-@dataclass(frozen=True)
-class PastedMask:
-    """A mask of an object, known inside a window of the image and empty outside."""
-
-    pixels: np.ndarray  #: bool (h, w)
-    top: int  #: where the window's first pixel lies in the image
-    left: int
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.rle import Rle
 
 
 def paste_masks(
@@ -29,7 +20,7 @@ def paste_masks(
     height: int,
     width: int,
     threshold: float = 0.5,
-) -> Iterator[PastedMask]:
+) -> Iterator[Crop]:
     """RoI masks pasted into the image, each inside its box only.
 
     Pixel for pixel what :func:`detectron2.layers.paste_masks_in_image` gives on the CPU, in memory
@@ -73,10 +64,8 @@ def encode_masks(
     threshold: float = 0.5,
 ) -> list[Rle]:
     """:func:`paste_masks` as COCO RLE of the whole image: the strings that pycocotools gives."""
-    return [
-        encode_crop(mask.pixels, mask.top, mask.left, height, width)
-        for mask in paste_masks(masks, boxes, height, width, threshold)
-    ]
+    crops = paste_masks(masks, boxes, height, width, threshold)
+    return [crop.rle(height, width) for crop in crops]
 
 
 def _windows(boxes: np.ndarray, height: int, width: int) -> list[list[int]]:
@@ -90,10 +79,10 @@ def _windows(boxes: np.ndarray, height: int, width: int) -> list[list[int]]:
 
 def _paste(
     mask: torch.Tensor, box: np.ndarray, window: Sequence[int], threshold: float
-) -> PastedMask:
+) -> Crop:
     left, top, right, bottom = window
     if right <= left or bottom <= top:
-        return PastedMask(np.zeros((0, 0), dtype=bool), 0, 0)
+        return Crop(0, 0, np.zeros((0, 0), dtype=bool))
     x0, y0, x1, y1 = box
     # the operations of Detectron2 in its order and precision, so that no pixel rounds otherwise
     x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5) - x0) / (x1 - x0) * 2 - 1
@@ -102,7 +91,7 @@ def _paste(
     grid[..., 0] = x
     grid[..., 1] = y[:, None]
     pasted = F.grid_sample(mask[None, None], torch.from_numpy(grid), align_corners=False)
-    return PastedMask(pasted[0, 0].numpy() >= np.float32(threshold), top, left)
+    return Crop(top, left, pasted[0, 0].numpy() >= np.float32(threshold))
 
 
 class RleMasks:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.measure import label
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.parse import crop_of
+from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.masks.rle import Rle
 
 #: Pieces of an object, up to which it may well be one that others hide in part.
@@ -29,14 +29,13 @@ class Doubt(NamedTuple):
 
 def count_pieces(rle: Rle) -> int:
     """Parts of a mask, as :func:`checked_rle` gives it, that touch nowhere, corners included."""
-    crop, _, _ = crop_of(rle)
     # not by OpenCV, whose threads a forked worker waits for without end
-    return ndimage.label(crop, _AROUND)[1]
+    return ndimage.label(Crop.of_rle(rle).pixels, _AROUND)[1]
 
 
 def count_parts(rle: Rle) -> int:
     """Pieces of a mask of which none is a speck beside the largest."""
-    crop, _, _ = crop_of(rle)
+    crop = Crop.of_rle(rle).pixels
     areas = np.bincount(ndimage.label(crop, _AROUND)[0][crop])
     return int(np.count_nonzero(areas >= _SPECK * areas.max()))
 

@@ -1,11 +1,16 @@
-"""Run-length masks made inside an object's box, without a full-image array."""
+"""Run-length masks: encoded from a crop or from edges, and their runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from maskrcnnpp.errors import DataError
+
+_DIGITS = 7  # of 5 bits, of one run length: more than the largest image takes
 
 
 class Rle(TypedDict):
@@ -49,3 +54,90 @@ def encode_crop(crop: np.ndarray, top: int, left: int, height: int, width: int) 
         counts = counts[:-1]
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def rle_of_edges(edges: np.ndarray, height: int, width: int) -> Rle:
+    """The mask that changes between background and object at each edge.
+
+    Args:
+        edges: integers in any order: places in the image, counted from 0 down the columns. One
+            that occurs twice is none.
+        height, width: of the image, pixels.
+
+    Raises:
+        DataError: the mask has no pixel.
+    """
+    places, times = np.unique(edges, return_counts=True)
+    places = places[(times % 2 == 1) & (places < height * width)]
+    if len(places) == 0:
+        raise DataError("has no pixel")
+    counts = np.diff(places, prepend=0, append=height * width)
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def runs_of_object(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
+    """Where the runs of a mask begin, counted from 0 down the columns, and their lengths."""
+    counts = uncompressed(rle["counts"])
+    return np.cumsum(counts)[: len(counts) // 2 * 2 : 2], counts[1::2]
+
+
+def uncompressed(counts: str | bytes) -> np.ndarray:
+    """Run lengths of COCO's compressed RLE, int64.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    text = counts.encode("utf-8") if isinstance(counts, str) else counts
+    if text:
+        runs, _, broken = unpack([text])
+        if not broken[0]:
+            return runs
+    raise DataError("has a compressed RLE that is damaged")
+
+
+def unpack(packed: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Run lengths of COCO's compressed RLEs, many at a time.
+
+    Here since pycocotools reads past the end of broken texts, and does not give the lengths.
+
+    Args:
+        packed: the counts, none of them empty.
+
+    Returns:
+        int64: the lengths of all in one line; how many each has; bool: which are broken.
+    """
+    sizes = np.array([len(text) for text in packed])
+    ends = np.cumsum(sizes) - 1
+    digits = np.frombuffer(b"".join(packed), dtype=np.uint8).astype(np.int64) - ord("0")
+    owner = np.repeat(np.arange(len(packed)), sizes)
+    broken = np.zeros(len(packed), dtype=bool)
+    broken[owner[(digits < 0) | (digits > 63)]] = True
+    # the lowest 5 bits come first, and bit 6 says that more follow
+    is_last = digits & 32 == 0
+    broken |= ~is_last[ends]
+    is_last[ends] = True
+    first = np.concatenate(([0], np.flatnonzero(is_last)[:-1] + 1))
+    lengths = np.add.reduceat(is_last.astype(np.int64), ends - sizes + 1)
+    digits_each = np.diff(np.append(first, len(digits)))
+    place = np.arange(len(digits)) - np.repeat(first, digits_each)
+    broken[owner[place >= _DIGITS]] = True
+    values = np.add.reduceat((digits & 31) << (5 * np.minimum(place, _DIGITS)), first)
+    is_negative = digits[is_last] & 16 != 0
+    values[is_negative] -= 1 << (5 * np.minimum(digits_each[is_negative], _DIGITS))
+    # from the fourth on they are differences to the one before the last
+    starts = np.cumsum(lengths) - lengths
+    number = np.arange(len(values)) - np.repeat(starts, lengths)
+    odd, even = (np.where(which, values, 0) for which in (number % 2 == 1, number % 2 == 0))
+    even[starts] = 0
+    counts = np.where(
+        number % 2 == 1, sums_of_each(odd, starts, lengths), sums_of_each(even, starts, lengths)
+    )
+    counts[starts] = values[starts]
+    return counts, lengths, broken
+
+
+def sums_of_each(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Running sums that begin anew at every start."""
+    total = np.cumsum(values)
+    return total - np.repeat(total[starts] - values[starts], lengths)

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_dilation
 
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.parse import checked_rle
 from maskrcnnpp.check.inspection.measures import measure_objects, shape_of
 from maskrcnnpp.check.inspection.numbers import inspect_dataset
 from maskrcnnpp.check.inspection.page import page_text, write_inspection
-from maskrcnnpp.check.inspection.reading import CocoSet, Crop, decode_mask
+from maskrcnnpp.check.inspection.reading import CocoSet
 from maskrcnnpp.check.inspection.settings import settings_yaml, suggest_settings
 from maskrcnnpp.check.inspection.statistics import choose_samples, cluster, distribution
 from maskrcnnpp.config_reader import build_config
@@ -114,7 +116,7 @@ def square(top: int, left: int, side: int, shape=(64, 64)) -> np.ndarray:
 
 
 def crop_of(mask: np.ndarray) -> Crop:
-    return decode_mask(rle(mask), *mask.shape)
+    return Crop.of_rle(rle(mask))
 
 
 # masks
@@ -131,7 +133,7 @@ def test_masks_are_those_of_pycocotools(height, width, seed, part):
     edges = np.append(np.flatnonzero(line[1:] != line[:-1]), mask.size)
     listed = {"size": [height, width], "counts": np.diff(edges, prepend=0).tolist()}
     for segmentation in (compressed, listed):
-        crop = decode_mask(segmentation, height, width)
+        crop = Crop.of_rle(checked_rle(segmentation, height, width))
         rows, columns = crop.pixels.shape
         full = np.zeros_like(mask)
         full[crop.top : crop.top + rows, crop.left : crop.left + columns] = crop.pixels
@@ -148,7 +150,7 @@ def test_long_runs_keep_their_length():
 
 def test_polygons_are_filled_as_pycocotools_does():
     polygons = [[3, 4, 20, 6, 12, 30.5], [40, 40, 50, 40, 50, 55, 40, 55]]
-    crop = decode_mask(polygons, 64, 64)
+    crop = Crop.of_rle(checked_rle(polygons, 64, 64))
     full = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 64, 64)))
     rows, columns = crop.pixels.shape
     assert crop.pixels.sum() == full.sum()
@@ -167,7 +169,7 @@ def test_polygons_are_filled_as_pycocotools_does():
 )
 def test_a_bad_mask_says_what_is_wrong(segmentation, reason):
     with pytest.raises(DataError, match=reason):
-        decode_mask(segmentation, 8, 8)
+        checked_rle(segmentation, 8, 8)
 
 
 # objects

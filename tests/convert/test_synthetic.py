@@ -23,10 +23,11 @@ def test_masks_are_tight_inside_the_image_and_never_empty(seed, height, width, c
     image, masks = generate_nuclei(seed, height, width, count)
     assert image.shape == (height, width) and image.dtype == np.uint8
     assert len(masks) == count
-    for (top, left), mask in masks:
+    for crop in masks:
+        mask = crop.pixels
         assert mask.dtype == bool
-        assert top >= 0 and left >= 0
-        assert top + mask.shape[0] <= height and left + mask.shape[1] <= width
+        assert crop.top >= 0 and crop.left >= 0
+        assert crop.bottom <= height and crop.right <= width
         for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]):
             assert edge.any()
 
@@ -34,8 +35,8 @@ def test_masks_are_tight_inside_the_image_and_never_empty(seed, height, width, c
 def test_nuclei_are_brighter_than_the_background():
     image, masks = generate_nuclei(3, 256, 256, 30)
     nuclei = np.zeros(image.shape, bool)
-    for (top, left), mask in masks:
-        nuclei[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
+    for crop in masks:
+        crop.of(nuclei)[...] |= crop.pixels
     assert np.median(image[nuclei]) > 2 * np.median(image[~nuclei])
 
 
@@ -43,8 +44,8 @@ def test_some_nuclei_touch_or_overlap_but_not_more_than_allowed():
     parameters = NucleiParameters(clustered_fraction=0.6)
     _, masks = generate_nuclei(0, 512, 512, 80, parameters)
     times = np.zeros((512, 512), int)
-    for (top, left), mask in masks:
-        times[top : top + mask.shape[0], left : left + mask.shape[1]] += mask
+    for crop in masks:
+        crop.of(times)[...] += crop.pixels
     shared = np.count_nonzero(times > 1)
     assert 0 < shared < 0.1 * np.count_nonzero(times)
 
@@ -73,8 +74,8 @@ def test_thousands_of_nuclei_in_a_large_picture():
     image, masks = generate_nuclei(0, 2048, 2048, 2000)
     assert image.shape == (2048, 2048) and len(masks) == 2000
     nuclei = np.zeros(image.shape, bool)
-    for (top, left), mask in masks:
-        nuclei[top : top + mask.shape[0], left : left + mask.shape[1]] |= mask
+    for crop in masks:
+        crop.of(nuclei)[...] |= crop.pixels
         assert mask.size < 100 * 100  # each in its own small box
     # all over the picture, with room between them
     quarters = [q.mean() for half in np.split(nuclei, 2) for q in np.split(half, 2, axis=1)]

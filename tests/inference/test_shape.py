@@ -62,8 +62,8 @@ def test_small_masks_parts_and_holes(rows):
 
 def test_values_of_nuclei():
     _, masks = generate_nuclei(0, 256, 256, 30)
-    for (top, left), pixels in masks:
-        check(pixels, top, left)
+    for crop in masks:
+        check(crop.pixels, crop.top, crop.left)
 
 
 def test_values_of_larger_objects():

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.parse import checked_rle, crop_of, rle_of_edges, runs_of_object
+from maskrcnnpp.masks.parse import checked_rle, rle_of_edges, runs_of_object
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 MASKS = hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, 1)).filter(np.any)
@@ -64,12 +64,12 @@ def test_long_runs(runs, rest):
 @given(MASKS)
 def test_crop_is_the_tight_box(mask):
     rle = coco_mask.encode(np.asfortranarray(mask))
-    crop, top, left = crop_of({"size": list(mask.shape), "counts": rle["counts"].decode()})
+    crop = Crop.of_rle({"size": list(mask.shape), "counts": rle["counts"].decode()})
     rows, columns = np.nonzero(mask)
-    assert (top, left) == (rows.min(), columns.min())
-    assert crop.shape == (np.ptp(rows) + 1, np.ptp(columns) + 1)
+    assert (crop.top, crop.left) == (rows.min(), columns.min())
+    assert crop.pixels.shape == (np.ptp(rows) + 1, np.ptp(columns) + 1)
     full = np.zeros_like(mask)
-    full[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    crop.of(full)[...] = crop.pixels
     np.testing.assert_array_equal(full, mask)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops
 
-from maskrcnnpp.check.inspection.reading import Crop
+from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.convert.splits import classify_stain
 from maskrcnnpp.images.display import to_8_bit, without_alpha
 
@@ -38,9 +38,7 @@ def measure_objects(crops: Sequence[Crop], height: int, width: int) -> ObjectMea
     # a margin of a pixel, so that no neighbourhood has to be cut
     count = np.zeros((height + 2, width + 2), dtype=np.uint32)
     for crop in crops:
-        rows, columns = crop.pixels.shape
-        place = np.s_[crop.top + 1 : crop.top + rows + 1, crop.left + 1 : crop.left + columns + 1]
-        count[place] += crop.pixels
+        crop.of(count[1:, 1:])[...] += crop.pixels
     rows_of = [_measured(crop, count, height, width) for crop in crops]
     table = np.array(rows_of, dtype=np.int64).reshape(-1, 7).T
     flags = (column.astype(bool) for column in table[3:6])
@@ -50,14 +48,14 @@ def measure_objects(crops: Sequence[Crop], height: int, width: int) -> ObjectMea
 def _measured(crop: Crop, count: np.ndarray, height: int, width: int) -> tuple[int, ...]:
     rows, columns = crop.pixels.shape
     own = np.pad(crop.pixels, 1).astype(np.uint8)
-    others = count[crop.top : crop.top + rows + 2, crop.left : crop.left + columns + 2] > own
+    others = count[crop.top : crop.bottom + 2, crop.left : crop.right + 2] > own
     return (
         int(np.count_nonzero(own)),
         rows,
         columns,
         bool((others & (cv2.dilate(own, _NEIGHBOURS) > 0)).any()),
         bool((others & (own > 0)).any()),
-        0 in (crop.top, crop.left) or crop.top + rows == height or crop.left + columns == width,
+        0 in (crop.top, crop.left) or crop.bottom == height or crop.right == width,
         cv2.connectedComponents(own, connectivity=8)[0] - 1,
     )
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from maskrcnnpp.check.inspection.reading import CocoSet, Crop
+from maskrcnnpp.check.inspection.reading import CocoSet
 from maskrcnnpp.images.display import as_rgb
-from maskrcnnpp.masks.rle import encode_crop
+from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.plots import COLORS, new_figure, png
 from maskrcnnpp.visualization import Panel, SheetRow, contact_sheet
 
@@ -65,12 +65,12 @@ def _sheet_rows(
         side = max(64, round(_CELL * diameter / _SEEN))
         top, left = _window(image.crops, height, width, side)
         bottom, right = min(top + side, height), min(left + side, width)
-        masks = [_cut(crop, top, left, bottom, right) for crop in image.crops]
         whole = (bottom - top, right - left) == (height, width)
         title = f"{image.file_name} ({sample['group']})"
         if not whole:
             title = f"part of {title}, {width} x {height} px, {sample['objects']} objects"
-        shown = [mask for mask in masks if mask is not None]
+        parts = (crop.within(top, left, bottom, right) for crop in image.crops)
+        shown = [part.rle(bottom - top, right - left) for part in parts if part is not None]
         yield SheetRow(title, pixels[top:bottom, left:right], [Panel(shown)])
 
 
@@ -78,26 +78,11 @@ def _window(crops: Sequence[Crop], height: int, width: int, side: int) -> tuple[
     """Top and left of a square part that has the object in the middle of the others."""
     if not crops:
         return max(0, (height - side) // 2), max(0, (width - side) // 2)
-    centres = np.array(
-        [(c.top + c.pixels.shape[0] / 2, c.left + c.pixels.shape[1] / 2) for c in crops]
-    )
+    centres = np.array([((c.top + c.bottom) / 2, (c.left + c.right) / 2) for c in crops])
     away = np.abs(centres - np.median(centres, axis=0)).sum(axis=1)
     corner = centres[int(np.argmin(away))] - side / 2
     top, left = np.clip(corner, 0, np.maximum((height - side, width - side), 0)).astype(int)
     return int(top), int(left)
-
-
-def _cut(crop: Crop, top: int, left: int, bottom: int, right: int) -> dict[str, Any] | None:
-    """What lies in the part of the image, as RLE of that part; None where nothing does."""
-    rows, columns = crop.pixels.shape
-    first, last = max(crop.top, top), min(crop.top + rows, bottom)
-    begin, end = max(crop.left, left), min(crop.left + columns, right)
-    if first >= last or begin >= end:
-        return None
-    pixels = crop.pixels[first - crop.top : last - crop.top, begin - crop.left : end - crop.left]
-    if not pixels.any():
-        return None
-    return encode_crop(pixels, first - top, begin - left, bottom - top, right - left)
 
 
 def histograms(numbers: Mapping[str, Any]) -> bytes:

@@ -18,16 +18,8 @@ from maskrcnnpp.convert.source import escapes
 from maskrcnnpp.data.semantic import has_label_images
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import open_all_channels
-from maskrcnnpp.masks.parse import checked_rle, crop_of
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A mask inside its tight box. The box lies inside the image, and no side of it is empty."""
-
-    top: int
-    left: int
-    pixels: np.ndarray  #: bool (h, w)
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.parse import checked_rle
 
 
 @dataclass(frozen=True)
@@ -116,12 +108,12 @@ class CocoSet:
         for number in self._of_image[image_id]:
             annotation = self.truth["annotations"][number]
             try:
-                crop = decode_mask(annotation.get("segmentation"), *pixels.shape[:2])
+                mask = checked_rle(annotation.get("segmentation"), *pixels.shape[:2])
             except DataError as error:
                 reason = _called(annotation, number, str(error))
                 problems.append(_problem("object", image, reason))
             else:
-                kept.append((crop, number, _id(annotation["category_id"])))
+                kept.append((Crop.of_rle(mask), number, _id(annotation["category_id"])))
         crops, numbers, category_ids = (list(part) for part in zip(*kept)) if kept else ([],) * 3
         name = image["file_name"]
         read = InspectedImage(image_id, name, pixels, is_colour, crops, numbers, category_ids)
@@ -165,20 +157,6 @@ class CocoSet:
             else:
                 self._of_image[image_id].append(number)
                 self.polygons += isinstance(annotation.get("segmentation"), list)
-
-
-def decode_mask(segmentation: Any, height: int, width: int) -> Crop:
-    """Any of COCO's segmentations as the mask in its box.
-
-    Args:
-        segmentation: polygons (list of flat x, y lists), RLE with a list of runs, or compressed.
-        height, width: of the image, pixels.
-
-    Raises:
-        DataError: it is none of these, is not of this size, or has no pixel.
-    """
-    pixels, top, left = crop_of(checked_rle(segmentation, height, width))
-    return Crop(top, left, pixels)
 
 
 def _read_pixels(folder: Path, image: Mapping[str, Any]) -> tuple[np.ndarray, bool]:

@@ -41,7 +41,7 @@ from maskrcnnpp.convert.readers.lookup import Lookup, choose_file
 from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.nested_polygons import mask_with_holes
+from maskrcnnpp.masks.parse import mask_with_holes
 from maskrcnnpp.masks.parse import OutsideError
 
 # of other programs, beside images

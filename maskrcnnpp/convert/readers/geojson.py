@@ -39,7 +39,7 @@ from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.pairs import Pair
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.outlines import make_ring, ring_mask, union
+from maskrcnnpp.masks.polygons import make_ring, ring_mask, union
 from maskrcnnpp.masks.rle import Rle
 
 #: Class of what has none.

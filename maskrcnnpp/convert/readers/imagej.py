@@ -42,7 +42,7 @@ from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.pairs import Pair
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.outlines import ellipse_mask, make_ring, ring_mask
+from maskrcnnpp.masks.polygons import ellipse_mask, make_ring, ring_mask
 from maskrcnnpp.masks.rle import Rle, encode_crop
 
 if TYPE_CHECKING:

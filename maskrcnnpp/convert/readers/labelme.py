@@ -44,7 +44,7 @@ from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.convert.readers.pairs import Pair
 from maskrcnnpp.convert.source import FileSource, escapes
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.outlines import union
+from maskrcnnpp.masks.polygons import union
 from maskrcnnpp.masks.rle import Rle
 
 # first bytes of the files that imageData may be

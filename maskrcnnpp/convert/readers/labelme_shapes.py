@@ -12,7 +12,7 @@ import numpy as np
 from maskrcnnpp.convert.readers import decode
 from maskrcnnpp.convert.readers.beside import NotAnObject, Region
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.outlines import ellipse_mask, make_ring, ring_mask
+from maskrcnnpp.masks.polygons import ellipse_mask, make_ring, ring_mask
 from maskrcnnpp.masks.rle import Rle, encode_crop
 
 # of four corners that need not lie along the axes, in labelme and in X-AnyLabeling

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import matfile_version
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 
 _HEADER = 128  # bytes of a file before its first variable
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF8 = 1, 5, 6, 14, 15, 16
@@ -49,8 +49,7 @@ def read_mat(content: bytes, wanted: Collection[str]) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # of parsers, which raise what they like
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"is no MATLAB file, or cut short ({said})") from error
+        raise DataError(f"is no MATLAB file, or cut short ({first_line(error)})") from error
     return {name: found[name] for name in wanted if name in found}
 
 

@@ -24,7 +24,7 @@ from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.convert.readers.decode import as_labels
 from maskrcnnpp.convert.sample import Sample
 from maskrcnnpp.convert.source import FileSource
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 from maskrcnnpp.images import encode_image
 from maskrcnnpp.masks.labels import label_masks
 
@@ -160,8 +160,7 @@ def _open(files: FileSource, name: str) -> np.ndarray:
     try:
         return np.load(files.path / name, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # ValueError of what is no array, or pickled; EOFError, OSError
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"is no array of numbers, or cut short ({said})") from error
+        raise DataError(f"is no array of numbers, or cut short ({first_line(error)})") from error
 
 
 def _decode(files: FileSource, entry: _Entry) -> Result:

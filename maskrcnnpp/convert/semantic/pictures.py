@@ -8,11 +8,10 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
 from maskrcnnpp.images import open_all_channels
 from maskrcnnpp.images.files import is_tiff_file
 from maskrcnnpp.images.plain import orientation
-from maskrcnnpp.images.raster import reason
 from maskrcnnpp.images.tiff import check_pixels_are_there, check_upright, is_white_zero
 
 _NOT_PLANE = set("YXCS")  # axes of TIFF that are no pile of planes
@@ -73,7 +72,7 @@ def read_raw_picture(path: Path) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # of decoders, which raise what they like
-        raise DataError(f"{path} cannot be read as a label image: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as a label image: {first_line(error)}") from error
     with open_all_channels(path) as raster:
         raster.check_upright()
         return one_channel(raster.whole(), str(path))
@@ -149,7 +148,7 @@ def read_stack(path: Path, *, is_label: bool) -> np.ndarray | None:
     except DataError:
         raise
     except Exception as error:  # of decoders, which raise what they like
-        raise DataError(f"{path} cannot be read as a TIFF: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as a TIFF: {first_line(error)}") from error
 
 
 def _layout(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnnpp.errors import DataError
-from maskrcnnpp.images.raster import reason
+from maskrcnnpp.errors import DataError, first_line
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 AXES = 3
@@ -66,7 +65,7 @@ def _open(path: Path) -> Any:
     try:
         volume = nibabel.load(path)
     except Exception as error:  # of decoders, which raise what they like
-        raise DataError(f"{path} cannot be read as NIfTI: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as NIfTI: {first_line(error)}") from error
     if not 2 <= len(volume.shape) <= AXES and set(volume.shape[AXES:]) != {1}:
         raise DataError(
             f"{path} has {len(volume.shape)} axes ({'x'.join(map(str, volume.shape))}); save the "
@@ -111,7 +110,7 @@ def _slices(path: Path, volume: Any, axis: int) -> np.ndarray:
     try:
         voxels = np.asanyarray(volume.dataobj).reshape(_shape(volume))
     except Exception as error:
-        raise DataError(f"{path} is damaged: {reason(error)}") from error
+        raise DataError(f"{path} is damaged: {first_line(error)}") from error
     if voxels.dtype.kind not in "buif":
         raise DataError(f"{path} has voxels of type {voxels.dtype}, which are no numbers")
     # right, front and head are the ends of the axes then
