@@ -134,5 +134,3 @@ def _listed(counts: Any) -> np.ndarray:
     if runs.ndim != 1 or runs.dtype.kind not in "iu":
         raise DataError("has an RLE whose counts are no list of integers")
     return runs.astype(np.int64)
-
-

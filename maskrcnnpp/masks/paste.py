@@ -77,9 +77,7 @@ def _windows(boxes: np.ndarray, height: int, width: int) -> list[list[int]]:
     return corners.astype(int).tolist()
 
 
-def _paste(
-    mask: torch.Tensor, box: np.ndarray, window: Sequence[int], threshold: float
-) -> Crop:
+def _paste(mask: torch.Tensor, box: np.ndarray, window: Sequence[int], threshold: float) -> Crop:
     left, top, right, bottom = window
     if right <= left or bottom <= top:
         return Crop(0, 0, np.zeros((0, 0), dtype=bool))

@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_dilation
 
-from maskrcnnpp.masks.crop import Crop
-from maskrcnnpp.masks.parse import checked_rle
 from maskrcnnpp.check.inspection.measures import measure_objects, shape_of
 from maskrcnnpp.check.inspection.numbers import inspect_dataset
 from maskrcnnpp.check.inspection.page import page_text, write_inspection
@@ -31,6 +29,8 @@ from maskrcnnpp.data.input_keys import check_input
 from maskrcnnpp.engine.setup import check_area_bins
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images.display import as_rgb
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.parse import checked_rle
 
 ROOT = Path(__file__).parents[2]
 QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"

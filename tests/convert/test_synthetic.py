@@ -76,7 +76,7 @@ def test_thousands_of_nuclei_in_a_large_picture():
     nuclei = np.zeros(image.shape, bool)
     for crop in masks:
         crop.of(nuclei)[...] |= crop.pixels
-        assert mask.size < 100 * 100  # each in its own small box
+        assert crop.pixels.size < 100 * 100  # each in its own small box
     # all over the picture, with room between them
     quarters = [q.mean() for half in np.split(nuclei, 2) for q in np.split(half, 2, axis=1)]
     assert 0.05 < min(quarters) and max(quarters) < 0.5

@@ -12,7 +12,9 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.parse import checked_rle, rle_of_edges, runs_of_object
+from maskrcnnpp.masks.crop import Crop
+from maskrcnnpp.masks.parse import checked_rle
+from maskrcnnpp.masks.rle import rle_of_edges, runs_of_object
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 MASKS = hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, 1)).filter(np.any)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from skimage.measure import regionprops
 
-from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.convert.splits import classify_stain
 from maskrcnnpp.images.display import to_8_bit, without_alpha
+from maskrcnnpp.masks.crop import Crop
 
 _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 

@@ -41,8 +41,7 @@ from maskrcnnpp.convert.readers.lookup import Lookup, choose_file
 from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.parse import mask_with_holes
-from maskrcnnpp.masks.parse import OutsideError
+from maskrcnnpp.masks.parse import OutsideError, mask_with_holes
 
 # of other programs, beside images
 _OTHER_JSON = {"dataset_description", "info", "meta", "metadata", "package", "readme"}

@@ -28,8 +28,7 @@ from maskrcnnpp.convert.readers.lookup import choose_file
 from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.parse import rle_of_edges
-from maskrcnnpp.masks.rle import Rle
+from maskrcnnpp.masks.rle import Rle, rle_of_edges
 
 _COLUMNS = ("ImageId", "EncodedPixels")
 _IGNORED = "ignored"  # what Usage says of images that were not scored, whose rows are no truth
