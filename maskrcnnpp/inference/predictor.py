@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.config import CfgNode
+from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Instances
-from tqdm import tqdm
+from torch import nn
 
-from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.images import Raster
-from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
-from maskrcnnpp.inference.tile_input import (
-    REMEDIES,
-    TileWarning,
-    as_raster,
-    config_to_use,
-    tile_tensor,
-)
-from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
+from maskrcnnpp.inference.precision import pool_in_float32
+from maskrcnnpp.inference.tiled import TiledPredictor
+from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.masks.paste import paste_masks
-from maskrcnnpp.modeling.checkpoint import load_to_use
-from maskrcnnpp.modeling.speed import with_speed_keys
 
 logger = logging.getLogger(__name__)
 
 
-class Predictor:
+class Predictor(TiledPredictor):
     """Find the objects of an image, in overlapping tiles where it is large.
 
     Each object is that of the image as a whole, not of a tile; see
@@ -47,86 +37,39 @@ class Predictor:
         self,
         model: GeneralizedRCNN | AugmentedRCNN,
         *,
-        input_format: str = "RGB",
-        channels_of_model: int = 3,
         detection_limit: int | None = None,
-        progress: bool = True,
-        **options,
+        **more,
     ) -> None:
         """
         Args:
-            model: with a mask head; set to evaluation mode.
-            input_format: order of three channels that it was trained with, "RGB" or "BGR".
-            channels_of_model: that it takes (entries of MODEL.PIXEL_MEAN).
-            detection_limit: objects of a tile at which the model stops
-                (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
-            progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options`. Flips and scales need a model that has them
+            model: with a mask head. Flips and scales need one that has them
                 (:class:`AugmentedRCNN`), as :meth:`load` makes it.
+            detection_limit: objects of a tile at which the model stops
+                (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are reported.
+            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`.
 
         Raises:
             ConfigError: an option is impossible.
         """
-        self.options = Options(**options)
-        self.model_input = ModelInput(
-            channels_of_model, input_format, tuple(self.options.percentiles or ())
-        )
-        self.model = model.eval()
-        self._warn_of_tiles = TileWarning(model)
+        super().__init__(model, **more)
         self.detection_limit = detection_limit
-        self.progress = progress
         if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
             raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
         if self.options.precision != "float32":
             pool_in_float32(model)
 
     @classmethod
-    def load(
-        cls,
-        config_file: str | os.PathLike,
-        weights: str | os.PathLike,
-        *,
-        opts: Sequence[str] = (),
-        progress: bool = True,
-        **options,
-    ) -> Predictor:
-        """The model of a training.
-
-        Args:
-            config_file: ``config.yaml`` of its OUTPUT_DIR.
-            weights: a checkpoint, such as ``model_final.pth``.
-            opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
-            progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options`. Percentiles are those of the training
-                (INPUT.PERCENTILES) unless they are given.
-
-        Raises:
-            ConfigError: a file is missing or does not fit, or a key or option is impossible here.
-        """
-        cfg, options = config_to_use(config_file, weights, opts, options)
-        settings = Options(**options)
+    def _of_config(cls, cfg: CfgNode) -> dict[str, Any]:
         if not cfg.MODEL.MASK_ON:
             raise ConfigError("MODEL.MASK_ON is False; Predictor is for models with masks")
-        bound_convolution_cache()
-        model = with_speed_keys(build_model(cfg), cfg)
-        load_to_use(model, cfg)
-        if settings.is_augmented:
-            model = AugmentedRCNN(
-                cfg,
-                model,
-                flips=settings.flips,
-                scales=settings.scales,
-                batch_size=settings.batch_size,
-            )
-        trained_on = ModelInput.from_config(cfg)
-        return cls(
-            model,
-            input_format=trained_on.order,
-            channels_of_model=trained_on.channels,
-            detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
-            progress=progress,
-            **options,
-        )
+        return {"detection_limit": cfg.TEST.DETECTIONS_PER_IMAGE}
+
+    @classmethod
+    def _augmented(cls, model: nn.Module, cfg: CfgNode, options: Options) -> nn.Module:
+        if not options.is_augmented:
+            return model
+        how = {"flips": options.flips, "scales": options.scales, "batch_size": options.batch_size}
+        return AugmentedRCNN(cfg, model, **how)
 
     def __call__(self, image: np.ndarray | Raster) -> Objects:
         """
@@ -140,22 +83,13 @@ class Predictor:
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
-        options = self.options
-        channels = self.model_input.channels
-        raster = image if isinstance(image, Raster) else as_raster(image, channels)
-        limits = self.model_input.limits(raster, REMEDIES)
-        tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
-        self._warn_of_tiles(raster, tiles, options.tile_size)
+        raster = self._raster(image)
+        tiles = self._tiles(raster)
         found: list[list[Detection]] = []
         crowded = 0
-        batches = range(0, len(tiles), options.batch_size)
-        quiet = not self.progress or len(tiles) == 1
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
-            batch = tiles[start : start + options.batch_size]
-            inputs = [tile_tensor(self.model_input, raster, tile, limits) for tile in batch]
-            outputs = self._infer(inputs)
-            crowded += sum(map(self._is_crowded, outputs))
-            found += [self._detections(*pair) for pair in zip(outputs, batch)]
+        for tile, output in self._each_tile(raster, tiles):
+            crowded += self._is_crowded(output)
+            found.append(self._detections(output, tile))
         if crowded:
             logger.warning(
                 "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
@@ -163,15 +97,12 @@ class Predictor:
                 *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
         objects = merge_tiles(tiles, found, raster.height, raster.width)
-        kept = [entry for entry in objects if options.fits(entry.area)]
+        kept = [entry for entry in objects if self.options.fits(entry.area)]
         return Objects(kept, raster.height, raster.width)
 
     def _infer(self, images: list[torch.Tensor]) -> list[Instances]:
-        dtype = PRECISIONS[self.options.precision]
         inputs = [{"image": image} for image in images]
-        device = next(self.model.parameters()).device.type if dtype else "cpu"
-        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
-            return self.model.inference(inputs, do_postprocess=False)
+        return self.model.inference(inputs, do_postprocess=False)
 
     def _is_crowded(self, found: Instances) -> bool:
         if self.detection_limit is None or len(found) < self.detection_limit:
