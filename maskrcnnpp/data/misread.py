@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from maskrcnnpp.coco.file import read_coco
 from maskrcnnpp.data.input_keys import reads_microscopy
 from maskrcnnpp.errors import ConfigError, DataError, printable
 from maskrcnnpp.images import Kind, image_kind
@@ -42,8 +42,8 @@ def check_detectron2_reads_correctly(cfg: CfgNode, name: str) -> None:
     metadata = MetadataCatalog.get(name)
     if not metadata.get("json_file"):
         return
-    truth = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
-    names = [str(image.get("file_name")) for image in truth.get("images", ())]
+    images = read_coco(metadata.json_file)["images"]
+    names = [str(image.get("file_name")) for image in images]
     kinds = _kinds([Path(metadata.get("image_root", ""), name) for name in names])
     for path, kind in kinds.items():
         if reads_microscopy(cfg):

@@ -208,18 +208,18 @@ def text(data):
 
 UNUSABLE = {
     "no JSON": (lambda files: files.pop("annotations/train.json"), "holds no JSON file"),
-    "cut short": (text(json.dumps(good_content()).encode()[:-30]), "cannot be read as JSON"),
-    "not UTF-8": (text(b"\xff\xfe{}"), "cannot be read as JSON"),
-    "nested without end": (text(b"[" * 200_000), "cannot be read as JSON"),
-    "a list": (text(b"[]"), "is no COCO file"),
-    "something else": (text(b'{"shapes": []}'), "is no COCO file"),
+    "cut short": (text(json.dumps(good_content()).encode()[:-30]), "cannot be read as a COCO"),
+    "not UTF-8": (text(b"\xff\xfe{}"), "cannot be read as a COCO"),
+    "nested without end": (text(b"[" * 200_000), "cannot be read as a COCO"),
+    "a list": (text(b"[]"), "not a COCO annotation file"),
+    "something else": (text(b'{"shapes": []}'), "not a COCO annotation file"),
     "a test set": (change(lambda c: c.pop("annotations")), "has no annotations; is it the list"),
     "no images": (change(lambda c: c["images"].clear()), "lists no image"),
-    "images no list": (change(lambda c: c.update(images=3)), '"images" is no list'),
-    "an image no object": (change(lambda c: c["images"].append(3)), 'number 2 of "images"'),
+    "images no list": (change(lambda c: c.update(images=3)), "'images' is no list"),
+    "an image no object": (change(lambda c: c["images"].append(3)), "image number 2 is no object"),
     "an image without id": (edit_image(1, id=None), 'image number 1 of the list has no "id"'),
     "an annotation no object": (
-        change(lambda c: c["annotations"].append(None)), 'number 4 of "annotations"',
+        change(lambda c: c["annotations"].append(None)), "annotation number 4 is no object",
     ),
     "boxes": (
         change(lambda c: [entry.pop("segmentation") for entry in c["annotations"]]),

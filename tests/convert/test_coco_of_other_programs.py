@@ -182,6 +182,6 @@ def test_lists_in_lists(tmp_path, depth, key):
     try:
         samples, _, _ = read_coco(source, workers=2)
     except DataError as error:
-        assert "cannot be read as JSON" in str(error)
+        assert "cannot be read as a COCO" in str(error)
     else:
         assert len(samples["a"].masks) >= 1

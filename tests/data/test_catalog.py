@@ -128,10 +128,10 @@ def test_a_name_registered_by_someone_else_passes(monkeypatch, fields):
     [
         ('{"images": [{"id": 1', "cannot be read"),
         ("\xff", "cannot be read"),
-        ('{"images": [], "annotations": []}', "lists no images"),
-        ('{"annotations": []}', "lists no images"),
-        ("[]", "lists no images"),
-        ('{"images": [{"id": 1}]}', None),
+        ('{"images": [], "categories": []}', "lists no images"),
+        ('{"annotations": []}', "not a COCO annotation file"),
+        ("[]", "not a COCO annotation file"),
+        ('{"images": [{"id": 1}], "categories": []}', None),
     ],
 )
 def test_annotations_of_no_use(tmp_path, monkeypatch, text, message):
@@ -141,6 +141,6 @@ def test_annotations_of_no_use(tmp_path, monkeypatch, text, message):
     if message is None:
         catalog.check_dataset_is_prepared("dsb2018_val")
         return
-    with pytest.raises(DataError, match=f"instances_val.json {message}") as error:
+    with pytest.raises(DataError, match=f"instances_val.json: {message}") as error:
         catalog.check_dataset_is_prepared("dsb2018_val")
     assert "python datasets/prepare_dsb2018.py" in str(error.value)

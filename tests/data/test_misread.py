@@ -25,7 +25,7 @@ def cfg():
 @pytest.fixture
 def register(tmp_path):
     def register(names):
-        truth = {"images": [{"file_name": name} for name in names]}
+        truth = {"images": [{"file_name": name} for name in names], "categories": []}
         (tmp_path / "a.json").write_text(json.dumps(truth))
         if NAME not in DatasetCatalog:
             DatasetCatalog.register(NAME, list)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
+from maskrcnnpp.coco.file import entries_of, parse_coco
 from maskrcnnpp.coco.rules import is_crowd
 from maskrcnnpp.convert.readers.beside import is_no_class
 from maskrcnnpp.convert.source import FileSource
@@ -29,22 +29,17 @@ def read_coco(files: FileSource, name: str) -> CocoContent:
     """
     where = f"{files.path}: {name}"
     try:
-        text = files.read(name).decode("utf-8-sig")
-        content = json.loads(text, object_hook=_packed)
-        del text  # may be large
+        content = parse_coco(files.read(name), where, _packed)
     except DataError as error:
-        raise DataError(f"{where}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not {"images", "categories"} <= content.keys():
-        raise DataError(
-            f'{where}: is no COCO file: it has no "images" or no "categories"; name another with '
-            "--annotations"
-        )
+        named = str(error).removeprefix(f"{where}: ")
+        raise DataError(f"{where}: {named}; name another file with --annotations") from error
     if "annotations" not in content:
         raise DataError(f"{where}: has no annotations; is it the list of a test set?")
+    for kind, entries in content.items():
+        if isinstance(entries, dict) and kind in CocoContent._fields:  # some files have them by id
+            content[kind] = list(entries.values())
     images, categories, annotations = (
-        _entries(content, member, where) for member in ("images", "categories", "annotations")
+        entries_of(content, kind, where) for kind in CocoContent._fields
     )
     for number, image in enumerate(images):
         if image.get("id") is None or not isinstance(image["id"], Hashable):
@@ -152,15 +147,3 @@ def _array(kind: str, numbers: Any) -> Any:
         return array(kind, numbers)
     except (TypeError, OverflowError):  # told when it is made a mask
         return numbers
-
-
-def _entries(content: Mapping[str, Any], member: str, where: str) -> list[Mapping[str, Any]]:
-    entries = content[member]
-    if isinstance(entries, Mapping):  # some files have them by id
-        entries = list(entries.values())
-    if not isinstance(entries, list):
-        raise DataError(f'{where}: "{member}" is no list')
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, Mapping):
-            raise DataError(f'{where}: entry number {number} of "{member}" is no object with keys')
-    return entries
