@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maskrcnnpp.convert.pairing import image_name
 from maskrcnnpp.convert.readers.coco_json import annotation_name
-from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import image_kind, image_size
 from maskrcnnpp.images.raster import to_be_turned

@@ -16,6 +16,7 @@ from multiprocessing import connection
 from typing import Any
 
 from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES
+from maskrcnnpp.convert.pairing import named_pairs
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.sample import Sample
 from maskrcnnpp.convert.source import FileSource, escapes, is_hidden
@@ -53,6 +54,21 @@ class Reader(ABC):
         self.problems = problems
         #: By the name of an image, what :meth:`entry` gives.
         self._entries: dict[str, Any | Problem] = {}
+
+    def _require_entries(self, reason: str) -> None:
+        """That there is an image to read.
+
+        Raises:
+            DataError: there is none: what is wrong with files, or else the reason.
+        """
+        if not self._entries:
+            self.problems.raise_unless_skipped(self.source)
+            raise DataError(f"{self.source}: {reason}")
+
+    def _take_pairs(self, found: Iterable[tuple[str, str]], problems: Iterable[Problem]) -> None:
+        """Take up pairs of an image and its annotation, and what is wrong with others."""
+        self._entries, unnamed = named_pairs(found)
+        self.problems.add(*problems, *unnamed)
 
     @classmethod
     @abstractmethod

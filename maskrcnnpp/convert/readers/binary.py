@@ -19,16 +19,17 @@ from skimage.feature import peak_local_max
 from skimage.measure import label
 from skimage.segmentation import watershed
 
+from maskrcnnpp.convert.pairing import JPEG_SUFFIXES, Pair
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Result
-from maskrcnnpp.convert.readers.decode import JPEG_SUFFIXES, check_size, decode_image, make_sample
+from maskrcnnpp.convert.readers.decode import check_size, decode_image, decode_pair
 from maskrcnnpp.convert.readers.decode_labels import decode_labels
 from maskrcnnpp.convert.readers.labels import LabelsReader
-from maskrcnnpp.convert.readers.pairs import Pair
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.pieces import check_background
+from maskrcnnpp.masks.rle import Rle
 
 _HALF = 128
 _NEAR = 64  # to 0 or 255: how far JPEG moves most values
@@ -91,28 +92,23 @@ class BinaryReader(LabelsReader):
 
 
 def _decode(files: FileSource, pair: Pair, *, split: _Split) -> Result:
-    file = pair.image
-    problems = []
-    try:
-        image = decode_image(files, pair.image)
-        file = pair.annotation
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], None, list[Problem]]:
+        file, problems = pair.annotation, []
         if PurePosixPath(file).suffix.lower() in JPEG_SUFFIXES:
             mask = _of_jpeg(files, file)
             reason = f"is a JPEG file, which changes values: object is {_HALF} and above"
             problems.append(Problem("note", pair.name, file, reason))
         else:
             mask = _foreground(files, file)
-        check_size(mask.shape, image[1], pair.image)
+        check_size(mask.shape, pixels, pair.image)
         check_background(mask)
-        mask = mask != 0
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    objects, small = _objects(mask, split)
-    _, masks = label_masks(objects)
-    if small:
-        reason = f"{small} object{'s' if small > 1 else ''} of less than {split.min_area} pixels"
-        problems.append(Problem("unwanted", pair.name, file, reason))
-    return make_sample(pair.name, pair.image, image, masks), problems
+        objects, small = _objects(mask != 0, split)
+        if small:
+            reason = f"{small} object{'s' * (small > 1)} of less than {split.min_area} pixels"
+            problems.append(Problem("unwanted", pair.name, file, reason))
+        return label_masks(objects)[1], None, problems
+
+    return decode_pair(files, pair, annotated)
 
 
 def _foreground(files: FileSource, name: str) -> np.ndarray:

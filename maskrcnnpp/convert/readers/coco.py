@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.coco.rules import as_number, is_crowd
+from maskrcnnpp.convert.pairing import IMAGE_SUFFIXES, Lookup, choose_file, image_name
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.beside import NotAnObject, Region, check_inside
 from maskrcnnpp.convert.readers.coco_json import (
     annotation_name,
     are_all_crowds,
@@ -34,11 +34,10 @@ from maskrcnnpp.convert.readers.coco_json import (
     real_categories,
     renumbered,
 )
-from maskrcnnpp.convert.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
+from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
-from maskrcnnpp.convert.readers.lookup import Lookup, choose_file
-from maskrcnnpp.convert.readers.names import image_name
+from maskrcnnpp.convert.readers.objects import NotAnObject, Region, check_inside
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.parse import OutsideError, mask_with_holes

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from maskrcnnpp.coco.file import entries_of, parse_coco
 from maskrcnnpp.coco.rules import is_crowd
-from maskrcnnpp.convert.readers.beside import is_no_class
+from maskrcnnpp.convert.readers.objects import is_no_class
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 

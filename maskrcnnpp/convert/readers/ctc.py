@@ -24,11 +24,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from maskrcnnpp.convert.pairing import Pair
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.convert.readers.decode_labels import decode_labels
-from maskrcnnpp.convert.readers.labels import decode_pair
-from maskrcnnpp.convert.readers.pairs import Pair, named_pairs
+from maskrcnnpp.convert.readers.labels import decode_labelled
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 
@@ -71,11 +71,8 @@ class CtcReader(Reader):
         found = _find(there, truth)
         self._truth = truth
         self._tracks = frozenset(name for name in there if _TRACK.fullmatch(name))
-        self._entries, unnamed = named_pairs(found.pairs)
-        problems.add(*found.problems, *unnamed)
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(f"{source}: {_why_nothing(there, truth)}")
+        self._take_pairs(found.pairs, found.problems)
+        self._require_entries(_why_nothing(there, truth))
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:
@@ -114,7 +111,7 @@ def _decode(files: FileSource, pair: Pair, *, truth: str, tracks: frozenset[str]
             return [("note", reason)]
         raise DataError(f"{reason}, which would be trained on as background: use --truth ST")
 
-    return decode_pair(files, pair, check=check)
+    return decode_labelled(files, pair, check=check)
 
 
 def _find(names: Iterable[str], truth: str) -> _Found:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from maskrcnnpp.coco.categories import NUCLEUS_ID
+from maskrcnnpp.convert.pairing import Pair
+from maskrcnnpp.convert.problems import Problem
 from maskrcnnpp.convert.sample import Sample
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.convert.splits import classify_stain
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import open_all_channels
 from maskrcnnpp.masks.rle import Rle
-
-#: Endings of what :func:`decode_image` reads: what Detectron2 and this project train on.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-#: Endings of label images and masks; of JPEG files only masks can be read.
-LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".npy", ".jpg", ".jpeg")
-JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
 def decode_image(files: FileSource, name: str, *, turned: bool = False) -> tuple[bytes, np.ndarray]:
@@ -108,6 +104,28 @@ def make_sample(
         category_ids=tuple([NUCLEUS_ID] * len(masks) if category_ids is None else category_ids),
         stain=stain_of(pixels),
     )
+
+
+def decode_pair(
+    files: FileSource,
+    pair: Pair,
+    annotated: Callable[[np.ndarray], tuple[Sequence[Rle], Sequence[int] | None, list[Problem]]],
+) -> tuple[Sample | None, list[Problem]]:
+    """The sample of an image with an annotation file.
+
+    Args:
+        files, pair: where they are.
+        annotated: of the image's pixels, what its annotation file has: masks, categories (None is
+            nuclei) and problems. Where it raises a DataError, the image is skipped.
+    """
+    file = pair.image
+    try:
+        image = decode_image(files, pair.image)
+        file = pair.annotation
+        masks, category_ids, problems = annotated(image[1])
+    except DataError as error:
+        return None, [Problem("image", pair.name, file, str(error))]
+    return make_sample(pair.name, pair.image, image, masks, category_ids), problems
 
 
 def check_size(size: tuple[int, int], image: np.ndarray, name: str) -> None:

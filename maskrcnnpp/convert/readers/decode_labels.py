@@ -9,8 +9,9 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps
 
+from maskrcnnpp.convert.pairing import JPEG_SUFFIXES
 from maskrcnnpp.convert.readers.cellpose import SEG_ENDING, cellpose_masks
-from maskrcnnpp.convert.readers.decode import JPEG_SUFFIXES, as_labels, decode_pixels
+from maskrcnnpp.convert.readers.decode import as_labels, decode_pixels
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images.tiff import is_tiff, is_white_zero

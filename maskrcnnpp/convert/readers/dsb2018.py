@@ -89,13 +89,11 @@ class Dsb2018Reader(Reader):
         super().__init__(source, problems)
         with FileSource(source) as files:
             too_deep = [file for file in list_files(files, problems) if not self._index(file)]
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            deeper = f" ({too_deep[0]} lies too deep)" if too_deep else ""
-            raise DataError(
-                f"{source}: holds no <id>/images/*.png and <id>/masks/*.png{deeper}; name the zip "
-                "archive of stage1_train, or the folder it was unpacked into"
-            )
+        deeper = f" ({too_deep[0]} lies too deep)" if too_deep else ""
+        self._require_entries(
+            f"holds no <id>/images/*.png and <id>/masks/*.png{deeper}; name the zip "
+            "archive of stage1_train, or the folder it was unpacked into"
+        )
         reason = "lies deeper than <folder>/<id>/images and masks; move its image's folder up"
         problems.add(*(Problem("file", "", file, reason) for file in too_deep))
 

@@ -19,13 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maskrcnnpp.convert.pairing import IMAGE_SUFFIXES, choose_file, image_name
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.decode import IMAGE_SUFFIXES, decode_image, make_sample
+from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader
 from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
-from maskrcnnpp.convert.readers.lookup import choose_file
-from maskrcnnpp.convert.readers.names import image_name
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.rle import Rle, rle_of_edges
@@ -82,9 +81,7 @@ class Dsb2018CsvReader(Reader):
             self._entries, bad = _read_table(files, self._table)
         problems.add(*bad)
         self._files = _images(there)
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(f"{self.source}: {self._table}: has no rows; fetch it again")
+        self._require_entries(f"{self._table}: has no rows; fetch it again")
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:

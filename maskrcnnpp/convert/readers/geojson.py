@@ -20,23 +20,19 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnnpp.convert.pairing import Pair, check_any, find_entries, images_beside, stem
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.beside import (
+from maskrcnnpp.convert.readers.decode import decode_pair
+from maskrcnnpp.convert.readers.objects import (
     NotAnObject,
     Region,
     category_id,
-    check_any,
     check_planes,
     collect,
-    find_entries,
-    images_beside,
     make_categories,
     read_json,
-    stem,
 )
-from maskrcnnpp.convert.readers.decode import decode_image, make_sample
-from maskrcnnpp.convert.readers.pairs import Pair
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.polygons import make_ring, ring_mask, union
@@ -276,7 +272,7 @@ def _plane_of(geometry: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int], nuclei: bool) -> Result:
-    def make(item: Any) -> tuple[Rle | None, int]:
+    def make(size: tuple[int, int], item: Any) -> tuple[Rle | None, int]:
         if isinstance(item, NotAnObject):
             raise item
         geometry = _geometry(item, nuclei)
@@ -288,14 +284,11 @@ def _decode(files: FileSource, pair: Pair, *, ids: Mapping[str, int], nuclei: bo
         # a polygon at a time: one may lie in a hole of another
         return union(ring_mask(rings[0], rings[1:], *size) for rings in polygons), category
 
-    planes: set[tuple[Any, Any]] = set()
-    file = pair.image
-    try:
-        image = decode_image(files, pair.image)
-        size, file = image[1].shape[:2], pair.annotation
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], list[int], list[Problem]]:
         features = _features(read_json(files, pair.annotation))
-        masks, categories, problems = collect(pair, _objects(features), make)
+        found = collect(pair, _objects(features), functools.partial(make, pixels.shape[:2]))
         check_planes(planes)
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    return make_sample(pair.name, pair.image, image, masks, categories), problems
+        return found
+
+    planes: set[tuple[Any, Any]] = set()
+    return decode_pair(files, pair, annotated)

@@ -21,22 +21,16 @@ from typing import Any
 import numpy as np
 
 from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES, NUCLEUS_ID
+from maskrcnnpp.convert.pairing import Pair, find_by_stem
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.by_stem import find_by_stem
-from maskrcnnpp.convert.readers.decode import (
-    as_integers,
-    as_labels,
-    check_size,
-    decode_image,
-    make_sample,
-)
+from maskrcnnpp.convert.readers.decode import as_integers, as_labels, check_size, decode_pair
 from maskrcnnpp.convert.readers.mat import read_mat
-from maskrcnnpp.convert.readers.pairs import Pair, named_pairs
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.pieces import check_label_image
+from maskrcnnpp.masks.rle import Rle
 
 _TYPES = ("inst_type", "class", "type_map")
 _MOST_TYPES = 255
@@ -69,14 +63,10 @@ class HovernetReader(Reader):
             raise DataError(f"class names {list(class_names)}: one or more, all different")
         with FileSource(source) as files:
             found, bad = find_by_stem(list_files(files, problems), ".mat")
-        self._entries, unnamed = named_pairs(found)
-        problems.add(*bad, *unnamed)
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(
-                f"{source}: holds no image with a .mat of the same name; put them into Images/ and "
-                "Labels/"
-            )
+        self._take_pairs(found, bad)
+        self._require_entries(
+            "holds no image with a .mat of the same name; put them into Images/ and Labels/"
+        )
         if class_names is None:
             count = _largest_type(source, self._entries.values())
             class_names = [f"type {number}" for number in range(1, count + 1)]
@@ -126,9 +116,7 @@ def _can_be_read(content: bytes) -> bool:
 
 
 def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
-    file = pair.image
-    try:
-        content, pixels = decode_image(files, pair.image)
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], list[int], list[Problem]]:
         file = pair.annotation
         mat = read_mat(files.read(file), ("inst_map", "id", *(_TYPES if types else ())))
         if "inst_map" not in mat:
@@ -141,21 +129,15 @@ def _decode(files: FileSource, pair: Pair, *, types: int) -> Result:
         if types:
             category_ids = _types_of(numbers, labels, mat)
             _check_types(category_ids, types)
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    kept = [k for k, category_id in enumerate(category_ids) if category_id > 0]
-    problems = [
-        Problem("object", pair.name, file, f"object {numbers[k]}: has no type (0)")
-        for k in sorted(set(range(len(numbers))) - set(kept))
-    ]
-    sample = make_sample(
-        pair.name,
-        pair.image,
-        (content, pixels),
-        [masks[k] for k in kept],
-        [category_ids[k] for k in kept],
-    )
-    return sample, problems
+        problems = [
+            Problem("object", pair.name, file, f"object {number}: has no type (0)")
+            for number, category_id in zip(numbers, category_ids)
+            if category_id <= 0
+        ]
+        kept = [k for k, category_id in enumerate(category_ids) if category_id > 0]
+        return [masks[k] for k in kept], [category_ids[k] for k in kept], problems
+
+    return decode_pair(files, pair, annotated)
 
 
 def _types_of(numbers: Sequence[int], labels: np.ndarray, mat: Mapping[str, Any]) -> list[int]:

@@ -12,6 +12,7 @@ roifile.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -26,20 +27,18 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.coco.categories import NUCLEUS_ID
-from maskrcnnpp.convert.problems import Problem, ProblemLog
-from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.beside import (
-    Region,
+from maskrcnnpp.convert.pairing import (
+    Pair,
     check_any,
-    check_planes,
-    collect,
     find_entries,
     images_beside,
     is_image,
     is_output,
 )
-from maskrcnnpp.convert.readers.decode import decode_image, make_sample
-from maskrcnnpp.convert.readers.pairs import Pair
+from maskrcnnpp.convert.problems import Problem, ProblemLog
+from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
+from maskrcnnpp.convert.readers.decode import decode_pair
+from maskrcnnpp.convert.readers.objects import Region, check_planes, collect
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.polygons import ellipse_mask, make_ring, ring_mask
@@ -258,20 +257,17 @@ def _even_odd(rings: list[np.ndarray], height: int, width: int) -> Rle | None:
 
 
 def _decode(files: FileSource, pair: Pair) -> Result:
-    def make(content: bytes) -> tuple[Rle | None, int]:
+    def make(shape: tuple[int, ...], content: bytes) -> tuple[Rle | None, int]:
         roi = _parse(content)
-        mask = _mask(roi, *image[1].shape[:2])
-        planes.add(_plane_of(roi, image[1].shape[2]))
+        mask = _mask(roi, *shape[:2])
+        planes.add(_plane_of(roi, shape[2]))
         return mask, NUCLEUS_ID
 
-    planes: set[tuple[int, int]] = set()
-    file = pair.image
-    try:
-        image = decode_image(files, pair.image)
-        file = pair.annotation
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], list[int], list[Problem]]:
         members = _members(files.read(pair.annotation), pair.annotation)
-        masks, categories, problems = collect(pair, members, make)
+        found = collect(pair, members, functools.partial(make, pixels.shape))
         check_planes(planes - {(0, 0)})
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    return make_sample(pair.name, pair.image, image, masks, categories), problems
+        return found
+
+    planes: set[tuple[int, int]] = set()
+    return decode_pair(files, pair, annotated)

@@ -10,11 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from maskrcnnpp.convert.pairing import IMAGE_FOLDERS, IMAGE_SUFFIXES, LABEL_SUFFIXES, is_output
 from maskrcnnpp.convert.problems import Problem
-from maskrcnnpp.convert.readers.beside import is_output
 from maskrcnnpp.convert.readers.cellpose import SEG_ENDING
-from maskrcnnpp.convert.readers.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from maskrcnnpp.convert.readers.names import IMAGE_FOLDERS
 
 #: Names of folders of label images, in lower case.
 LABEL_FOLDERS = (

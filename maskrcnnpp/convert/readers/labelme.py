@@ -18,21 +18,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maskrcnnpp.convert.problems import Problem, ProblemLog
-from maskrcnnpp.convert.readers import decode
-from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.beside import (
-    NotAnObject,
-    category_id,
+from maskrcnnpp.convert.pairing import (
+    Pair,
     check_any,
-    collect,
+    image_name,
     images_beside,
     is_image,
     is_output,
-    make_categories,
-    read_json,
     stem,
 )
+from maskrcnnpp.convert.problems import Problem, ProblemLog
+from maskrcnnpp.convert.readers import decode
+from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.convert.readers.labelme_shapes import (
     from_base64,
     groups,
@@ -40,8 +37,13 @@ from maskrcnnpp.convert.readers.labelme_shapes import (
     shape_mask,
     shapes_of,
 )
-from maskrcnnpp.convert.readers.names import image_name
-from maskrcnnpp.convert.readers.pairs import Pair
+from maskrcnnpp.convert.readers.objects import (
+    NotAnObject,
+    category_id,
+    collect,
+    make_categories,
+    read_json,
+)
 from maskrcnnpp.convert.source import FileSource, escapes
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.polygons import union

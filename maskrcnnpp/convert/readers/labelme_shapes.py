@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maskrcnnpp.convert.readers import decode
-from maskrcnnpp.convert.readers.beside import NotAnObject, Region
+from maskrcnnpp.convert.readers.objects import NotAnObject, Region
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.polygons import ellipse_mask, make_ring, ring_mask
 from maskrcnnpp.masks.rle import Rle, encode_crop

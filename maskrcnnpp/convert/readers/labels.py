@@ -21,17 +21,18 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from maskrcnnpp.convert.pairing import Pair
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.decode import check_size, decode_image, make_sample
+from maskrcnnpp.convert.readers.decode import check_size, decode_pair
 from maskrcnnpp.convert.readers.decode_labels import decode_labels
 from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
-from maskrcnnpp.convert.readers.pairs import Pair, named_pairs
 from maskrcnnpp.convert.sample import Sample
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.pieces import doubt_of
+from maskrcnnpp.masks.rle import Rle
 
 
 class LabelsReader(Reader):
@@ -63,15 +64,12 @@ class LabelsReader(Reader):
             found, unpaired = read_pairs(pairs, there), []
         else:
             found, unpaired = find_pairs(there, [label_ending] if label_ending else LABEL_ENDINGS)
-        self._entries, bad = named_pairs(found)
-        problems.add(*unpaired, *bad)
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(
-                f"{source}: holds no image with a label image; put them into images/ and labels/ "
-                "under the same name, or name the ending, such as --label-ending _masks, or list "
-                "them with --pairs"
-            )
+        self._take_pairs(found, unpaired)
+        self._require_entries(
+            "holds no image with a label image; put them into images/ and labels/ "
+            "under the same name, or name the ending, such as --label-ending _masks, or list "
+            "them with --pairs"
+        )
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:
@@ -80,7 +78,7 @@ class LabelsReader(Reader):
 
     @property
     def decoder(self) -> Decoder:
-        return decode_pair
+        return decode_labelled
 
     def _settled(self, sample: Sample | None, problems: list[Problem]) -> Result:
         doubts = [problem for problem in problems if problem.scope == "doubt"]
@@ -132,7 +130,7 @@ def _check(labels: np.ndarray) -> Iterable[tuple[str, str]]:
     return [("doubt", doubt.reason)] if doubt else []
 
 
-def decode_pair(
+def decode_labelled(
     files: FileSource,
     pair: Pair,
     *,
@@ -144,14 +142,12 @@ def decode_pair(
         files, pair: see :data:`Decoder`.
         check: gives what is to be said of a label image, scope and reason, or raises a DataError.
     """
-    file = pair.image
-    try:
-        image = decode_image(files, pair.image)
-        file = pair.annotation
+
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], None, list[Problem]]:
         labels = decode_labels(files, pair.annotation)
-        check_size(labels.shape, image[1], pair.image)
-        problems = [Problem(scope, pair.name, file, reason) for scope, reason in check(labels)]
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    _, masks = label_masks(labels)
-    return make_sample(pair.name, pair.image, image, masks), problems
+        check_size(labels.shape, pixels, pair.image)
+        told = check(labels)
+        problems = [Problem(scope, pair.name, pair.annotation, reason) for scope, reason in told]
+        return label_masks(labels)[1], None, problems
+
+    return decode_pair(files, pair, annotated)

@@ -18,12 +18,11 @@ from xml.parsers import expat
 
 import numpy as np
 
+from maskrcnnpp.convert.pairing import Pair, find_by_stem
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
-from maskrcnnpp.convert.readers.beside import check_inside
-from maskrcnnpp.convert.readers.by_stem import find_by_stem
-from maskrcnnpp.convert.readers.decode import decode_image, make_sample
-from maskrcnnpp.convert.readers.pairs import Pair, named_pairs
+from maskrcnnpp.convert.readers.decode import decode_pair
+from maskrcnnpp.convert.readers.objects import check_inside
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.polygons import polygon_mask
@@ -48,14 +47,11 @@ class MonusegReader(Reader):
         super().__init__(source, problems)
         with FileSource(source) as files:
             found, bad = find_by_stem(list_files(files, problems), ".xml")
-        self._entries, unnamed = named_pairs(found)
-        problems.add(*bad, *unnamed)
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(
-                f"{source}: holds no image with an .xml of the same name; put them side by side, "
-                "or into the folders Images and Annotations"
-            )
+        self._take_pairs(found, bad)
+        self._require_entries(
+            "holds no image with an .xml of the same name; put them side by side, "
+            "or into the folders Images and Annotations"
+        )
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:
@@ -67,29 +63,20 @@ class MonusegReader(Reader):
 
 
 def _decode(files: FileSource, pair: Pair) -> Result:
-    file = pair.image
-    try:
-        content, pixels = decode_image(files, pair.image)
-        file = pair.annotation
-        regions = list(_regions(files.read(pair.annotation)))
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    height, width = pixels.shape[:2]
-    masks, problems = [], []
-    outside = 0
-    for region in regions:
-        try:
-            masks.append(_mask(region, height, width))
-        except ValueError as error:
-            outside += isinstance(error, _OutsideError)
-            reason = f"region {region.id}: {error}"
-            problems.append(Problem("object", pair.name, pair.annotation, reason))
-    try:
+    def annotated(pixels: np.ndarray) -> tuple[list[Rle], None, list[Problem]]:
+        masks, problems = [], []
+        outside = 0
+        for region in _regions(files.read(pair.annotation)):
+            try:
+                masks.append(_mask(region, *pixels.shape[:2]))
+            except ValueError as error:
+                outside += isinstance(error, _OutsideError)
+                reason = f"region {region.id}: {error}"
+                problems.append(Problem("object", pair.name, pair.annotation, reason))
         check_inside(outside, len(masks))
-    except DataError as error:
-        return None, [Problem("image", pair.name, file, str(error))]
-    sample = make_sample(pair.name, pair.image, (content, pixels), masks)
-    return sample, problems
+        return masks, None, problems
+
+    return decode_pair(files, pair, annotated)
 
 
 def _regions(content: bytes) -> Iterator[_Region]:

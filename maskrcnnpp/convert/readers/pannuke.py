@@ -60,12 +60,10 @@ class PannukeReader(Reader):
         super().__init__(source, problems)
         with FileSource(source) as files:
             self._find(files, _arrays(list_files(files, problems)))
-        if not self._entries:
-            problems.raise_unless_skipped(source)
-            raise DataError(
-                f"{source}: holds no images.npy with a masks.npy; name the folder that the folds "
-                "of PanNuke were unpacked into"
-            )
+        self._require_entries(
+            "holds no images.npy with a masks.npy; name the folder that the folds "
+            "of PanNuke were unpacked into"
+        )
 
     def _find(self, files: FileSource, arrays: dict[str, dict[str, list[str]]]) -> None:
         """Take up the images of all folds."""
