@@ -14,10 +14,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from skimage.feature import peak_local_max
 from skimage.measure import label
-from skimage.segmentation import watershed
 
 from maskrcnnpp.convert.pairing import JPEG_SUFFIXES, Pair
 from maskrcnnpp.convert.problems import Problem, ProblemLog
@@ -30,6 +27,7 @@ from maskrcnnpp.errors import DataError
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.pieces import check_background
 from maskrcnnpp.masks.rle import Rle
+from maskrcnnpp.masks.split import split_at_peaks
 
 _HALF = 128
 _NEAR = 64  # to 0 or 255: how far JPEG moves most values
@@ -145,27 +143,10 @@ def _objects(mask: np.ndarray, split: _Split) -> tuple[np.ndarray, int]:
     """A label image of the objects, and how many were too small for it."""
     objects = label(mask, connectivity=split.connectivity)
     if split.min_distance is not None and mask.any() and not mask.all():
-        objects = _cut_apart(mask, objects, split.connectivity, split.min_distance)
+        objects = split_at_peaks(objects, split.min_distance, split.connectivity)
     areas = np.bincount(objects.ravel())
     small = areas < split.min_area
     small[0] = False
     small_there = small & (areas > 0)
     objects[small[objects]] = 0
     return objects, int(small_there.sum())
-
-
-def _cut_apart(
-    mask: np.ndarray, objects: np.ndarray, connectivity: int, min_distance: int
-) -> np.ndarray:
-    """Objects divided where they have several peaks of the distance to the background."""
-    distance = ndimage.distance_transform_edt(mask)
-    peaks = peak_local_max(
-        distance, min_distance=min_distance, labels=objects, exclude_border=False
-    )
-    markers = np.zeros(mask.shape, dtype=np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    parts = watershed(-distance, markers, connectivity=connectivity, mask=mask)
-    # an object without a peak, which a flat one may be, stays whole
-    whole = mask & (parts == 0)
-    parts[whole] = objects[whole] + len(peaks)
-    return parts
