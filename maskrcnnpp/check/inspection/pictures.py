@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from maskrcnnpp.check.inspection.reading import CocoSet
+from maskrcnnpp.images import encode_image
 from maskrcnnpp.images.display import as_rgb
 from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.plots import COLORS, new_figure, png
@@ -50,8 +50,7 @@ def samples_sheet(numbers: Mapping[str, Any], data: CocoSet) -> bytes:
         np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), constant_values=255)
         for part in parts
     ]
-    sheet = cv2.cvtColor(np.concatenate(padded, axis=1), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", sheet)[1].tobytes()
+    return encode_image(np.concatenate(padded, axis=1))[0]
 
 
 def _sheet_rows(
