@@ -178,6 +178,12 @@ def swap_in(staging: Path, output: str | os.PathLike, names: Sequence[str]) -> N
         raise
 
 
+def escapes(name: str) -> bool:
+    """Whether a name leads out of the folder or archive that it is of, on any system."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or parts[0][1:2] == ":"
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:

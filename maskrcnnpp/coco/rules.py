@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from reprlib import repr as short
 from typing import Any, Literal
 
-from maskrcnnpp.masks.measure import LARGEST_IMAGE, Measured
+from maskrcnnpp.files import escapes
+from maskrcnnpp.masks.measure import Measured
+from maskrcnnpp.masks.rle import LARGEST_IMAGE
 
 _ROUNDING = 0.01  # pixels that a box may reach outside
 _BOX_TOLERANCE = 1.0  # pixels
@@ -46,6 +48,17 @@ def size_fault(height: Any, width: Any) -> str:
             return f"{side} {short(value)}; an integer above 0 is needed"
     if height * width > LARGEST_IMAGE:
         return f"{width}x{height} pixels, more than masks of COCO can have; cut it into tiles"
+    return ""
+
+
+def file_name_fault(name: Any) -> str:
+    """Why an image's ``file_name`` cannot be used; empty where it can."""
+    if name is None:
+        return "no file_name"
+    if not isinstance(name, str) or not name.strip():
+        return "file_name is no text, or an empty one"
+    if "\0" in name or escapes(name):
+        return "file_name leads out of the folder of images; name files relative to it"
     return ""
 
 

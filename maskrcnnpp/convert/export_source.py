@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from maskrcnnpp.coco.rules import file_name_fault, size_fault
 from maskrcnnpp.convert.pairing import image_name
 from maskrcnnpp.convert.readers.coco_json import annotation_name
 from maskrcnnpp.errors import DataError
@@ -55,12 +56,10 @@ def _files(images: Sequence[Mapping[str, Any]], root: Path) -> list[tuple[str, P
     found: dict[str, Path] = {}
     folded: dict[str, str] = {}
     for image in images:
-        size = image["height"], image["width"]
-        if not all(isinstance(side, int) and side > 0 for side in size):
-            raise DataError(f"image {image['id']} has no size of pixels: {size}; {_REMEDY}")
         file_name = image.get("file_name")
-        if not isinstance(file_name, str) or not file_name:
-            raise DataError(f"image {image['id']} has no file_name; {_REMEDY}")
+        fault = size_fault(image["height"], image["width"]) or file_name_fault(file_name)
+        if fault:
+            raise DataError(f"image {image['id']}: {fault}; {_REMEDY}")
         try:
             name = image_name(file_name)
         except DataError as error:

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from maskrcnnpp.convert.problems import Problem, ProblemLog
-from maskrcnnpp.convert.source import escapes
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import escapes
 
 #: Endings of images: what Detectron2 and this project train on.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")

@@ -132,9 +132,3 @@ def is_hidden(name: str) -> bool:
     # of text and no path: there may be a file for every object
     parts = name.split("/")
     return any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)
-
-
-def escapes(name: str) -> bool:
-    """Whether a stored name points outside the archive, on any operating system."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or ".." in parts or parts[0][1:2] == ":"

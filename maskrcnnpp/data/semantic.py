@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import ConfigError, DataError, first_line
+from maskrcnnpp.masks.parse import as_rle
 from maskrcnnpp.masks.polygons import polygon_mask
 
 #: Key of an image in the file, and of Detectron2's dict of it.
@@ -165,20 +166,14 @@ def read_labels(record: Mapping[str, Any], ignored: int = IGNORED) -> np.ndarray
             mask = entry["segmentation"]
             if isinstance(mask, list):
                 mask = polygon_mask(mask, (), height, width)
-            pixels = None if mask is None else _decoded(mask)
-            if pixels is not None:
+            if mask is not None:
+                pixels = coco_mask.decode(as_rle(mask, *mask["size"])).astype(bool)
                 labels[pixels] = ignored if entry.get("iscrowd") else entry["category_id"] + 1
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{record['file_name']}: an annotation cannot be used: {first_line(error)}"
             ) from error
     return labels
-
-
-def _decoded(mask: Mapping[str, Any]) -> np.ndarray:
-    if isinstance(mask["counts"], list):
-        mask = coco_mask.frPyObjects(mask, *mask["size"])
-    return coco_mask.decode(mask).astype(bool)
 
 
 def _read(path: str) -> np.ndarray:

@@ -18,9 +18,8 @@ from scipy import ndimage
 
 from maskrcnnpp.masks.parse import depths_of
 from maskrcnnpp.masks.rings import find_faults, flat_numbers
-from maskrcnnpp.masks.rle import sums_of_each, unpack
+from maskrcnnpp.masks.rle import rle_fault, sums_of_each, unpack
 
-LARGEST_IMAGE = 2**31 - 1  #: pixels that the run lengths of COCO reach
 _INSIDE = "a polygon lies inside another: COCO fills it; a hole needs run lengths (RLE)"
 _CHUNK = 1024, 2**20  # objects and run lengths at a time: some 100 bytes for each of these
 
@@ -107,26 +106,10 @@ def _counts(segmentation: Any, height: int, width: int) -> tuple[bytes | list[in
         return b"", "empty: no polygon and no RLE"
     if not isinstance(segmentation, dict):
         return b"", f"neither polygons nor an RLE, but of type {type(segmentation).__name__}"
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not (isinstance(size, list) and [type(side) for side in size] == [int, int]):
-        return b"", "RLE without its size, [height, width]"
-    if size != [height, width]:
-        return b"", f"RLE of {_sides(*size)} pixels for an image of {_sides(height, width)}"
-    if isinstance(counts, str):
-        if not counts.isascii():
-            return b"", "RLE counts are broken: there are characters that do not occur in them"
-        return counts.encode("ascii"), "" if counts else "empty: RLE counts without a run"
-    if not isinstance(counts, list):
-        return b"", "RLE without counts: text or a list of whole numbers is needed"
-    if not set(map(type, counts)) <= {int} or any(not 0 <= n <= LARGEST_IMAGE for n in counts):
-        return b"", "RLE counts are broken: there are such as are no whole numbers, or below 0"
-    return counts, "" if counts else "empty: RLE counts without a run"
-
-
-def _sides(height: int, width: int) -> str:
-    if max(abs(height), abs(width)) > LARGEST_IMAGE:
-        return "impossibly many"
-    return f"{width}x{height}"
+    if fault := rle_fault(segmentation, height, width):
+        return b"", fault
+    counts = segmentation["counts"]
+    return (counts.encode("ascii") if isinstance(counts, str) else counts), ""
 
 
 def _rasterise(

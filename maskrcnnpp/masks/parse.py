@@ -9,7 +9,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.masks.rle import Rle, encode_crop, rle_of_edges, uncompressed
+from maskrcnnpp.masks.rings import fault_of_list, flat_numbers
+from maskrcnnpp.masks.rle import Rle, encode_crop, rle_fault, rle_of_edges, uncompressed
 
 # of the image's longer side, that a polygon may reach out of it: pycocotools takes memory for
 # every pixel of an outline, wherever it lies
@@ -33,7 +34,13 @@ def checked_rle(segmentation: Any, height: int, width: int) -> Rle:
             pixel. The message holds the reason only; the caller knows the annotation.
     """
     if isinstance(segmentation, Mapping):
-        runs = _runs_of(segmentation, height, width)
+        if fault := rle_fault(segmentation, height, width):
+            raise DataError(f"has an {fault}")
+        counts = segmentation["counts"]
+        runs = uncompressed(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts)
+        # each first: a sum of large ones may overflow
+        if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
+            raise DataError(f"has an RLE whose runs do not add up to {width}x{height} pixels")
         return rle_of_edges(np.cumsum(runs)[:-1], height, width)
     if not isinstance(segmentation, Sequence) or isinstance(segmentation, (str, bytes)):
         raise DataError("has no segmentation: polygons or RLE are needed")
@@ -44,6 +51,29 @@ def checked_rle(segmentation: Any, height: int, width: int) -> Rle:
     if coco_mask.area(merged) == 0:
         raise OutsideError("has no pixel inside the image")
     return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
+
+
+def as_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Any of COCO's segmentations as compressed RLE, of which little is checked.
+
+    Args:
+        segmentation: polygons (flat lists x, y), RLE with a list of counts, or compressed RLE,
+            which is returned as it is. Without a polygon the mask is empty.
+        height, width: of the image, pixels.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    try:
+        if isinstance(segmentation, Mapping):
+            if not isinstance(segmentation["counts"], list):
+                return dict(segmentation)
+            return coco_mask.frPyObjects(dict(segmentation), height, width)
+        if len(segmentation) == 0:
+            return coco_mask.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
+        return coco_mask.merge(coco_mask.frPyObjects(list(segmentation), height, width))
+    except Exception as error:  # pycocotools raises bare ones
+        raise DataError(f"not a COCO segmentation: {str(segmentation)[:80]}: {error}") from error
 
 
 def mask_with_holes(segmentation: Any, height: int, width: int) -> tuple[Rle, bool]:
@@ -88,49 +118,13 @@ def depths_of(rings: Sequence[Any]) -> list[int]:
 
 
 def _ring(ring: Any, height: int, width: int) -> list[float]:
-    try:
-        numbers = np.asarray(ring)
-    except ValueError:  # lists of several lengths
-        numbers = np.empty((0, 0))
-    if numbers.dtype.kind not in "iuf" or numbers.ndim != 1:
-        raise DataError("has a polygon that is no list of numbers x, y, x, y, ...")
-    if len(numbers) % 2:
-        raise DataError(f"has a polygon of {len(numbers)} numbers, which are no pairs x, y")
-    if len(numbers) < 6:
-        raise DataError(f"has a polygon of {len(numbers) // 2} points; it takes three or more")
+    if fault := fault_of_list(ring):
+        raise DataError(f"has a polygon: {fault}")
+    numbers = flat_numbers([ring])
     if not np.isfinite(numbers).all():
         raise DataError("has a polygon with a coordinate that is no finite number")
     reach = _REACH * max(height, width)
     points = numbers.reshape(-1, 2)
     if (points < -reach).any() or (points > np.array([width, height]) + reach).any():
         raise OutsideError("has a polygon that reaches far out of the image")
-    return numbers.astype(np.float64).tolist()
-
-
-def _runs_of(segmentation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """Lengths of runs that fill the image, int64; some may be 0."""
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, Sequence) or len(size) != 2 or counts is None:
-        raise DataError('has an RLE without "size" (height, width) or "counts"')
-    if list(size) != [height, width]:
-        raise DataError(
-            f"has a mask of {size[1]}x{size[0]} pixels for an image of {width}x{height}"
-        )
-    if isinstance(counts, (str, bytes)):
-        runs = uncompressed(counts)
-    else:
-        runs = _listed(counts)
-    # each first: a sum of large ones may overflow
-    if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
-        raise DataError(f"has an RLE whose runs do not add up to {width}x{height} pixels")
-    return runs
-
-
-def _listed(counts: Any) -> np.ndarray:
-    try:
-        runs = np.asarray(counts)
-    except ValueError:
-        runs = np.empty((0, 0))
-    if runs.ndim != 1 or runs.dtype.kind not in "iu":
-        raise DataError("has an RLE whose counts are no list of integers")
-    return runs.astype(np.int64)
+    return numbers.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -73,7 +74,7 @@ def find_faults(
 
 def fault_of_list(ring: Any) -> str:
     """Why a polygon is none, as far as its numbers are not looked at; empty where it may be."""
-    if not isinstance(ring, list):
+    if not isinstance(ring, (list, tuple, array)):
         return f"no list of numbers, but of type {type(ring).__name__}"
     if not set(map(type, ring)) <= {int, float}:
         return "no list of numbers"

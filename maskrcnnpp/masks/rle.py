@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp.errors import DataError
 
+LARGEST_IMAGE = 2**31 - 1  #: pixels that the run lengths of COCO reach
 _DIGITS = 7  # of 5 bits, of one run length: more than the largest image takes
 
 
@@ -54,6 +56,37 @@ def encode_crop(crop: np.ndarray, top: int, left: int, height: int, width: int) 
         counts = counts[:-1]
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def rle_fault(segmentation: Mapping[str, Any], height: int, width: int) -> str:
+    """Why an RLE cannot be of an image, as far as its lengths are not added up; empty if it can.
+
+    Args:
+        segmentation: anything with keys.
+        height, width: of the image, pixels.
+    """
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not (isinstance(size, list) and [type(side) for side in size] == [int, int]):
+        return "RLE without its size, [height, width]"
+    if size != [height, width]:
+        return f"RLE of {_sides(*size)} pixels for an image of {_sides(height, width)}"
+    if not isinstance(counts, (str, bytes, list, array)):
+        return "RLE without counts: text or a list of whole numbers is needed"
+    if len(counts) == 0:
+        return "RLE without a run: it is empty"
+    if isinstance(counts, str) and not counts.isascii():
+        return "RLE with broken counts: there are characters that do not occur in them"
+    if not isinstance(counts, (str, bytes)) and not (
+        set(map(type, counts)) <= {int} and all(0 <= length <= LARGEST_IMAGE for length in counts)
+    ):
+        return "RLE with broken counts: there are such as are no whole numbers, or below 0"
+    return ""
+
+
+def _sides(height: int, width: int) -> str:
+    if max(abs(height), abs(width)) > LARGEST_IMAGE:
+        return "impossibly many"
+    return f"{width}x{height}"
 
 
 def rle_of_edges(edges: np.ndarray, height: int, width: int) -> Rle:

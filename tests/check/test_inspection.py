@@ -627,8 +627,8 @@ def test_a_size_in_quotes_is_told(coco, as_set):
     [
         ({"file_name": "../../secret.png"}, "../../secret.png", "leads out"),
         ({"file_name": "/etc/x.png"}, "/etc/x.png", "leads out"),
-        ({"file_name": ""}, "image 99", "no file_name"),
-        ({"file_name": 5}, "image 99", "no file_name"),
+        ({"file_name": ""}, "image 99", "is no text, or an empty one"),
+        ({"file_name": 5}, "image 99", "is no text, or an empty one"),
         ({"file_name": "nuclei_0000.png"}, "nuclei_0000.png", "listed twice"),
         ({"id": 1}, "x y é.png", "two images have the id 1"),
         ({"id": [1]}, "x y é.png", "no such file"),
@@ -651,7 +651,7 @@ def test_a_bad_entry_of_an_image_is_told(coco, as_set, change, item, reason):
         ({"category_id": None}, "nuclei_0000.png", "is that of no category"),
         ({"segmentation": None}, "nuclei_0000.png", "annotation 900: has no segmentation"),
         ({"segmentation": {"size": [64, 64], "counts": "00"}}, "nuclei_0000.png", "add up"),
-        ({"segmentation": [[1, 1, 1, 1]]}, "nuclei_0000.png", "a polygon of 2 points"),
+        ({"segmentation": [[1, 1, 1, 1]]}, "nuclei_0000.png", "a polygon: 2 points"),
     ],
 )
 def test_a_bad_object_is_told_and_left_out(made, coco, as_set, change, item, reason):

@@ -50,7 +50,7 @@ BAD = {
         "has no pixel", (1, 2),
     ),
     "odd coordinates": (
-        edit_object(0, segmentation=[SQUARE[:-1]]), "object", A9, "7 numbers", (1, 2),
+        edit_object(0, segmentation=[SQUARE[:-1]]), "object", A9, "coordinates, 7", (1, 2),
     ),
     "two points": (edit_object(0, segmentation=[SQUARE[:4]]), "object", A9, "2 points", (1, 2)),
     "NaN": (
@@ -59,7 +59,7 @@ BAD = {
     ),
     "mask of another size": (
         edit_object(1, segmentation={"size": [16, 12], "counts": "T6"}), "object", B12,
-        "mask of 12x16 pixels for an image of 16x12", (2, 1),
+        "RLE of 12x16 pixels for an image of 16x12", (2, 1),
     ),
     "damaged RLE": (
         edit_object(1, segmentation={"size": [12, 16], "counts": "T"}), "object", B12,

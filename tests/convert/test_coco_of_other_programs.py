@@ -111,7 +111,7 @@ def test_areas_that_are_not_those_of_the_masks(tmp_path):
 def test_a_polygon_of_four_numbers_is_no_box(tmp_path, segmentation):
     samples, problems, _ = read(tmp_path, one(annotation(1, 4, segmentation)))
     assert not samples["a"].masks
-    assert "has a polygon of 2 points" in problems.lines()
+    assert "has a polygon: 2 points" in problems.lines()
 
 
 @pytest.mark.parametrize(

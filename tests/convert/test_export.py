@@ -152,11 +152,11 @@ def edit(kind, number, **values):
 
 BAD = {
     "missing image": (edit("images", 1, file_name="c.png"), "c.png: the image is missing; check"),
-    "out of the folder": (edit("images", 1, file_name="../b.png"), "image 2, ../b.png: the path "),
-    "absolute": (edit("images", 1, file_name="/etc/b.png"), "image 2, /etc/b.png: the path leads"),
-    "no file name": (edit("images", 1, file_name=None), "image 2 has no file_name"),
-    "no size": (edit("images", 1, height=0), "image 2 has no size of pixels: (0, 16)"),
-    "size that is a text": (edit("images", 1, width="16"), "image 2 has no size"),
+    "out of the folder": (edit("images", 1, file_name="../b.png"), "image 2: file_name leads out"),
+    "absolute": (edit("images", 1, file_name="/etc/b.png"), "image 2: file_name leads out"),
+    "no file name": (edit("images", 1, file_name=None), "image 2: no file_name"),
+    "no size": (edit("images", 1, height=0), "image 2: height 0; an integer"),
+    "size that is a text": (edit("images", 1, width="16"), "image 2: width '16'"),
     "one file twice": (edit("images", 1, file_name="a.png"), "would both be called a; rename one"),
     "differing by case": (edit("images", 1, file_name="A.tif"), "a.png and A.tif would both be"),
     "one id twice": (edit("images", 1, id=1), "two images have one id"),
@@ -170,7 +170,7 @@ BAD = {
     ),
     "mask of another size": (
         edit("annotations", 1, segmentation={"size": [16, 12], "counts": [0, 192]}),
-        "annotation 2 of a.png has a mask of 12x16 pixels for an image of 16x12",
+        "annotation 2 of a.png has an RLE of 12x16 pixels for an image of 16x12",
     ),
     "damaged mask": (
         edit("annotations", 1, segmentation={"size": [12, 16], "counts": "T"}),

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.coco.rules import file_name_fault
 from maskrcnnpp.convert.problems import Problem, ProblemLog
-from maskrcnnpp.convert.source import escapes
 from maskrcnnpp.data.semantic import has_label_images
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import open_all_channels
@@ -124,10 +124,8 @@ class CocoSet:
         files: set[str] = set()
         for image in self.truth["images"]:
             name = image.get("file_name")
-            if not isinstance(name, str) or not name:
-                reason = "has no file_name; add it"
-            elif escapes(name):
-                reason = "the path leads out of the folder of the images; do not trust it"
+            if reason := file_name_fault(name):
+                pass
             elif _id(image["id"]) in self.images:
                 reason = f"two images have the id {image['id']}; give this one another"
             elif name in files:

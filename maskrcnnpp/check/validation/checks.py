@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from tqdm import tqdm
 
-from maskrcnnpp.check.validation.files import file_name_problem, file_size
+from maskrcnnpp.check.validation.files import file_size
 from maskrcnnpp.check.validation.label_images import label_faults
 from maskrcnnpp.coco.loadable import check_loadable
 from maskrcnnpp.coco.rules import (
@@ -22,6 +22,7 @@ from maskrcnnpp.coco.rules import (
     area_fault,
     box_fault,
     crowd_fault,
+    file_name_fault,
     id_fault,
     is_integer,
     mask_fault,
@@ -198,7 +199,7 @@ class _Check:
             item, name = item_name("image", image, number), image.get("file_name")
             shown = name if isinstance(name, str) else ""
             height, width = image.get("height"), image.get("width")
-            faults = [size_fault(height, width), file_name_problem(name)]
+            faults = [size_fault(height, width), file_name_fault(name)]
             if not faults[1] and root is not None:
                 faults.append(_file_fault(root, name, (height, width), is_known=not faults[0]))
             if shown in names:

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-from maskrcnnpp.convert.source import escapes
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import image_size
-
-
-def file_name_problem(name: Any) -> str:
-    """Why an image's ``file_name`` cannot be used; empty where it can."""
-    if name is None:
-        return "no file_name"
-    if not isinstance(name, str) or not name.strip():
-        return "file_name is no text, or an empty one"
-    if "\0" in name or escapes(name):
-        return "file_name leads out of the folder of images; name files relative to it"
-    return ""
 
 
 def file_size(root: Path, name: str) -> tuple[int, int]:

@@ -15,13 +15,14 @@ from typing import Any, Literal, NamedTuple
 from tqdm import tqdm
 
 from maskrcnnpp.check.validation.checks import Entries, ImageEntry, item_name
-from maskrcnnpp.check.validation.files import file_name_problem, file_size
+from maskrcnnpp.check.validation.files import file_size
 from maskrcnnpp.check.validation.mend import mend
 from maskrcnnpp.coco.rules import (
     all_crowds_fault,
     area_fault,
     box_fault,
     crowd_fault,
+    file_name_fault,
     is_integer,
     size_fault,
 )
@@ -175,7 +176,7 @@ class _Fix:
     def _size(self, entry: Mapping) -> tuple[tuple[int, int], str]:
         """Height and width of an image, or why it cannot be kept."""
         name, size = entry.get("file_name"), (entry.get("height"), entry.get("width"))
-        fault = file_name_problem(name)
+        fault = file_name_fault(name)
         if not fault and self._root is not None:
             try:
                 size = file_size(self._root, name)

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnnpp.check.validation.files import file_name_problem
-from maskrcnnpp.coco.rules import size_fault
+from maskrcnnpp.coco.rules import file_name_fault, size_fault
 from maskrcnnpp.data.semantic import CLASS_COUNT, LABEL_FILE, read_labels
 from maskrcnnpp.errors import DataError
 
@@ -36,7 +35,7 @@ def label_faults(
             yield number, f"{LABEL_FILE} is no text, or an empty one"
             continue
         size = image.get("height"), image.get("width")
-        if size_fault(*size) or file_name_problem(image.get("file_name")):
+        if size_fault(*size) or file_name_fault(image.get("file_name")):
             continue  # told of the image
         record = {LABEL_FILE: os.path.normpath(root / name), CLASS_COUNT: classes}
         record |= {"file_name": image["file_name"], "height": size[0], "width": size[1]}

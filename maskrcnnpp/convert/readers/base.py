@@ -19,8 +19,9 @@ from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES
 from maskrcnnpp.convert.pairing import named_pairs
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.sample import Sample
-from maskrcnnpp.convert.source import FileSource, escapes, is_hidden
+from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import escapes
 from maskrcnnpp.masks.pieces import count_pieces
 
 #: A sample, or None where it is left out, and what is wrong with it.

@@ -44,8 +44,9 @@ from maskrcnnpp.convert.readers.objects import (
     make_categories,
     read_json,
 )
-from maskrcnnpp.convert.source import FileSource, escapes
+from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import escapes
 from maskrcnnpp.masks.polygons import union
 from maskrcnnpp.masks.rle import Rle
 
