@@ -57,3 +57,9 @@ def test_a_room_imports_from_lower_floors_alone(room):
 def test_every_room_has_a_floor():
     rooms = {room_of(path) for path in ROOT.rglob("*.py")} - {"__init__"}
     assert rooms == set(FLOOR_OF)
+
+
+def test_old_paths_that_documents_named():
+    from maskrcnnpp.data import image_io, synthetic
+
+    assert image_io.open_image and synthetic.generate_nuclei
