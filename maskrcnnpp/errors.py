@@ -54,6 +54,11 @@ def printable(text: object) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another package says, in one line; its type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status of a :class:`UserError`, 2 but for few.

@@ -8,18 +8,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maskrcnnpp.errors import OutputError
+from maskrcnnpp.lock import is_left_behind, locked
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-LOCK_FILE = ".lock"  #: in a folder that is being written
 #: What names of files begin with while they are written; one that was killed leaves them behind.
 PARTIAL = ".partial-"
 # what the operating system says of writing and of nothing else
@@ -116,26 +111,77 @@ def staging_folder(parent: str | os.PathLike, prefix: str) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     for old in Path(parent).glob(f"{prefix}*"):
-        _remove_left_behind(old)
+        if is_left_behind(old):
+            shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     try:
-        with open(folder / LOCK_FILE, "wb") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_left_behind(folder: Path) -> None:
-    """Remove a folder whose process has ended; one that is not sure to have stays."""
+@contextlib.contextmanager
+def staged_folder(output: str | os.PathLike, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a temporary folder inside ``output``, for :func:`swap_in`, with empty folders.
+
+    It is removed at the end of the block, and so is ``output`` if it was made here and is empty.
+
+    Args:
+        output: a folder; made when missing.
+        names: of the folders in the temporary one.
+
+    Raises:
+        OutputError: ``output`` cannot be written to.
+    """
+    output = Path(output)
+    is_new = not output.exists()
+    with contextlib.ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(staging_folder(output, ".unfinished-"))
+            for name in names:
+                (folder / name).mkdir()
+        except OSError as error:
+            raise OutputError(
+                f"{output}: cannot be written to ({error}); name another --output folder"
+            ) from error
+        try:
+            yield folder
+        finally:
+            stack.close()
+            if is_new and not any(output.iterdir()):
+                output.rmdir()
+
+
+def swap_in(staging: Path, output: str | os.PathLike, names: Sequence[str]) -> None:
+    """Exchange the folders of ``output`` for those of :func:`staged_folder`, all or none.
+
+    Raises:
+        OutputError: they cannot be exchanged.
+    """
+    undo: list[tuple[Path, Path]] = []
     try:
-        with open(folder / LOCK_FILE, "rb") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # in use, or not of this kind
-        return
+        for name in names:
+            new, place = staging / name, Path(output, name)
+            moves = [(place, staging / f"old_{name}")] if place.exists() else []
+            for source, target in [*moves, (new, place)]:
+                # remembered first: an interrupt may come right after the rename
+                undo.append((target, source))
+                os.replace(source, target)
+    except BaseException as error:
+        for target, source in reversed(undo):
+            if target.exists() and not source.exists():
+                os.replace(target, source)
+        if isinstance(error, OSError):
+            raise OutputError(f"{output} cannot be replaced: {error.strerror}") from error
+        raise
+
+
+def escapes(name: str) -> bool:
+    """Whether a name leads out of the folder or archive that it is of, on any system."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or ".." in parts or parts[0][1:2] == ":"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -48,6 +48,19 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         file.close()
 
 
+def is_left_behind(folder: str | os.PathLike) -> bool:
+    """Whether the process that had locked a folder ended without removing it.
+
+    False where that is not sure.
+    """
+    try:
+        with open(Path(folder, LOCK_FILE), "rb") as file:
+            portalocker.lock(file, _HOW)
+            return True
+    except (OSError, portalocker.LockException):  # in use, or not of this kind
+        return False
+
+
 def _open_locked(path: Path) -> TextIO:
     while True:
         file = open(path, "a+", encoding="utf-8")

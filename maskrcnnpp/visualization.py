@@ -13,6 +13,7 @@ import pycocotools.mask as mask_util
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.files import atomic_path
+from maskrcnnpp.images import encode_image
 
 # Bright and dark enough to be seen on fluorescence (dark) and on stained tissue (light).
 PALETTE = (
@@ -64,34 +65,6 @@ class SheetRow:
     panels: Sequence[Panel]
 
 
-def draw_outlines(
-    image: np.ndarray,
-    masks: Iterable[Mapping[str, Any]],
-    color: tuple[int, int, int] | None = None,
-    thickness: int = 1,
-) -> np.ndarray:
-    """Draw the outer and inner border of each mask.
-
-    Args:
-        image: height x width x 3, uint8, RGB. Not changed.
-        masks: compressed COCO RLE of the image's size; later ones are drawn over earlier ones.
-        color: RGB for all objects. None gives objects that touch or nearly touch different
-            colours.
-        thickness: of the line, in pixels; a line of 1 covers exactly the mask's border pixels.
-
-    Returns:
-        A new height x width x 3 uint8 image.
-
-    Raises:
-        DataError: a mask is not of the image's size.
-        ValueError: the image is not height x width x 3 uint8.
-    """
-    _check_image(image)
-    canvas = np.ascontiguousarray(image).copy()
-    _outline(canvas, list(masks), image.shape[:2], 1.0, color, thickness)
-    return canvas
-
-
 def contact_sheet(
     rows: Iterable[SheetRow], cell_width: int = 400, columns: Sequence[str] = COLUMNS
 ) -> np.ndarray:
@@ -131,12 +104,9 @@ def write_contact_sheet(
     columns: Sequence[str] = COLUMNS,
 ) -> None:
     """Write :func:`contact_sheet` to ``path`` as PNG."""
-    sheet = contact_sheet(rows, cell_width, columns)
-    encoded, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    if not encoded:
-        raise OSError(f"{path}: OpenCV could not encode the sheet as PNG")
+    data, _ = encode_image(contact_sheet(rows, cell_width, columns))
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -149,7 +119,6 @@ def _outline(
     masks: Sequence[Mapping[str, Any]],
     size: tuple[int, int],
     scale: float,
-    color: tuple[int, int, int] | None,
     thickness: int,
 ) -> None:
     """Draw ``masks`` of ``size`` (height, width) on ``canvas``, which is ``scale`` times larger."""
@@ -162,11 +131,10 @@ def _outline(
     if not masks:
         return
     boxes = np.asarray(mask_util.toBbox(list(masks)))
-    colors = _neighbour_colors(boxes) if color is None else [color] * len(masks)
-    for mask, box, object_color in zip(masks, boxes, colors, strict=True):
+    for mask, box, color in zip(masks, boxes, _neighbour_colors(boxes), strict=True):
         contours = [_scaled(contour, scale) for contour in _contours(mask, box)]
         line = cv2.LINE_8 if scale == 1 else cv2.LINE_AA
-        cv2.polylines(canvas, contours, True, object_color, thickness, line, _SHIFT)
+        cv2.polylines(canvas, contours, True, color, thickness, line, _SHIFT)
 
 
 def _contours(mask: Mapping[str, Any], box: np.ndarray) -> list[np.ndarray]:
@@ -213,7 +181,7 @@ def _band(row: SheetRow, sheet_width: int, cell_width: int) -> np.ndarray:
         order = np.argsort(panel.scores, kind="stable") if scored else range(len(panel.masks))
         cells.append(shown.copy())
         masks = [panel.masks[index] for index in order]
-        _outline(cells[-1], masks, (height, width), scale, None, thickness)
+        _outline(cells[-1], masks, (height, width), scale, thickness)
         notes.append(_note(panel))
 
     shape = (2 * _LINE + shown.shape[0] + _GAP, sheet_width, 3)

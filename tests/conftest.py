@@ -30,6 +30,12 @@ def same_random_weights():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def default_root(monkeypatch):
+    """The tests see no data sets of the machine they run on."""
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+
+
 @pytest.fixture
 def tiny_cfg():
     """Mask R-CNN++ on res2..res5 of ResNet-18, 32 channels, on the CPU. Not frozen."""

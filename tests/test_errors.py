@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from maskrcnnpp.data.problems import Problem, ProblemLog
+from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.errors import DataError, exit_on_user_error, printable
 from maskrcnnpp.inference.run import _leave_out
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from detectron2.engine import default_argument_parser
 
+from maskrcnnpp.check.validation.checks import KINDS, MAX_DETS
 from maskrcnnpp.commands.arguments.train import argument_parser
-from maskrcnnpp.data.export import EXPORTS
-from maskrcnnpp.data.readers import READERS
-from maskrcnnpp.data.semantic_convert import FRACTIONS
-from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS
+from maskrcnnpp.convert.export import EXPORTS
+from maskrcnnpp.convert.readers import READERS
+from maskrcnnpp.convert.semantic.write import FRACTIONS
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.writers import WRITERS

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.modeling import build_model
-from tabulate import tabulate
 
-from maskrcnnpp.benchmark.tables import cost_ratio_table
+from maskrcnnpp.benchmark.record import record_files
+from maskrcnnpp.benchmark.tables import cost_ratio_table, markdown_table
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.run_record import FILE as RUNS_FILE
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
@@ -27,9 +27,8 @@ from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
 from maskrcnnpp.files import write_json, write_text
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "ablations.json", HERE / "ablations.md"
-COSTS = HERE / "depth_cost.json"
+RECORD, PAGE = record_files(__file__)
+COSTS = RECORD.with_name("depth_cost.json")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 # where a run puts its files and what it is held to, not what it trains
 _NOT_KEPT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "SEED")
@@ -136,7 +135,7 @@ def _table(entries: Sequence[Mapping[str, Any]]) -> str:
         )
     headers = ["what", "seed", "iterations", "mask AP", "gain", *METRICS[1:], "box AP"]
     headers += ["M parameters", "commit", "arguments"]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+    return markdown_table(headers, rows, words=len(headers))
 
 
 def ladder() -> str:

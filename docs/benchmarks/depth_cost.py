@@ -12,8 +12,6 @@ configs/dsb2018.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any
 
 import torch
 from detectron2.data.detection_utils import annotations_to_instances
-from tabulate import tabulate
 
 from maskrcnnpp.benchmark.cost import (
     Arm,
@@ -31,14 +28,13 @@ from maskrcnnpp.benchmark.cost import (
     measure_training,
     peak_memory,
 )
-from maskrcnnpp.benchmark.tables import cost_ratio_table, made_with
+from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import cost_ratio_table, markdown_table
 from maskrcnnpp.engine import build_config
-from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.files import write_text
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "depth_cost.json", HERE / "depth_cost.md"
-ROOT = HERE.resolve().parents[1]
+RECORD, PAGE = record_files(__file__)
+ROOT = Path(__file__).resolve().parents[2]
 STOCK = "configs/dsb2018/mask_rcnn_R_50_FPN.yaml"
 NESTED = "configs/dsb2018/maskrcnnpp_R_50_nested_fpn.yaml"
 EMBEDDED = "configs/dsb2018/maskrcnnpp_R_50_embedded.yaml"
@@ -144,8 +140,7 @@ def measure(repeats: int, training_batches: int) -> dict[str, Any]:
             "training": measure_training(arms, {arm.name: batches for arm in arms}, warm_up=1),
             "repeats": repeats,
             "training_batches": training_batches,
-            "machine": machine(),
-            "versions": versions(),
+            **origin(),
         }
 
 
@@ -179,23 +174,11 @@ def page(found: Mapping[str, Any]) -> str:
         f"A training iteration of an image of {TRAINING_SIZE}x{TRAINING_SIZE} with 512 RoIs, of",
         f"which 128 are foreground; median of {found['training_batches']}:",
         "",
-        tabulate(rows, ["arm", "seconds"], tablefmt="pipe", disable_numparse=True),
+        markdown_table(["arm", "seconds"], rows, words=2),
         "",
     ]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7, help="images of each size")
-    parser.add_argument("--training-batches", type=int, default=6)
-    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
-    args = parser.parse_args()
-    if not args.page_only:
-        write_json(RECORD, measure(args.repeats, args.training_batches), indent=1)
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    return page_text(lines, found)
 
 
 if __name__ == "__main__":
-    main()
+    measure_and_draw(__file__, __doc__, measure, page, repeats=7, training_batches=6)

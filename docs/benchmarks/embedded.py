@@ -11,7 +11,6 @@ embedded.md and embedded.png beside this file, and the table in the README.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import shlex
 import sys
@@ -21,23 +20,22 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.collect import REPLICATES, Row, compare, score_file
 from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance, quote
 from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
-from maskrcnnpp.benchmark.tables import holds_up
+from maskrcnnpp.benchmark.tables import holds_up, markdown_table
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
 from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.plots import new_figure, png, tidy
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -158,8 +156,7 @@ def depth_table(results: Mapping[str, Any], dataset: str, page_dir: Path = HERE)
         )
     headers = ["depth", "isolated", "embedded", "embedded - isolated", "embedded - stock"]
     headers += ["AP50, embedded"]
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return markdown_table(headers, rows)
 
 
 def _cell(trials: Sequence[Mapping[str, Any]], dataset: str, name: str) -> str:
@@ -180,24 +177,18 @@ def picture(results: Mapping[str, Any]) -> bytes:
     """Mask AP by depth: a point a training, a line through the means. PNG."""
     dataset = datasets(results)[-1]
     arms = by_arm(results, dataset)
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for kind, color, shift in (("isolated", "#0072B2", -0.06), ("embedded", "#D55E00", 0.06)):
-        values = [of_seeds(arms[arm(kind, d)], dataset, "segm", "AP") for d in ISOLATED]
-        places = [depth + shift for depth in ISOLATED]
-        axes.plot(places, [np.mean(v) for v in values], color=color, label=kind)
-        for place, of_depth in zip(places, values):
-            axes.plot([place] * len(of_depth), of_depth, "o", color=color, ms=4, alpha=0.7)
+    figure = new_figure(6, 3.6)
+    axes = tidy(figure.subplots())
+    values = {
+        kind: {d: of_seeds(arms[arm(kind, d)], dataset, "segm", "AP") for d in ISOLATED}
+        for kind in ("isolated", "embedded")
+    }
+    plot_by_depth(axes, values)
     stock = np.mean(of_seeds(arms[STOCK], dataset, "segm", "AP"))
     axes.axhline(stock, color="#7F7F7F", ls="--", label="stock")
-    axes.set_xticks(list(ISOLATED), [f"L{depth}" for depth in ISOLATED])
     axes.set(ylabel=f"mask AP, {dataset}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    out = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(out, dpi=110, metadata={"Software": None})
-    return out.getvalue()
+    return png(figure)
 
 
 def main() -> None:

@@ -23,13 +23,13 @@ from maskrcnnpp import Predictor
 from maskrcnnpp.benchmark.tables import made_with
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.instance_metrics import best_score_threshold, count_images, summarize
 from maskrcnnpp.evaluation.overlaps import find_overlaps
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.overlaps import resolve_overlaps
 from maskrcnnpp.inference.tiling import Detection

@@ -9,8 +9,6 @@ lie in a temporary folder, and so in the cache of the system.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -27,16 +25,13 @@ from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
 from PIL import Image
 from pycocotools import mask as coco_mask
-from tabulate import tabulate
 
 from maskrcnnpp import add_maskrcnnpp_config
-from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.data.mapper import MicroscopyMapper
-from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.files import write_json, write_text
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "mapper.json", HERE / "mapper.md"
+RECORD, PAGE = record_files(__file__)
 SIDE = 512  # pixels
 OBJECTS = 100
 REPEATS = 30
@@ -140,7 +135,7 @@ def measure_all() -> dict[str, Any]:
             found = milliseconds(mapper, samples[kind], DENSE_REPEATS if kind == DENSE else REPEATS)
             rows.append({"mapper": name, "file": kind, "augmentations": what, **found})
             print(rows[-1], flush=True)
-    return {"rows": rows, "machine": machine(), "versions": versions()}
+    return {"rows": rows, **origin()}
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -153,7 +148,6 @@ def page(found: Mapping[str, Any]) -> str:
         for row in found["rows"]
     ]
     headers = ["file", "augmentations", "mapper", "ms an image", "quartiles"]
-    align = ["left", "left", "left", "right", "right"]
     lines = [
         "# Time to load a training image",
         "",
@@ -161,21 +155,11 @@ def page(found: Mapping[str, Any]) -> str:
         f"{REPEATS} times each; the dense images {DENSE_REPEATS} times. Written by",
         "`python docs/benchmarks/mapper.py`.",
         "",
-        tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align),
+        markdown_table(headers, rows, words=3),
         "",
     ]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
-    args = parser.parse_args()
-    if not args.page_only:
-        write_json(RECORD, measure_all(), indent=1)
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    return page_text(lines, found)
 
 
 if __name__ == "__main__":
-    main()
+    measure_and_draw(__file__, __doc__, measure_all, page)

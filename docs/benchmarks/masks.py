@@ -10,31 +10,24 @@ same, string for string; where Detectron2's way is run too, that is checked.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import multiprocessing
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
-from tabulate import tabulate
 
-from maskrcnnpp.benchmark.cost import forget_peak, peak_resident
-from maskrcnnpp.benchmark.tables import made_with
-from maskrcnnpp.environment import machine, versions
+from maskrcnnpp.benchmark.cost import forget_peak, in_own_process, peak_resident
+from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.evaluation.coco_evaluation import to_coco
-from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.inference import to_rle
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "masks.json", HERE / "masks.md"
+RECORD, PAGE = record_files(__file__)
 #: Detections, side of the image in pixels, ways.
 CASES = (
     (200, 1024, ("Detectron2", "RLE-native")),
@@ -84,17 +77,15 @@ def measure(way: str, count: int, side: int) -> dict[str, Any]:
 
 
 def measure_all() -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
     rows = []
     for count, side, ways in CASES:
         for way in ways:
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                rows.append(pool.submit(measure, way, count, side).result())
+            rows.append(in_own_process(measure, way, count, side))
             print(rows[-1], flush=True)
         digests = {row["digest"] for row in rows if row["side"] == side}
         if len(digests) != 1:
             raise SystemExit(f"error: the ways differ at {count} detections on {side}x{side}")
-    return {"rows": rows, "machine": machine(), "versions": versions()}
+    return {"rows": rows, **origin()}
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -112,7 +103,6 @@ def page(found: Mapping[str, Any]) -> str:
             ]
         )
     headers = ["detections", "masks", "seconds", "times faster", "MiB beyond the detections"]
-    align = ["left", "left", "right", "right", "right"]
     lines = [
         "# From RoI masks to COCO results",
         "",
@@ -120,21 +110,11 @@ def page(found: Mapping[str, Any]) -> str:
         "its own. Where both ways were run their results are the same, string for string. Written",
         "by `python docs/benchmarks/masks.py`.",
         "",
-        tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align),
+        markdown_table(headers, rows, words=2),
         "",
     ]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
-    args = parser.parse_args()
-    if not args.page_only:
-        write_json(RECORD, measure_all(), indent=1)
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    return page_text(lines, found)
 
 
 if __name__ == "__main__":
-    main()
+    measure_and_draw(__file__, __doc__, measure_all, page)

@@ -15,23 +15,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp import Predictor
-from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.benchmark.record import origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.image_io import open_image
-from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.instance_metrics import count_images, summarize
 from maskrcnnpp.evaluation.overlaps import find_overlaps
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.images import open_image
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "tile_sizes.json", HERE / "tile_sizes.md"
+RECORD, PAGE = record_files(__file__)
 SHORTEST_SIDE, TILES, OVERLAP, SCORE = 512, (4096, 512, 256, 192), 64, 0.5
 
 INTRODUCTION = f"""\
@@ -106,9 +104,8 @@ def page(record: dict[str, Any]) -> str:
     ]
     headers = ["encoder, norm", "iterations", "tile", "objects", "true objects"]
     headers += ["TP/(TP+FP+FN) at .5", "F1 beside whole"]
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
-    origin = "\n".join(made_with(key, record[key]) for key in ("machine", "versions"))
-    return f"{INTRODUCTION}\n{table}\n\n{origin}\n"
+    table = markdown_table(headers, rows, words=len(headers))
+    return page_text([INTRODUCTION, table, ""], record)
 
 
 def main() -> None:
@@ -121,7 +118,7 @@ def main() -> None:
     folder = Path(datasets_root()) / "dsb2018"
     truth = large_images(load_coco_truth(folder / "annotations" / "instances_val.json"))
     rows = [row for run_dir in args.run_dir for row in measure(run_dir, truth, folder / "images")]
-    record = {"rows": rows, "machine": machine(), "versions": versions()}
+    record = {"rows": rows, **origin()}
     write_json(RECORD, record, indent=1)
     write_text(PAGE, page(record))
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -25,26 +23,24 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from tabulate import tabulate
 
 from maskrcnnpp import Predictor
-from maskrcnnpp.benchmark.cost import peak_resident
-from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.benchmark.cost import in_own_process, peak_resident
+from maskrcnnpp.benchmark.record import origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
+from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.image_io import open_image
-from maskrcnnpp.data.synthetic import generate_nuclei
-from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation.matching import match
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "tiling.json", HERE / "tiling.md"
+RECORD, PAGE = record_files(__file__)
 DENSITY = 100_000 / 16384**2  # nuclei a pixel
 SIDES = (4096, 8192, 16384)
 SEAM_IMAGES, SEAM_SIDE, SEAM_TILE, SEAM_OVERLAP, SEAM_IOU = 20, 1024, 256, 64, 0.8
@@ -232,11 +228,13 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
     if args.part != "seams":
         found["sizes"] = measure_sizes(model)
     if args.part != "sizes":
-        found["seams"] = {"synthetic": _apart(measure_seams, model, "synthetic")}
+        found["seams"] = {"synthetic": in_own_process(measure_seams, model, "synthetic")}
         if run := args.dsb2018_run:
             real = {"config_file": run / "config.yaml", "weights": run / "model_final.pth"}
-            found["seams"]["DSB2018"] = _apart(measure_seams, {**real, "opts": OPTS}, "DSB2018")
-    return {**found, "opts": OPTS, "machine": machine(), "versions": versions("tifffile", "zarr")}
+            found["seams"]["DSB2018"] = in_own_process(
+                measure_seams, {**real, "opts": OPTS}, "DSB2018"
+            )
+    return {**found, "opts": OPTS, **origin("tifffile", "zarr")}
 
 
 def measure_sizes(model: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -244,19 +242,12 @@ def measure_sizes(model: Mapping[str, Any]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         for side in SIDES:
             path = Path(folder, f"{side}.tif")
-            _apart(draw, path, side)
+            in_own_process(draw, path, side)
             more = tuple(name for name in WRITERS if name not in FORMATS) if not rows else ()
-            rows.append(_apart(measure, model, path, more))
+            rows.append(in_own_process(measure, model, path, more))
             print(rows[-1], flush=True)
             path.unlink()
     return rows
-
-
-def _apart(function: Callable, *args: Any) -> Any:
-    """In a process of its own, which has used no memory before."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(function, *args).result()
 
 
 def _f1(rows: Sequence[Mapping[str, int]], other: str, matched: str) -> str:
@@ -313,7 +304,7 @@ def _seams(found: Mapping[str, Any]) -> list[str]:
         "a seam. Cut: objects that end at a tile's side while that of the whole image goes on;",
         "in the moved image nothing is at these places, and what is counted there is chance.",
         "",
-        _table([headers, *seam_rows(found)]),
+        markdown_table(headers, seam_rows(found)),
         "",
     ]
 
@@ -328,7 +319,7 @@ def _sizes(found: Mapping[str, Any]) -> list[str]:
         "From a tiled TIFF to a label image, a table and an overlay; tiles of up to 1024 pixels",
         "that share 128. Every row is a process of its own, and its peak that of the process.",
         "",
-        _table([headers, *size_rows(found)]),
+        markdown_table(headers, size_rows(found)),
         "",
         f"Seconds by format at {SIDES[0]}x{SIDES[0]}, reading again what they need: "
         + ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_format)
@@ -349,13 +340,7 @@ def page(found: Mapping[str, Any]) -> str:
         f"Settings: {' '.join(found['opts'])}.",
         "",
     ]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    align = ["left"] + ["right"] * (len(rows[0]) - 1)
-    return tabulate(rows[1:], rows[0], tablefmt="pipe", disable_numparse=True, colalign=align)
+    return page_text(lines, found)
 
 
 def main() -> None:

@@ -10,33 +10,27 @@ of its own had for a few of them.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.data.datasets import register_coco_instances
-from tabulate import tabulate
 from tqdm import tqdm
 
-from maskrcnnpp.benchmark.tables import made_with
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.benchmark.cost import in_own_process
+from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.progress import peak_memory
-from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.files import write_json, write_text
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "training.json", HERE / "training.md"
+RECORD, PAGE = record_files(__file__)
 DATA = "training_benchmark"
 IMAGES, SIDE = 16, 256
 REPEATS, WARM_UP = 30, 3
@@ -98,14 +92,10 @@ def measure_memory(row: str, folder: Path) -> int:
 
 
 def measure_all(repeats: int) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder)
-        memory = {}
-        for row in ROWS:
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                memory[row] = pool.submit(measure_memory, row, folder).result()
+        memory = {row: in_own_process(measure_memory, row, folder) for row in ROWS}
         times = measure_times(folder, repeats)
     rows = [
         {
@@ -120,8 +110,7 @@ def measure_all(repeats: int) -> dict[str, Any]:
         "rows": rows,
         "repeats": repeats,
         "threads": torch.get_num_threads(),
-        "machine": machine(),
-        "versions": versions(),
+        **origin(),
     }
 
 
@@ -145,7 +134,6 @@ def page(found: Mapping[str, Any]) -> str:
             ]
         )
     headers = ["", "ms an iteration (quartiles)", "ratio", "MiB", "ratio"]
-    align = ["left", "right", "right", "right", "right"]
     lines = [
         "# A training iteration",
         "",
@@ -154,25 +142,14 @@ def page(found: Mapping[str, Any]) -> str:
         "compared with stock, an option with Mask R-CNN++ without it. Written by",
         "`python docs/benchmarks/training.py`.",
         "",
-        tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align),
+        markdown_table(headers, rows),
         "",
         "`MODEL.COMPILE` is not among them: on this kind of machine compiling alone takes minutes,",
         "longer than the training.",
         "",
     ]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="default %(default)s")
-    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
-    args = parser.parse_args()
-    if not args.page_only:
-        write_json(RECORD, measure_all(args.repeats), indent=1)
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    return page_text(lines, found)
 
 
 if __name__ == "__main__":
-    main()
+    measure_and_draw(__file__, __doc__, measure_all, page, repeats=REPEATS)

@@ -11,32 +11,25 @@ All get the same images and loss; models alternate round by round, in one proces
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import build_model
-from tabulate import tabulate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from maskrcnnpp.benchmark.tables import made_with
+from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, record_files
+from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.engine import build_config
-from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.files import write_json, write_text
 from maskrcnnpp.modeling.pruning import pruned_config
 from maskrcnnpp.modeling.speed import with_speed_keys
 
-HERE = Path(__file__).parent
-RECORD, PAGE = HERE / "unet_cost.json", HERE / "unet_cost.md"
+RECORD, PAGE = record_files(__file__)
 CONFIG = "configs/semantic/unetpp_ds.yaml"
 GREY = ["MODEL.PIXEL_MEAN", "[0.0]", "MODEL.PIXEL_STD", "[1.0]", "INPUT.FORMAT", "L"]
 #: Side of the images, how many at a time, and rounds.
@@ -166,11 +159,7 @@ def measure_all() -> dict[str, Any]:
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()},
         "rows": [row for size in SIZES for row in measure(models, size)],
         "threads": torch.get_num_threads(),
-        "machine": machine(),
-        "versions": {
-            **versions(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
+        **origin(*packages),
     }
 
 
@@ -212,8 +201,7 @@ def table(found: Mapping[str, Any], size: int, work: str) -> str:
         lines.append(line)
     headers = ["network", "M parameters", "G multiply-adds", "ms (quartiles)"]
     headers += ["ms a G", "of the better peer's", "multiply-adds of L4's", "ms of L4's"]
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return markdown_table(headers, lines)
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -235,18 +223,8 @@ def page(found: Mapping[str, Any]) -> str:
             images = f"{batch} image{'s' * (batch > 1)} of {size}x{size}"
             lines += [f"## {work.capitalize()}, {images}, {rounds} rounds", ""]
             lines += [table(found, size, work), ""]
-    lines += [made_with(key, found[key]) for key in ("machine", "versions")]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--page-only", action="store_true", help="draw up the page anew")
-    args = parser.parse_args()
-    if not args.page_only:
-        write_json(RECORD, measure_all(), indent=1)
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    return page_text(lines, found)
 
 
 if __name__ == "__main__":
-    main()
+    measure_and_draw(__file__, __doc__, measure_all, page)

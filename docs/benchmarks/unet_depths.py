@@ -13,7 +13,6 @@ depths.md and depths.png into the page's folder; without --output-dir only draws
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import shlex
 import sys
@@ -21,13 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.cost import Arm, measure_inference
 from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
 from maskrcnnpp.benchmark.semantic import (
@@ -38,13 +35,14 @@ from maskrcnnpp.benchmark.semantic import (
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, read_metrics
 from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.plots import COLORS, new_figure, png, tidy
 
 RECORD_FILE, PAGE_FILE, PICTURE_FILE = "depths.json", "depths.md", "depths.png"
 EMBEDDED = "configs/quick/unetpp_ds.yaml"
@@ -52,7 +50,6 @@ FULL = 4
 SHALLOWER = (1, 2, 3)
 ISOLATED = {depth: f"configs/benchmark/unet/isolated_L{depth}.yaml" for depth in SHALLOWER}
 ENSEMBLE = "ensemble"
-COLORS = {"isolated": "#0072B2", "embedded": "#D55E00"}
 
 
 def arm(kind: str, depth: int) -> str:
@@ -205,35 +202,24 @@ def cost_table(results: Mapping[str, Any]) -> str:
 def picture(results: Mapping[str, Any]) -> bytes:
     """IoU by depth, a point a training and a line through the means, and against latency. PNG."""
     dataset = results["datasets"][-1]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    by_depth, by_time = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(9, 3.6)
+    by_depth, by_time = map(tidy, figure.subplots(1, 2, sharey=True))
     depths = [*SHALLOWER, FULL]
-    means = {}
-    for kind, shift in (("isolated", -0.06), ("embedded", 0.06)):
-        values = [values_of_seeds(results, arm(kind, d), dataset, "IoU") for d in depths]
-        means[kind] = [np.mean(v) for v in values]
-        places = [depth + shift for depth in depths]
-        by_depth.plot(places, means[kind], color=COLORS[kind], label=kind)
-        for place, of_depth in zip(places, values):
-            by_depth.plot(
-                [place] * len(of_depth), of_depth, "o", color=COLORS[kind], ms=4, alpha=0.7
-            )
-    by_depth.set_xticks(depths, [f"L{depth}" for depth in depths])
+    values = {
+        kind: {d: values_of_seeds(results, arm(kind, d), dataset, "IoU") for d in depths}
+        for kind in ("isolated", "embedded")
+    }
+    means = plot_by_depth(by_depth, values)
     by_depth.set(ylabel=f"IoU, {Path(dataset).stem}")
     latency = [1000 * results["cost"][f"L{d}"]["latency"]["total"][0] for d in depths]
-    for kind, color in COLORS.items():
+    for kind, color in zip(values, COLORS):
         by_time.plot(latency, means[kind], "o-", color=color)
     for place, depth, value in zip(latency, depths, means["embedded"]):
         about = {"xytext": (5, -12), "textcoords": "offset points"}
         by_time.annotate(f"L{depth}", (place, value), **about)
     by_time.set(xlabel="milliseconds an image", xlim=(0, 1.1 * latency[-1]))
-    for axes in (by_depth, by_time):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    out = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(out, dpi=110, metadata={"Software": None})
-    return out.getvalue()
+    return png(figure)
 
 
 def main() -> None:

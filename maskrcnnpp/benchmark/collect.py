@@ -17,7 +17,7 @@ from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
 from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
 from maskrcnnpp.benchmark.widest import write_widest
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine.training_log import read_training_log
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.evaluation import load_coco_truth

@@ -213,9 +213,14 @@ def peak_memory(config_file: str, weights: str, images: Sequence[Batch]) -> floa
     On a GPU the memory that PyTorch allocated there, otherwise the resident memory, with PyTorch
     and the weights in it. What loading took is left out where the system allows (CUDA, Linux).
     """
+    return in_own_process(_predict_and_weigh, config_file, weights, list(images))
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module returns, called in a new process: it has used no memory yet."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_predict_and_weigh, config_file, weights, list(images)).result()
+        return pool.submit(function, *arguments).result()
 
 
 def measure_inference(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str, Any]]:

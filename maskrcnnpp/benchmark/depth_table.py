@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from tabulate import tabulate
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.cost import Arm, load_model, measure_inference
 from maskrcnnpp.benchmark.scoring import score_predictions
-from maskrcnnpp.benchmark.tables import made_with
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.benchmark.tables import made_with, markdown_table
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
@@ -28,6 +24,7 @@ from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FI
 from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
 from maskrcnnpp.files import atomic_path, write_json, write_text
 from maskrcnnpp.modeling.pruning import full_depth
+from maskrcnnpp.plots import new_figure, png, tidy
 
 RECORD_FILE = "depths.json"
 TABLE_FILE = "depths.md"
@@ -198,8 +195,7 @@ def depth_table(results: Mapping[str, Any]) -> str:
     headers = ["depth", *(title for title, _ in judged.values())]
     headers += ["M parameters", "G multiply-adds"]
     headers += ["ms an image", "of the full depth", "peak memory, MiB"]
-    align = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return markdown_table(headers, rows)
 
 
 def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "") -> None:
@@ -230,8 +226,8 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
 def picture(results: Mapping[str, Any]) -> bytes:
     """Mask AP, or IoU, against latency, a point a depth, as PNG."""
     rows, metric = results["depths"], _metric(results)
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
-    axes = figure.subplots()
+    figure = new_figure(5, 3.5)
+    axes = tidy(figure.subplots())
     latency = [1000 * row["latency"][0] for row in rows]
     axes.plot(latency, [row[metric] for row in rows], marker="o")
     for x, row in zip(latency, rows):
@@ -239,10 +235,7 @@ def picture(results: Mapping[str, Any]) -> bytes:
         axes.annotate(f"L{row['depth']}", (x, row[metric]), **place)
     axes.set_xlabel("milliseconds an image")
     axes.set_ylabel(f"{_JUDGED[metric][0]}, {results['dataset']}")
-    axes.grid(alpha=0.3)
-    out = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(out)
-    return out.getvalue()
+    return png(figure)
 
 
 def _metric(results: Mapping[str, Any]) -> str:

@@ -13,9 +13,9 @@ import yaml
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.data.catalog import register_dataset
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.own_files import folder_name, register_file
+from maskrcnnpp.data.named_by_file import folder_name, register_file
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table

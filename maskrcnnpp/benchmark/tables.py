@@ -339,8 +339,12 @@ def _mean_sd_cell(values: Sequence[float], digits: int) -> str:
     return mean if sd == "n/a" or mean == "n/a" else f"{mean} ({sd})"
 
 
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """The first column to the left, the others to the right; short rows end in empty cells."""
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, words: int = 1) -> str:
+    """The first columns to the left, the others to the right; short rows end in empty cells.
+
+    Args:
+        words: how many columns hold words.
+    """
     rows = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
-    align = ["left"] + ["right"] * (len(headers) - 1)
+    align = ["left"] * words + ["right"] * (len(headers) - words)
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)

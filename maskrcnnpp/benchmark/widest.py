@@ -11,8 +11,8 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from maskrcnnpp.benchmark.scoring import Scored
-from maskrcnnpp.data.display import read_rgb
 from maskrcnnpp.evaluation.overlaps import Overlaps
+from maskrcnnpp.images.display import read_rgb
 from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
 
 

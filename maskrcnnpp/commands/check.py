@@ -12,11 +12,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from maskrcnnpp.data.validation.checks import KINDS, Finding, validate
-from maskrcnnpp.data.validation.fix import Repair, repair
-from maskrcnnpp.data.validation.rings import CHECKS_CROSSINGS
+from maskrcnnpp.check.validation.checks import KINDS, Finding, validate
+from maskrcnnpp.check.validation.fix import Repair, repair
 from maskrcnnpp.errors import DataError, printable
 from maskrcnnpp.files import write_json
+from maskrcnnpp.masks.rings import CHECKS_CROSSINGS
 
 _LISTS = {"images": "image", "annotations": "annotation", "categories": "category"}
 SHOWN = 20  # findings of a kind

@@ -8,23 +8,23 @@ from functools import partial
 from pathlib import Path
 
 from maskrcnnpp.commands.arguments.convert import NUMBERS, OPTIONS, SWITCHES
-from maskrcnnpp.data.coco import ImageRecord
-from maskrcnnpp.data.convert import (
+from maskrcnnpp.convert.coco_dataset import ImageRecord
+from maskrcnnpp.convert.convert import (
     convert,
     groups_by_pattern,
     groups_of_file,
     open_reader,
     strata_of,
 )
-from maskrcnnpp.data.problems import ProblemLog
-from maskrcnnpp.data.splits import (
+from maskrcnnpp.convert.problems import ProblemLog
+from maskrcnnpp.convert.splits import (
     draw_folds,
     draw_splits,
     draw_splits_of_groups,
     read_splits,
     write_splits,
 )
-from maskrcnnpp.data.summary import summary_table
+from maskrcnnpp.convert.summary import summary_table
 from maskrcnnpp.errors import ConfigError, DataError
 
 ALL = "all"

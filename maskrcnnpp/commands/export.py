@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.export import EXPORTS
+from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.convert.export import EXPORTS
 
 
 def run(args: argparse.Namespace) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from maskrcnnpp.data.inspection.numbers import inspect_dataset
-from maskrcnnpp.data.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection
-from maskrcnnpp.data.inspection.reading import CocoSet
+from maskrcnnpp.check.inspection.numbers import inspect_dataset
+from maskrcnnpp.check.inspection.page import HTML_FILE, SETTINGS_FILE, write_inspection
+from maskrcnnpp.check.inspection.reading import CocoSet
 
 
 def run(args: argparse.Namespace) -> None:

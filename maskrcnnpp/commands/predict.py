@@ -15,10 +15,10 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
 from maskrcnnpp.config_reader import build_config
-from maskrcnnpp.data.image_io import find_images
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
+from maskrcnnpp.images import find_images
 from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.record import (

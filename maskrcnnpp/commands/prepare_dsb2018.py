@@ -11,12 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from maskrcnnpp.commands.arguments.prepare_dsb2018 import URL
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.problems import Problem, ProblemLog
+from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader
+from maskrcnnpp.convert.splits import draw_splits, read_splits, write_splits
+from maskrcnnpp.convert.summary import next_step, summary_table
 from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.problems import Problem, ProblemLog
-from maskrcnnpp.data.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.data.splits import draw_splits, read_splits, write_splits
-from maskrcnnpp.data.summary import next_step, summary_table
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.files import atomic_path
 

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from maskrcnnpp.data.catalog import datasets_root
-from maskrcnnpp.data.semantic_convert import (
+from maskrcnnpp.convert.semantic.label_map import LabelMap
+from maskrcnnpp.convert.semantic.source import SemanticItem, read_source
+from maskrcnnpp.convert.semantic.write import (
     FRACTIONS,
     convert_semantic,
     drawn_splits,
     semantic_summary,
     train_command,
 )
-from maskrcnnpp.data.semantic_labels import LabelMap
-from maskrcnnpp.data.semantic_sources import SemanticItem, read_source
+from maskrcnnpp.data.catalog import datasets_root
 from maskrcnnpp.errors import DataError
 
 INFO = {

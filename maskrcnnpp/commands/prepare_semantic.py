@@ -9,7 +9,9 @@ from functools import partial
 
 from tqdm import tqdm
 
-from maskrcnnpp.data.semantic_convert import (
+from maskrcnnpp.convert.semantic.label_map import LabelMap
+from maskrcnnpp.convert.semantic.source import Reading, read_source
+from maskrcnnpp.convert.semantic.write import (
     FRACTIONS,
     convert_semantic,
     drawn_splits,
@@ -17,8 +19,6 @@ from maskrcnnpp.data.semantic_convert import (
     semantic_summary,
     train_command,
 )
-from maskrcnnpp.data.semantic_labels import LabelMap
-from maskrcnnpp.data.semantic_sources import Reading, read_source
 from maskrcnnpp.errors import ConfigError
 
 

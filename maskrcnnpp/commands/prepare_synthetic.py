@@ -6,10 +6,10 @@ import argparse
 
 from tqdm import tqdm
 
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.summary import next_step, summary_table
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.data.catalog import SPLITS, datasets_root
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.summary import next_step, summary_table
-from maskrcnnpp.data.synthetic import synthetic_samples
 
 
 def run(args: argparse.Namespace) -> None:

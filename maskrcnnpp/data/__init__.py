@@ -1,1 +1,1 @@
-"""What is read: dataset readers, COCO JSON, splits, the catalog and synthetic images."""
+"""What a training reads: the catalog, the mapper, augmentations and the loader."""

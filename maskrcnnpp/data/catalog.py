@@ -10,15 +10,14 @@ the current folder:
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from maskrcnnpp.data.categories import NUCLEUS_CATEGORIES, class_metadata
-from maskrcnnpp.data.coco_file import load_records
+from maskrcnnpp.coco.categories import NUCLEUS_CATEGORIES, class_metadata
+from maskrcnnpp.coco.file import load_records, read_coco
 from maskrcnnpp.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -88,20 +87,12 @@ def check_dataset_is_prepared(name: str) -> None:
         if path is not None and not there(path):
             raise _not_prepared(name, f"{os.path.abspath(path)} does not exist")
     if json_file is not None:
-        problem = _problem_of_annotations(json_file)
-        if problem:
-            raise _not_prepared(name, f"{os.path.abspath(json_file)} {problem}")
-
-
-def _problem_of_annotations(path: str) -> str:
-    """Why a COCO file is of no use; empty when it lists images."""
-    try:
-        with open(path, "rb") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({error})"
-    images = content.get("images") if isinstance(content, dict) else None
-    return "" if images else "lists no images"
+        try:
+            if not read_coco(json_file)["images"]:
+                raise DataError(f"{json_file}: lists no images")
+        except DataError as error:
+            reason = str(error).removeprefix(str(json_file))
+            raise _not_prepared(name, f"{os.path.abspath(json_file)}{reason}") from error
 
 
 def _not_prepared(name: str, problem: str) -> DataError:

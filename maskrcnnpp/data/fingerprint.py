@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detectron2.data import MetadataCatalog
 
+from maskrcnnpp.coco.file import read_coco
 from maskrcnnpp.data.semantic import LABEL_FILE
 
 
@@ -33,7 +34,7 @@ def data_fingerprint(names: Iterable[str]) -> str:
         metadata = MetadataCatalog.get(name)
         if not metadata.get("json_file"):
             continue
-        coco = json.loads(Path(metadata.json_file).read_text(encoding="utf-8"))
+        coco = read_coco(metadata.json_file)
         kept = [coco.get(key) for key in ("images", "annotations", "categories")]
         parts.append(json.dumps(kept, sort_keys=True).encode())
         for image in coco["images"]:

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.images.intensity import order_of_three
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +44,6 @@ def check_input(cfg: CfgNode) -> None:
         _check_percentiles(cfg)
     if is_augmented(cfg):
         _check_augment(cfg)
-
-
-def order_of_three(cfg: CfgNode) -> str:
-    """How the model takes three channels: "RGB" as they are read, "BGR" the other way round.
-
-    INPUT.CHANNELS are read in the order of the model. Without these it is INPUT.FORMAT, which can
-    also be another of Detectron2's.
-    """
-    return "RGB" if cfg.INPUT.CHANNELS else cfg.INPUT.FORMAT
 
 
 def channel_order(cfg: CfgNode) -> tuple[int, int, int] | None:

@@ -14,12 +14,10 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 from PIL import Image
 
-from maskrcnnpp.data.augmentations import build_augmentations, loosens_boxes, with_scale
-from maskrcnnpp.data.image_io import open_image
-from maskrcnnpp.data.image_io.raster import reason
+from maskrcnnpp.data.augment.geometry import Elastic
+from maskrcnnpp.data.augment.values import build_augmentations, loosens_boxes, with_scale
+from maskrcnnpp.data.crop_objects import drop_objects_outside_crop, no_objects, without_polygons
 from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
-from maskrcnnpp.data.intensity import ModelInput, Remedies
-from maskrcnnpp.data.objects_of_image import leave_out_far_ones, no_objects, without_polygons
 from maskrcnnpp.data.semantic import (
     CLASS_COUNT,
     IGNORED,
@@ -27,8 +25,9 @@ from maskrcnnpp.data.semantic import (
     is_semantic,
     read_labels,
 )
-from maskrcnnpp.data.warps import Elastic
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import DataError, first_line
+from maskrcnnpp.images import open_image
+from maskrcnnpp.images.intensity import ModelInput, Remedies
 
 _REMEDIES = Remedies(
     values="give two INPUT.PERCENTILES, such as [1.0, 99.8], that become 0 and 255",
@@ -116,7 +115,9 @@ class MicroscopyMapper(DatasetMapper):
             transforms = self.augmentations(inputs)
             self._finish(dataset_dict, inputs, transforms)
         except (AssertionError, IndexError, KeyError, SizeMismatchError, ValueError) as error:
-            raise DataError(f"{name} or its annotations cannot be used: {reason(error)}") from error
+            raise DataError(
+                f"{name} or its annotations cannot be used: {first_line(error)}"
+            ) from error
         return dataset_dict
 
     def read(self, name: str) -> np.ndarray:
@@ -129,7 +130,9 @@ class MicroscopyMapper(DatasetMapper):
             try:
                 return detection_utils.read_image(name, format=self.image_format)
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"{name} cannot be read as an image: {reason(error)}") from error
+                raise DataError(
+                    f"{name} cannot be read as an image: {first_line(error)}"
+                ) from error
         with open_image(name, self.channels or None) as raster:
             raster.check_size()
             limits = self.model_input.limits(raster, _REMEDIES)
@@ -163,7 +166,7 @@ class MicroscopyMapper(DatasetMapper):
                 "MODEL.MASK_ON to False, or add masks"
             )
         size = dataset_dict["height"], dataset_dict["width"]
-        objects = leave_out_far_ones(objects, transforms, size, image_shape)
+        objects = drop_objects_outside_crop(objects, transforms, size, image_shape)
         is_bent = any(isinstance(transform, Elastic) for transform in transforms.transforms)
         # of a polygon bending would move the vertices only
         return without_polygons(objects, size) if is_bent else objects

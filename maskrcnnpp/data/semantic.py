@@ -18,9 +18,9 @@ from detectron2.data import MetadataCatalog
 from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
-from maskrcnnpp.data.image_io.raster import reason
-from maskrcnnpp.data.polygons import polygon_mask
-from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.errors import ConfigError, DataError, first_line
+from maskrcnnpp.masks.parse import as_rle
+from maskrcnnpp.masks.polygons import polygon_mask
 
 #: Key of an image in the file, and of Detectron2's dict of it.
 LABEL_FILE = "sem_seg_file_name"
@@ -166,20 +166,14 @@ def read_labels(record: Mapping[str, Any], ignored: int = IGNORED) -> np.ndarray
             mask = entry["segmentation"]
             if isinstance(mask, list):
                 mask = polygon_mask(mask, (), height, width)
-            pixels = None if mask is None else _decoded(mask)
-            if pixels is not None:
+            if mask is not None:
+                pixels = coco_mask.decode(as_rle(mask, *mask["size"])).astype(bool)
                 labels[pixels] = ignored if entry.get("iscrowd") else entry["category_id"] + 1
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{record['file_name']}: an annotation cannot be used: {reason(error)}"
+                f"{record['file_name']}: an annotation cannot be used: {first_line(error)}"
             ) from error
     return labels
-
-
-def _decoded(mask: Mapping[str, Any]) -> np.ndarray:
-    if isinstance(mask["counts"], list):
-        mask = coco_mask.frPyObjects(mask, *mask["size"])
-    return coco_mask.decode(mask).astype(bool)
 
 
 def _read(path: str) -> np.ndarray:
@@ -192,7 +186,7 @@ def _read(path: str) -> np.ndarray:
             # as Detectron2 turns the image; of a palette the indices
             return np.array(ImageOps.exif_transpose(picture)).astype(np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a label image: {reason(error)}") from error
+        raise DataError(f"{path} cannot be read as a label image: {first_line(error)}") from error
 
 
 def _check(record: Mapping[str, Any], labels: np.ndarray, ignored: int) -> None:

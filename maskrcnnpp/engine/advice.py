@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.errors import ConfigError, first_line
 
 _LOWER = (
     "lower SOLVER.IMS_PER_BATCH, raise SOLVER.ACCUMULATE, take smaller crops (INPUT.CROP.SIZE) or "
@@ -29,18 +29,14 @@ def advice_on_memory() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ConfigError(f"out of memory: {_LOWER} ({_first_line(error)})") from error
+        raise ConfigError(f"out of memory: {_LOWER} ({first_line(error)})") from error
     except RuntimeError as error:
         text = str(error)
         if all(word in text for word in _WORKER_DIED) or "exited unexpectedly" in text:
             raise ConfigError(
                 "a process that loads images died, which mostly means that memory was full: lower "
-                f"DATALOADER.NUM_WORKERS ({_first_line(error)})"
+                f"DATALOADER.NUM_WORKERS ({first_line(error)})"
             ) from error
         if any(word in text for word in _NO_MEMORY):
-            raise ConfigError(f"out of memory: {_LOWER} ({_first_line(error)})") from error
+            raise ConfigError(f"out of memory: {_LOWER} ({first_line(error)})") from error
         raise
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

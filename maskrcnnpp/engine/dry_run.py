@@ -16,7 +16,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 
-from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.engine.progress import peak_memory, short_time
 from maskrcnnpp.engine.scratch import scratch_output
 from maskrcnnpp.engine.trainer import Trainer

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator

@@ -13,17 +13,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 
+from maskrcnnpp.coco.categories import are_same_names, classes_fault
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks, register_dataset
-from maskrcnnpp.data.categories import are_same_names, classes_fault
 from maskrcnnpp.data.input_keys import check_input
-from maskrcnnpp.data.own_files import (
+from maskrcnnpp.data.misread import check_detectron2_reads_correctly
+from maskrcnnpp.data.named_by_file import (
     check_has_masks,
     check_has_objects,
     known_classes,
     register_file,
 )
-from maskrcnnpp.data.seen_images import check_images_are_read
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.engine.console import set_up_loggers, silent_children
 from maskrcnnpp.engine.evaluators import check_evaluator
@@ -134,7 +134,7 @@ def check_datasets(cfg: CfgNode, *, eval_only: bool = False) -> None:
             if cfg.MODEL.MASK_ON:
                 # without a word of masks in the file, boxes alone are judged
                 check_has_masks(name, or_boxes_alone=key == "DATASETS.TEST")
-            check_images_are_read(cfg, name)  # last: it opens all of them
+            check_detectron2_reads_correctly(cfg, name)  # last: it opens all of them
     if is_semantic(cfg) and has_deep_head(cfg):
         check_labels_agree([name for names in key_names.values() for name in names])
     if eval_only and not cfg.DATASETS.TEST:

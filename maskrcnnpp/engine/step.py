@@ -16,7 +16,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import get_event_storage
 from torch.nn.parallel import DistributedDataParallel
 
-from maskrcnnpp.data.train_loader import TrainLoader, seed_of
+from maskrcnnpp.data.loader import TrainLoader, seed_of
 from maskrcnnpp.engine.loss_guard import LossGuard
 from maskrcnnpp.engine.processes import any_process
 from maskrcnnpp.errors import ConfigError

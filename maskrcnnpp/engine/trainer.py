@@ -22,10 +22,11 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from fvcore.nn.precise_bn import get_bn_modules
 
+from maskrcnnpp.coco.file import forget_files
 from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.fingerprint import data_fingerprint
+from maskrcnnpp.data.loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.data.mapper import find_mapper
-from maskrcnnpp.data.train_loader import SeededByName, TrainLoader, build_train_loader
 from maskrcnnpp.engine.evaluators import build_evaluator, needs_full_masks
 from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
@@ -223,6 +224,7 @@ class Trainer(DefaultTrainer):
         self.data_loader.seek(self.start_iter)
         if comm.is_main_process():
             record_start(self.cfg, start_iter=self.start_iter, seed=self.data_loader.seed)
+        forget_files()
         logger.info("training from iteration %d to %d", self.start_iter, self.max_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:

@@ -1,6 +1,6 @@
 """How good a model is."""
 
-from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import (
     COCOInstanceEvaluator,
     coco_metrics_table,
@@ -8,7 +8,6 @@ from maskrcnnpp.evaluation.coco_evaluation import (
 )
 from maskrcnnpp.evaluation.coco_metrics import (
     coco_average_precision,
-    segmentation_to_rle,
 )
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "coco_average_precision",
     "coco_metrics_table",
     "load_coco_truth",
-    "segmentation_to_rle",
     "write_coco_metrics",
 ]

@@ -21,7 +21,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
-from maskrcnnpp.data.coco_file import load_coco_truth
+from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.errors import ConfigError, DataError, UserError
 from maskrcnnpp.evaluation.coco_metrics import (
     COCO_AREA_BINS,

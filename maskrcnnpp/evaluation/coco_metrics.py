@@ -15,36 +15,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 from faster_coco_eval import COCO, COCOeval_faster
 
-from maskrcnnpp.data.coco_file import ANNOTATION_KEYS, load_coco_truth
+from maskrcnnpp.coco.file import ANNOTATION_KEYS, load_coco_truth
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.masks.parse import as_rle
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "ARs", "ARm", "ARl")
 #: Areas in pixels between small and medium, and medium and large objects.
 COCO_AREA_BINS = (32**2, 96**2)
-
-
-def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Turn any of COCO's segmentations into compressed RLE.
-
-    Args:
-        segmentation: polygons (list of flat x, y lists), RLE with a list of counts, or
-            compressed RLE, which is returned as it is.
-        height: height of the image in pixels.
-        width: width of the image in pixels.
-
-    Raises:
-        DataError: it is none of these.
-    """
-    try:
-        if isinstance(segmentation, Mapping):
-            if not isinstance(segmentation["counts"], list):
-                return dict(segmentation)
-            return mask_util.frPyObjects(dict(segmentation), height, width)
-        if len(segmentation) == 0:
-            return mask_util.encode(np.zeros((height, width), dtype=np.uint8, order="F"))
-        return mask_util.merge(mask_util.frPyObjects(list(segmentation), height, width))
-    except Exception as error:  # pycocotools raises bare ones
-        raise DataError(f"not a COCO segmentation: {str(segmentation)[:80]}: {error}") from error
 
 
 def coco_average_precision(
@@ -158,7 +135,7 @@ def _result_annotations(
         if iou_type == "bbox":
             area = value[2] * value[3]
         else:
-            value = segmentation_to_rle(value, *sizes[image_id])
+            value = as_rle(value, *sizes[image_id])
             check_mask_size(value, image_id, sizes)
             area = float(mask_util.area(value))
         copies.append(

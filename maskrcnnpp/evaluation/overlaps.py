@@ -15,8 +15,8 @@ from maskrcnnpp.evaluation.coco_metrics import (
     check_mask_size,
     check_result,
     image_sizes,
-    segmentation_to_rle,
 )
+from maskrcnnpp.masks.parse import as_rle
 
 Rle = Mapping[str, Any]
 
@@ -162,7 +162,7 @@ def _truth_groups(truth: Mapping[str, Any], sizes: Mapping) -> dict[tuple, list[
         image_id = annotation["image_id"]
         if image_id not in sizes:
             raise DataError(f"an annotation is of image {image_id}, which is not in 'images'")
-        rle = segmentation_to_rle(annotation["segmentation"], *sizes[image_id])
+        rle = as_rle(annotation["segmentation"], *sizes[image_id])
         check_mask_size(rle, image_id, sizes)
         groups[image_id, annotation["category_id"]].append(rle)
     return groups
@@ -175,7 +175,7 @@ def _detection_groups(
     for result in results:
         check_result(result, "segmentation", sizes, categories)
         image_id = result["image_id"]
-        rle = segmentation_to_rle(result["segmentation"], *sizes[image_id])
+        rle = as_rle(result["segmentation"], *sizes[image_id])
         check_mask_size(rle, image_id, sizes)
         groups[image_id, result["category_id"]].append((float(result["score"]), rle))
     # sorted() is stable, as COCO's order of equal scores is

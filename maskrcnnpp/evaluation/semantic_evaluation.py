@@ -19,9 +19,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from maskrcnnpp.data.own_files import folder_name
-from maskrcnnpp.data.rle import encode_crop
-from maskrcnnpp.data.sample import Rle
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.data.semantic import IGNORED, read_labels
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation.coco_evaluation import COCOInstanceEvaluator
@@ -31,6 +29,7 @@ from maskrcnnpp.evaluation.semantic_metrics import (
     semantic_metrics,
 )
 from maskrcnnpp.files import write_json, write_text
+from maskrcnnpp.masks.rle import Rle, encode_crop
 
 METRICS_FILE = "semantic_metrics.json"
 TABLE_FILE = "semantic_metrics.md"

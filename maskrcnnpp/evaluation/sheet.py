@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from maskrcnnpp.data.display import read_rgb
-from maskrcnnpp.data.rle import encode_crop
 from maskrcnnpp.data.semantic import read_labels
-from maskrcnnpp.evaluation.coco_metrics import segmentation_to_rle
+from maskrcnnpp.images.display import read_rgb
+from maskrcnnpp.masks.parse import as_rle
+from maskrcnnpp.masks.rle import encode_crop
 from maskrcnnpp.visualization import Panel, SheetRow
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ def result_rows(
             title=image["file_name"],
             image=pixels,
             panels=[
-                Panel([segmentation_to_rle(entry, *size) for _, entry in truths[image["id"]]]),
+                Panel([as_rle(entry, *size) for _, entry in truths[image["id"]]]),
                 Panel(
-                    [segmentation_to_rle(entry, *size) for _, entry in found],
+                    [as_rle(entry, *size) for _, entry in found],
                     [score for score, _ in found],
                 ),
             ],

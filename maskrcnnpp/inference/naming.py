@@ -11,14 +11,14 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from maskrcnnpp.data.categories import (
+from maskrcnnpp.coco.categories import (
     are_same_names,
     class_metadata,
     classes_fault,
     numbers_of_names,
 )
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.own_files import known_classes
+from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.data.named_by_file import known_classes
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError, DataError
 

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from maskrcnnpp.data.rle import encode_crop
-from maskrcnnpp.data.sample import Rle
-from maskrcnnpp.inference.rle import RleMasks
 from maskrcnnpp.inference.tiling import Detection, Tile
+from maskrcnnpp.masks.paste import RleMasks
+from maskrcnnpp.masks.rle import Rle, encode_crop
 
 
 class Objects:

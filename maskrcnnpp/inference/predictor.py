@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.config import CfgNode
+from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Instances
-from tqdm import tqdm
+from torch import nn
 
-from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.data.intensity import Limits, ModelInput
-from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, printable
+from maskrcnnpp.images import Raster
+from maskrcnnpp.images.intensity import Limits
 from maskrcnnpp.inference.magnification import estimate_scale
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.overlaps import resolve_overlaps
-from maskrcnnpp.inference.precision import PRECISIONS, pool_in_float32
-from maskrcnnpp.inference.rle import paste_masks
-from maskrcnnpp.inference.tile_input import (
-    REMEDIES,
-    TileWarning,
-    as_raster,
-    config_to_use,
-    tile_tensor,
-)
-from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles, tile_image
-from maskrcnnpp.inference.tta import AugmentedRCNN, resized
-from maskrcnnpp.modeling.checkpoint import load_to_use
-from maskrcnnpp.modeling.speed import with_speed_keys
-from maskrcnnpp.models import find_model
+from maskrcnnpp.inference.precision import pool_in_float32
+from maskrcnnpp.inference.tiled import TiledPredictor
+from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles
+from maskrcnnpp.inference.tta import AugmentedRCNN
+from maskrcnnpp.masks.paste import paste_masks
 
 logger = logging.getLogger(__name__)
 
 
-class Predictor:
+class Predictor(TiledPredictor):
     """Find the objects of an image, in overlapping tiles where it is large.
 
     Each object is that of the image as a whole, not of a tile; see
@@ -50,105 +40,50 @@ class Predictor:
         self,
         model: GeneralizedRCNN | AugmentedRCNN,
         *,
-        input_format: str = "RGB",
-        channels_of_model: int = 3,
         detection_limit: int | None = None,
         trained_diameter: float | None = None,
-        progress: bool = True,
-        **options,
+        **more,
     ) -> None:
         """
         Args:
-            model: with a mask head; set to evaluation mode.
-            input_format: order of three channels that it was trained with, "RGB" or "BGR".
-            channels_of_model: that it takes (entries of MODEL.PIXEL_MEAN).
+            model: with a mask head. Flips and scales need one that has them
+                (:class:`AugmentedRCNN`), as :meth:`load` makes it.
             detection_limit: objects of a tile at which the model stops
-                (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are told.
+                (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are reported.
             trained_diameter: median of the objects of its training, pixels; with it images are
                 resized by the diameter of their objects (``diameter`` of the options).
-            progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options`. Flips and scales need a model that has them
-                (:class:`AugmentedRCNN`), as :meth:`load` makes it.
+            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`.
 
         Raises:
             ConfigError: an option is impossible.
         """
-        self.options = Options(**options)
-        self.model_input = ModelInput(
-            channels_of_model, input_format, tuple(self.options.percentiles or ())
-        )
-        self.model = model.eval()
-        self._warn_of_tiles = TileWarning(model)
+        super().__init__(model, **more)
         self.detection_limit = detection_limit
-        self.trained_diameter = trained_diameter
         if self.options.diameter is not None and trained_diameter is None:
             raise ConfigError(
                 "diameter needs a model whose card says what diameter it was trained on; give "
                 "scales instead, such as 0.5 for objects twice as large as those of the training"
             )
-        self.progress = progress
+        has_own_scales = tuple(self.options.scales) != (1.0,)
+        self.trained_diameter = None if has_own_scales else trained_diameter
         if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
             raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
         if self.options.precision != "float32":
             pool_in_float32(model)
 
     @classmethod
-    def load(
-        cls,
-        config_file: str | os.PathLike,
-        weights: str | os.PathLike | None = None,
-        *,
-        opts: Sequence[str] = (),
-        trained_diameter: float | None = None,
-        progress: bool = True,
-        **options,
-    ) -> Predictor:
-        """A trained model: ``Predictor.load("nuclei")``, or that of a training.
-
-        Args:
-            config_file: name of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml``
-                of a training's OUTPUT_DIR.
-            weights: of a training: a checkpoint, such as ``model_final.pth``.
-            opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
-            trained_diameter: see :class:`Predictor`; that of a model by name is in its card.
-            progress: show a bar for an image of several tiles.
-            options: the fields of :class:`Options`. Percentiles are those of the training
-                (INPUT.PERCENTILES) unless they are given, and others those that a model by name
-                was tuned to.
-
-        Raises:
-            ConfigError: a file is missing or does not fit, or a key or option is impossible here.
-        """
-        if weights is None:
-            found = find_model(os.fspath(config_file))
-            config_file, weights = found.config_file, found.weights_file
-            options = {**found.options, **options}
-            trained_diameter = found.card.get("diameter")
-        cfg, options = config_to_use(config_file, weights, opts, options)
-        settings = Options(**options)
+    def _of_config(cls, cfg: CfgNode, trained_diameter: float | None) -> dict[str, Any]:
         if not cfg.MODEL.MASK_ON:
             raise ConfigError("MODEL.MASK_ON is False; Predictor is for models with masks")
-        bound_convolution_cache()
-        model = with_speed_keys(build_model(cfg), cfg)
-        load_to_use(model, cfg)
-        if settings.is_augmented:
-            model = AugmentedRCNN(
-                cfg,
-                model,
-                flips=settings.flips,
-                scales=settings.scales,
-                batch_size=settings.batch_size,
-            )
-        trained_on = ModelInput.from_config(cfg)
-        return cls(
-            model,
-            input_format=trained_on.order,
-            channels_of_model=trained_on.channels,
-            detection_limit=cfg.TEST.DETECTIONS_PER_IMAGE,
-            trained_diameter=trained_diameter if settings.scales == (1.0,) else None,
-            progress=progress,
-            **options,
-        )
+        limit = cfg.TEST.DETECTIONS_PER_IMAGE
+        return {"detection_limit": limit, "trained_diameter": trained_diameter}
+
+    @classmethod
+    def _augmented(cls, model: nn.Module, cfg: CfgNode, options: Options) -> nn.Module:
+        if not options.is_augmented:
+            return model
+        how = {"flips": options.flips, "scales": options.scales, "batch_size": options.batch_size}
+        return AugmentedRCNN(cfg, model, **how)
 
     def __call__(self, image: np.ndarray | Raster) -> Objects:
         """
@@ -157,28 +92,20 @@ class Predictor:
                 INPUT.CHANNELS of its training where that is set. For a model of three also
                 (H, W) and (H, W, 1), or (H, W, 4), whose alpha is not looked at; for one of one
                 also (H, W). 8-bit, or any number type with ``percentiles``. Or what
-                :func:`maskrcnnpp.data.image_io.open_image` gives, which is read tile by tile.
+                :func:`maskrcnnpp.images.open_image` gives, which is read tile by tile.
 
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
-        options = self.options
-        channels = self.model_input.channels
-        raster = image if isinstance(image, Raster) else as_raster(image, channels)
-        limits = self.model_input.limits(raster, REMEDIES)
+        raster = self._raster(image)
+        limits = self._limits(raster)
         scale = self._scale_of(raster, limits)
-        tile_size, overlap = (round(side / scale) for side in (options.tile_size, options.overlap))
-        tiles = tile_image(raster.height, raster.width, tile_size, overlap)
-        self._warn_of_tiles(raster, tiles, tile_size)
+        tiles = self._tiles(raster, scale)
         found: list[list[Detection]] = []
         crowded = 0
-        batches = range(0, len(tiles), options.batch_size)
-        quiet = not self.progress or len(tiles) == 1
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
-            batch = tiles[start : start + options.batch_size]
-            outputs = self._infer(raster, batch, limits, scale)
-            crowded += sum(map(self._is_crowded, outputs))
-            found += [self._detections(*pair) for pair in zip(outputs, batch)]
+        for tile, output in self._each_tile(raster, tiles, limits, scale):
+            crowded += self._is_crowded(output)
+            found.append(self._detections(output, tile))
         if crowded:
             logger.warning(
                 "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
@@ -186,9 +113,9 @@ class Predictor:
                 *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
         objects = merge_tiles(tiles, found, raster.height, raster.width)
-        if options.overlaps == "resolve":
+        if self.options.overlaps == "resolve":
             objects = resolve_overlaps(objects)
-        kept = [entry for entry in objects if options.fits(entry.area)]
+        kept = [entry for entry in objects if self.options.fits(entry.area)]
         return Objects(kept, raster.height, raster.width, scale=scale)
 
     def _scale_of(self, raster: Raster, limits: Limits | None) -> float:
@@ -199,32 +126,14 @@ class Predictor:
             return self.trained_diameter / self.options.diameter
 
         def find(tile: Tile, scale: float) -> list[Detection]:
-            (found,) = self._infer(raster, [tile], limits, scale)
-            return resolve_overlaps(self._detections(found, tile))
+            ((_, output),) = self._each_tile(raster, [tile], limits, scale)
+            return resolve_overlaps(self._detections(output, tile))
 
         return estimate_scale(find, raster.height, raster.width)
 
-    def _infer(
-        self, raster: Raster, tiles: Sequence[Tile], limits: Limits | None, scale: float
-    ) -> list[Instances]:
-        """What the model finds in tiles that are resized for it, in pixels of the tiles."""
-        pixels = [tile_tensor(self.model_input, raster, tile, limits) for tile in tiles]
-        if scale != 1:
-            pixels = [resized(image, scale) for image in pixels]
-        found = self._of_tensors(pixels)
-        if scale != 1:
-            for tile, instances in zip(tiles, found):
-                height, width = tile.bottom - tile.top, tile.right - tile.left
-                h, w = instances.image_size
-                instances.pred_boxes.scale(width / w, height / h)
-        return found
-
-    def _of_tensors(self, images: list[torch.Tensor]) -> list[Instances]:
-        dtype = PRECISIONS[self.options.precision]
+    def _infer(self, images: list[torch.Tensor]) -> list[Instances]:
         inputs = [{"image": image} for image in images]
-        device = next(self.model.parameters()).device.type if dtype else "cpu"
-        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
-            return self.model.inference(inputs, do_postprocess=False)
+        return self.model.inference(inputs, do_postprocess=False)
 
     def _is_crowded(self, found: Instances) -> bool:
         if self.detection_limit is None or len(found) < self.detection_limit:
@@ -235,23 +144,23 @@ class Predictor:
         height, width = tile.bottom - tile.top, tile.right - tile.left
         found = found[found.scores >= self.options.score_threshold].to("cpu")
         boxes = found.pred_boxes.clone()
+        boxes.scale(width / found.image_size[1], height / found.image_size[0])
         boxes.clip((height, width))
         detections = []
-        masks = paste_masks(found.pred_masks, boxes, height, width, self.options.mask_threshold)
+        threshold = self.options.mask_threshold
+        masks = paste_masks(found.pred_masks, boxes, height, width, threshold)
         rows = zip(masks, boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist())
         for mask, (x0, y0, x1, y1), score, category in rows:
-            ys, xs = (np.flatnonzero(mask.pixels.any(axis=axis)) for axis in (1, 0))
-            if len(ys) == 0:
+            if (crop := mask.tight()) is None:
                 continue  # not a pixel: nothing to show or measure
-            tight = mask.pixels[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
             detections.append(
                 Detection(
                     box=(x0 + tile.left, y0 + tile.top, x1 + tile.left, y1 + tile.top),
                     score=score,
                     category=category,
-                    pixels=tight,
-                    top=tile.top + mask.top + int(ys[0]),
-                    left=tile.left + mask.left + int(xs[0]),
+                    pixels=crop.pixels,
+                    top=tile.top + crop.top,
+                    left=tile.left + crop.left,
                 )
             )
         return detections

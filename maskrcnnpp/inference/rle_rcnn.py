@@ -9,7 +9,7 @@ from detectron2.structures import Instances
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from maskrcnnpp.inference.rle import RleMasks, encode_masks
+from maskrcnnpp.masks.paste import RleMasks, encode_masks
 
 
 class RleRCNN(nn.Module):

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from maskrcnnpp.data.image_io import open_image
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
 from maskrcnnpp.files import remove_partial, write_json, write_json_list
+from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor

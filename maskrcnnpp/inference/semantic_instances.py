@@ -10,12 +10,11 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
 from scipy import ndimage
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
-from maskrcnnpp.data.label_masks import label_masks
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.inference.rle import RleMasks
+from maskrcnnpp.masks.labels import label_masks
+from maskrcnnpp.masks.paste import RleMasks
+from maskrcnnpp.masks.split import split_at_necks
 
 METHODS = ("components", "watershed")
 _TOUCH = np.ones((3, 3))  # by an edge or a corner
@@ -88,7 +87,7 @@ class ObjectFinder:
         """
         labels, _ = ndimage.label(mask, structure=_TOUCH)
         if self.method == "watershed" and labels.any():
-            labels = self._parted(labels)
+            labels = split_at_necks(labels, self.neck)
         areas = np.bincount(labels.ravel())
         areas[0] = self.min_area
         return np.where(areas[labels] < self.min_area, 0, labels)
@@ -97,15 +96,6 @@ class ObjectFinder:
         if self.first_class == 0:
             return values > 0.5
         return values.argmax(axis=0) == np.arange(len(values))[:, None, None]
-
-    def _parted(self, labels: np.ndarray) -> np.ndarray:
-        # below all inside, so that an object in which nothing stands out is its own middle
-        distance = np.where(labels > 0, ndimage.distance_transform_edt(labels), -self.neck)
-        # maxima that stand out by less than the neck are one plateau with what lies between them
-        filled = reconstruction(distance - self.neck, distance, method="dilation")
-        is_middle = local_maxima(filled, footprint=_TOUCH) & (labels > 0)
-        markers, _ = ndimage.label(is_middle, structure=_TOUCH)
-        return watershed(-distance, markers, mask=labels > 0, connectivity=2)
 
 
 def _instances(found: list[tuple[int, float, dict]], height: int, width: int) -> Instances:

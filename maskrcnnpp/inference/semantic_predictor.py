@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from detectron2.modeling import SemanticSegmentor, build_model
+from detectron2.config import CfgNode
+from detectron2.modeling import SemanticSegmentor
 from detectron2.structures import Instances
-from tqdm import tqdm
 
-from maskrcnnpp.data.image_io import Raster
-from maskrcnnpp.data.intensity import ModelInput
-from maskrcnnpp.data.segmentation import crop_of
 from maskrcnnpp.data.semantic import is_semantic
-from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.objects import SemanticObjects
-from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
-from maskrcnnpp.inference.tile_input import (
-    REMEDIES,
-    TileWarning,
-    as_raster,
-    config_to_use,
-    tile_tensor,
-)
-from maskrcnnpp.inference.tiling import Detection, Tile, tile_image
-from maskrcnnpp.modeling.checkpoint import load_to_use
+from maskrcnnpp.inference.tiled import TiledPredictor, config_to_use
+from maskrcnnpp.inference.tiling import Detection, Tile
+from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.modeling.semantic_depths import is_unet
-from maskrcnnpp.modeling.speed import with_speed_keys
 
 _FLIPS = ((), (1,), (2,), (1, 2))  # axes of (channels, height, width)
 
 
-class SemanticPredictor:
+class SemanticPredictor(TiledPredictor):
     """The probability of each class at each pixel of an image, by a sliding window.
 
     Where tiles overlap, each counts the less the nearer its edge is. Unlike that of
@@ -49,61 +38,30 @@ class SemanticPredictor:
         model: SemanticSegmentor,
         *,
         find_objects: ObjectFinder | None = None,
-        input_format: str = "RGB",
-        channels_of_model: int = 3,
-        progress: bool = True,
-        **options,
+        **more,
     ) -> None:
         """
         Args:
-            model: one whose head gives probabilities; set to evaluation mode.
+            model: one whose head gives probabilities.
             find_objects: makes objects of them.
-            input_format, channels_of_model, progress: see :class:`Predictor`.
-            options: the fields of :class:`Options`; there are no scales.
+            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`; there are no scales.
 
         Raises:
             ConfigError: an option is impossible.
         """
-        self.options = Options(**options)
+        super().__init__(model, **more)
         if tuple(self.options.scales) != (1.0,):
             raise ConfigError("scales are of models that find objects; a semantic one has none")
-        self.model_input = ModelInput(
-            channels_of_model, input_format, tuple(self.options.percentiles or ())
-        )
-        self.model = model.eval()
-        self._warn_of_tiles = TileWarning(model)
         self.find_objects = find_objects or ObjectFinder()
-        self.progress = progress
 
     @classmethod
-    def load(
-        cls,
-        config_file: str | os.PathLike,
-        weights: str | os.PathLike,
-        *,
-        opts: Sequence[str] = (),
-        progress: bool = True,
-        **options,
-    ) -> SemanticPredictor:
-        """The model of a training; see :meth:`Predictor.load`."""
-        cfg, options = config_to_use(config_file, weights, opts, options)
+    def _of_config(cls, cfg: CfgNode, trained_diameter: float | None) -> dict[str, Any]:
         if not (is_semantic(cfg) and is_unet(cfg)):
             raise ConfigError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE} and MODEL.BACKBONE.NAME "
                 f"{cfg.MODEL.BACKBONE.NAME}; SemanticPredictor is for the U-Net family"
             )
-        bound_convolution_cache()
-        model = with_speed_keys(build_model(cfg), cfg)
-        load_to_use(model, cfg)
-        trained_on = ModelInput.from_config(cfg)
-        return cls(
-            model,
-            find_objects=ObjectFinder.from_config(cfg),
-            input_format=trained_on.order,
-            channels_of_model=trained_on.channels,
-            progress=progress,
-            **options,
-        )
+        return {"find_objects": ObjectFinder.from_config(cfg)}
 
     def __call__(self, image: np.ndarray | Raster) -> SemanticObjects:
         """
@@ -113,9 +71,7 @@ class SemanticPredictor:
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
-        channels = self.model_input.channels
-        raster = image if isinstance(image, Raster) else as_raster(image, channels)
-        probabilities = self.probabilities(raster)
+        probabilities = self.probabilities(self._raster(image))
         found = self.find_objects(torch.from_numpy(probabilities))
         detections = [d for d in _detections(found) if self._is_kept(d)]
         detections.sort(key=lambda entry: -entry.score)
@@ -123,36 +79,24 @@ class SemanticPredictor:
 
     def probabilities(self, raster: Raster) -> np.ndarray:
         """Of each class at each pixel, float32 (classes, height, width)."""
-        options = self.options
-        limits = self.model_input.limits(raster, REMEDIES)
-        tiles = tile_image(raster.height, raster.width, options.tile_size, options.overlap)
-        self._warn_of_tiles(raster, tiles, options.tile_size)
         total: np.ndarray | None = None
         weight = np.zeros((raster.height, raster.width), np.float32)
-        batches = range(0, len(tiles), options.batch_size)
-        quiet = not self.progress or len(tiles) == 1
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
-            batch = tiles[start : start + options.batch_size]
-            inputs = [tile_tensor(self.model_input, raster, tile, limits) for tile in batch]
-            for tile, found in zip(batch, self._infer(inputs)):
-                if total is None:
-                    total = np.zeros((len(found), raster.height, raster.width), np.float32)
-                window = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
-                of_tile = tile_weight(tile, options.overlap)
-                total[(slice(None), *window)] += found * of_tile
-                weight[window] += of_tile
+        for tile, found in self._each_tile(raster, self._tiles(raster), self._limits(raster)):
+            if total is None:
+                total = np.zeros((len(found), raster.height, raster.width), np.float32)
+            window = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            of_tile = tile_weight(tile, self.options.overlap)
+            total[(slice(None), *window)] += found * of_tile
+            weight[window] += of_tile
         return total / weight
 
     def _infer(self, images: list[torch.Tensor]) -> list[np.ndarray]:
         versions = _FLIPS if self.options.flips else _FLIPS[:1]
-        dtype = PRECISIONS[self.options.precision]
-        device = next(self.model.parameters()).device.type if dtype else "cpu"
         sums: list[torch.Tensor | float] = [0.0] * len(images)
-        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
-            for axes in versions:
-                outputs = self.model([{"image": image.flip(axes)} for image in images])
-                for index, output in enumerate(outputs):
-                    sums[index] = sums[index] + output["sem_seg"].float().flip(axes)
+        for axes in versions:
+            outputs = self.model([{"image": image.flip(axes)} for image in images])
+            for index, output in enumerate(outputs):
+                sums[index] = sums[index] + output["sem_seg"].float().flip(axes)
         return [(found / len(versions)).cpu().numpy() for found in sums]
 
     def _is_kept(self, entry: Detection) -> bool:
@@ -182,8 +126,8 @@ def _detections(found: Instances) -> list[Detection]:
         found.pred_classes.tolist(),
     )
     for rle, box, score, category in rows:
-        pixels, top, left = crop_of(rle)
-        detections.append(Detection(tuple(box), score, category, pixels, top, left))
+        crop = Crop.of_rle(rle)
+        detections.append(Detection(tuple(box), score, category, crop.pixels, crop.top, crop.left))
     return detections
 
 

@@ -15,9 +15,9 @@ from maskrcnnpp.benchmark.cost import PARTS, STAGES, Arm, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
 from maskrcnnpp.benchmark.semantic import all_semantic
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.data import catalog
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.synthetic import synthetic_samples
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
 
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"

@@ -17,7 +17,7 @@ from detectron2.data.datasets import register_coco_instances
 
 from maskrcnnpp import cli
 from maskrcnnpp.benchmark.run_report import build_report
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation import coco_average_precision, write_coco_metrics

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from maskrcnnpp.data import augmentations as values
-from maskrcnnpp.data import warps
+from maskrcnnpp.data.augment import geometry, values
 
 GEOMETRIC = {
     "flip": lambda: T.RandomFlip(0.5, horizontal=False, vertical=True),
-    "quarter": warps.RandomQuarterTurns,
-    "turn": lambda: warps.RandomTurn([-30, 30], expand=False),
-    "elastic": lambda: warps.RandomElastic(5.0),
+    "quarter": geometry.RandomQuarterTurns,
+    "turn": lambda: geometry.RandomTurn([-30, 30], expand=False),
+    "elastic": lambda: geometry.RandomElastic(5.0),
 }
 PHOTOMETRIC = {
     "stain": lambda: values.RandomStain(0.5),
@@ -24,8 +23,8 @@ PHOTOMETRIC = {
     "noise": lambda: values.RandomNoise(5, 9),
 }
 NOTHING = {
-    "turn": lambda: warps.RandomTurn([0, 0], expand=False),
-    "elastic": lambda: warps.RandomElastic(0.0),
+    "turn": lambda: geometry.RandomTurn([0, 0], expand=False),
+    "elastic": lambda: geometry.RandomElastic(0.0),
     "stain": lambda: values.RandomStain(0.0),
     "invert": lambda: values.RandomInvert(0.0),
     "gamma": lambda: values.RandomGamma(1, 1),
@@ -96,7 +95,7 @@ def test_points_and_boxes_move_along(name, seed):
 
 def test_points_of_an_elastic_field_go_to_where_pixels_come_from():
     image = np.zeros((64, 64, 1), np.float32)
-    transform = drawn(warps.RandomElastic(6.0), image, 3)
+    transform = drawn(geometry.RandomElastic(6.0), image, 3)
     assert 1 < np.abs(transform.field).max() <= 6.001
     rows, columns = np.mgrid[20:44:6, 20:44:6]
     ends = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
@@ -145,7 +144,7 @@ def test_strength_zero_changes_nothing(name, dtype):
 @pytest.mark.parametrize("turns", range(4))
 def test_quarter_turns_are_exact(turns):
     image = pixels((5, 7, 2), np.uint8)
-    transform = warps.QuarterTurns(5, 7, turns)
+    transform = geometry.QuarterTurns(5, 7, turns)
     turned = transform.apply_image(image)
     assert (turned == np.rot90(image, turns)).all()
     assert (transform.inverse().apply_image(turned) == image).all()
@@ -159,9 +158,9 @@ def test_quarter_turns_are_exact(turns):
 
 def test_corners_have_the_median_of_each_channel():
     image = np.zeros((40, 40, 6), np.uint8) + np.arange(10, 70, 10, dtype=np.uint8)
-    turned = warps.Turn(40, 40, 45, expand=False).apply_image(image)
+    turned = geometry.Turn(40, 40, 45, expand=False).apply_image(image)
     assert (turned == image).all()
-    assert warps.Turn(40, 40, 45, expand=False).apply_segmentation(image[..., 0] + 1)[0, 0] == 0
+    assert geometry.Turn(40, 40, 45, expand=False).apply_segmentation(image[..., 0] + 1)[0, 0] == 0
 
 
 def test_values():
@@ -200,7 +199,7 @@ def test_stains_of_colour_images_only(order):
 
 def test_more_points_than_opencv_looks_up_at_once():
     np.random.seed(0)
-    elastic = warps.RandomElastic(4.0).get_transform(np.zeros((64, 64, 1), np.uint8))
+    elastic = geometry.RandomElastic(4.0).get_transform(np.zeros((64, 64, 1), np.uint8))
     points = np.random.uniform(0, 64, (40000, 2))
     moved = elastic.apply_coords(points)
     np.testing.assert_array_equal(moved[-100:], elastic.apply_coords(points[-100:]))

@@ -11,11 +11,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import add_maskrcnnpp_config
-from maskrcnnpp.data import objects_of_image
-from maskrcnnpp.data.image_io import ArrayRaster
-from maskrcnnpp.data.intensity import percentile_limits
+from maskrcnnpp.data import crop_objects
 from maskrcnnpp.data.mapper import MicroscopyMapper, find_mapper
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.images import ArrayRaster
+from maskrcnnpp.images.intensity import percentile_limits
 
 EVERYTHING = {
     "VERTICAL_FLIP": True,
@@ -388,7 +388,7 @@ def test_leaving_out_what_is_out_of_sight_changes_nothing(tmp_path, monkeypatch,
         if margin is None:
             monkeypatch.undo()
         else:
-            monkeypatch.setattr(objects_of_image, "_MARGIN", margin)
+            monkeypatch.setattr(crop_objects, "_MARGIN", margin)
         np.random.seed(seed)
         found.append(find_mapper(cfg, True)(sample))
     ours, theirs = (x["instances"] for x in found)

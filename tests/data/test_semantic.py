@@ -12,7 +12,7 @@ from semantic_config import head, unet_cfg
 
 from maskrcnnpp.data.fingerprint import data_fingerprint
 from maskrcnnpp.data.mapper import SemanticMapper, find_mapper
-from maskrcnnpp.data.own_files import register_file
+from maskrcnnpp.data.named_by_file import register_file
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, read_labels
 from maskrcnnpp.engine.setup import check_datasets
 from maskrcnnpp.errors import ConfigError, DataError

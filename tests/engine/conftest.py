@@ -2,8 +2,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.engine import build_config
 
 CONFIGS = {

@@ -20,7 +20,7 @@ from detectron2.utils.env import seed_all_rng
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import Predictor, cli
-from maskrcnnpp.data.train_loader import seed_of
+from maskrcnnpp.data.loader import seed_of
 from maskrcnnpp.engine import Trainer, build_config, run
 from maskrcnnpp.errors import ConfigError
 

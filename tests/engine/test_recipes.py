@@ -8,8 +8,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.utils.env import seed_all_rng
 
-from maskrcnnpp.data.coco import CocoDatasetWriter
-from maskrcnnpp.data.synthetic import synthetic_samples
+from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
+from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.engine import Trainer, build_config
 
 RECIPES = sorted(Path("configs/recipes").glob("*.yaml"))

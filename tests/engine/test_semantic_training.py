@@ -8,7 +8,7 @@ from semantic_config import ROWS, WEIGHTS, grid, head
 
 from maskrcnnpp.benchmark.depth_table import measure_depths
 from maskrcnnpp.config_reader import build_config
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.engine.main import run
 from maskrcnnpp.engine.setup import checked_config

@@ -15,8 +15,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.evaluation import coco_average_precision, load_coco_truth, segmentation_to_rle
+from maskrcnnpp.evaluation import coco_average_precision, load_coco_truth
 from maskrcnnpp.evaluation.coco_metrics import METRICS
+from maskrcnnpp.masks.parse import as_rle
 
 SIZE = 128
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -229,11 +230,11 @@ def test_polygons_and_uncompressed_truth_masks():
         truth["annotations"][0]["segmentation"] = form
         results = [{**entry(1, 10, 20, 30, 20, 20), "score": 0.5}]
         assert coco_average_precision(truth, results, "segm", 10)["AP"] == pytest.approx(100)
-        rle = segmentation_to_rle(form, SIZE, SIZE)
+        rle = as_rle(form, SIZE, SIZE)
         assert mask_util.area(rle) == 400
-    assert mask_util.area(segmentation_to_rle([], 7, 5)) == 0
+    assert mask_util.area(as_rle([], 7, 5)) == 0
     with pytest.raises(DataError, match="not a COCO segmentation"):
-        segmentation_to_rle("circle", 7, 5)
+        as_rle("circle", 7, 5)
 
 
 def test_arguments_are_left_alone_and_truth_may_be_file_dict_or_coco(tmp_path):

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.visualization import (
+    PALETTE,
     Panel,
     SheetRow,
+    _outline,
     contact_sheet,
-    draw_outlines,
     write_contact_sheet,
 )
 
-RED = (255, 0, 0)
+
+def draw_outlines(image, masks):
+    """At the size of the image, with lines of 1."""
+    canvas = image.copy()
+    _outline(canvas, masks, image.shape[:2], 1.0, 1)
+    return canvas
 
 
 def rle(mask):
@@ -38,15 +44,15 @@ def border(mask):
     return mask & ~inside
 
 
-def painted(image, color=RED):
-    return (image == color).all(-1)
+def painted(image):
+    return (image == PALETTE[0]).all(-1)
 
 
 @pytest.mark.parametrize(("y", "x", "side"), [(5, 7, 9), (0, 0, 6), (30, 40, 10), (3, 3, 1)])
 def test_a_line_of_1_covers_the_border_pixels_of_the_mask(y, x, side):
     image = np.full((40, 50, 3), 9, dtype=np.uint8)
     mask = square(y, x, side)
-    drawn = draw_outlines(image, [rle(mask)], color=RED)
+    drawn = draw_outlines(image, [rle(mask)])
     assert (painted(drawn) == border(mask)).all()
     assert (image == 9).all()
 
@@ -56,7 +62,7 @@ def test_a_line_of_1_covers_the_border_pixels_of_the_mask(y, x, side):
 def test_a_line_of_1_covers_the_border_of_any_mask(seed):
     noise = np.random.default_rng(seed).random((24, 30)).astype(np.float32)
     mask = cv2.GaussianBlur(noise, (0, 0), 2) > 0.5
-    drawn = draw_outlines(np.zeros((24, 30, 3), dtype=np.uint8), [rle(mask)], color=RED)
+    drawn = draw_outlines(np.zeros((24, 30, 3), dtype=np.uint8), [rle(mask)])
     outer = border(mask)
     assert painted(drawn)[outer].all()
     assert not painted(drawn)[~mask].any()
@@ -67,7 +73,7 @@ def test_a_line_of_1_covers_the_border_of_any_mask(seed):
 
 def test_holes_have_an_outline_too():
     mask = square(5, 5, 20) & ~square(12, 12, 6)
-    drawn = draw_outlines(np.zeros((40, 50, 3), dtype=np.uint8), [rle(mask)], color=RED)
+    drawn = draw_outlines(np.zeros((40, 50, 3), dtype=np.uint8), [rle(mask)])
     assert painted(drawn)[11, 14] and painted(drawn)[5, 14]
     assert not painted(drawn)[14, 14]
 
@@ -101,10 +107,9 @@ def test_a_mask_of_another_size_is_refused():
 
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 4), (0, 50, 3)])
 def test_images_that_are_not_rgb_are_refused(shape):
-    with pytest.raises(ValueError, match="height x width x 3"):
-        draw_outlines(np.zeros(shape, dtype=np.uint8), [])
-    with pytest.raises(ValueError, match="height x width x 3"):
-        draw_outlines(np.zeros((4, 5, 3), dtype=np.float32), [])
+    for image in (np.zeros(shape, dtype=np.uint8), np.zeros((4, 5, 3), dtype=np.float32)):
+        with pytest.raises(ValueError, match="height x width x 3"):
+            contact_sheet([SheetRow("a.png", image, [Panel([]), Panel([])])])
 
 
 def row(shape, truth=(), predicted=(), scores=(), title="a.png"):

@@ -39,7 +39,6 @@ def test_the_window_grows_as_the_image_shrinks_and_stays_inside():
 
     estimate_scale(find, 3000, 300)
     assert {(t.left, t.right) for t in seen.values()} == {(0, 300)}
-    sizes = {1: 1024, 0.5: 2048, 0.25: 3000, 2: 512}
     assert {s: t.bottom - t.top for s, t in seen.items()} == {
         1: 1024,
         0.5: 2048,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from maskrcnnpp.data.synthetic import generate_nuclei
+from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers.outlines import outline
 
@@ -70,8 +70,8 @@ def test_parts_and_holes(rows, kind, holes):
 
 def test_outlines_of_nuclei():
     _, masks = generate_nuclei(0, 256, 256, 30)
-    for (top, left), pixels in masks:
-        check(pixels, top, left)
+    for crop in masks:
+        check(crop.pixels, crop.top, crop.left)
 
 
 def test_outline_of_a_large_mask():

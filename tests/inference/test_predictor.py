@@ -11,10 +11,9 @@ from scipy import ndimage
 
 import maskrcnnpp
 from maskrcnnpp import Predictor
-from maskrcnnpp.data import intensity
-from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.images import ArrayRaster, intensity
 from maskrcnnpp.inference import RleRCNN
 from maskrcnnpp.inference.tta import AugmentedRCNN
 

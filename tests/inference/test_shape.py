@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import regionprops
 
-from maskrcnnpp.data.synthetic import generate_nuclei
+from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers.shape import measure_shape
 
@@ -62,8 +62,8 @@ def test_small_masks_parts_and_holes(rows):
 
 def test_values_of_nuclei():
     _, masks = generate_nuclei(0, 256, 256, 30)
-    for (top, left), pixels in masks:
-        check(pixels, top, left)
+    for crop in masks:
+        check(crop.pixels, crop.top, crop.left)
 
 
 def test_values_of_larger_objects():

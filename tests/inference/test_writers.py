@@ -19,8 +19,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from roifile import ImagejRoi, roiread
 
-from maskrcnnpp.data.image_io import ArrayRaster
 from maskrcnnpp.errors import UserError
+from maskrcnnpp.images import ArrayRaster
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection

@@ -7,18 +7,18 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 
-from maskrcnnpp.data.coco_file import load_coco_truth
-from maskrcnnpp.data.own_files import folder_name
+from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.errors import UserError
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE
 from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
 from maskrcnnpp.evaluation.sheet import result_rows, semantic_rows, spread
 from maskrcnnpp.files import atomic_path
+from maskrcnnpp.images import encode_image
 from maskrcnnpp.visualization import SheetRow, contact_sheet
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Pictures(HookBase):
                 return  # of an evaluation of another kind
             sheet = contact_sheet(rows)
             with atomic_path(self._output_dir / FILE) as temporary:
-                temporary.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+                temporary.write_bytes(encode_image(sheet)[0])
         except (OSError, UserError) as error:
             logger.error("no picture of predictions: %s", error)
             return

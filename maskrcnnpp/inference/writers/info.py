@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from maskrcnnpp.data.image_io import Raster
+from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.naming import Naming
 
 

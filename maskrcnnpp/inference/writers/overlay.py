@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnnpp.data.display import as_rgb
 from maskrcnnpp.files import atomic_path
+from maskrcnnpp.images.display import as_rgb
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.visualization import PALETTE

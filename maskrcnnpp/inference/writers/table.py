@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from maskrcnnpp.data.image_io import Raster
 from maskrcnnpp.files import atomic_path
+from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.shape import measure_shape

@@ -1,0 +1,1 @@
+"""The COCO annotation file: read, and checked by one set of rules."""

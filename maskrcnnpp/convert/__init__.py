@@ -1,0 +1,1 @@
+"""Data sets of any layout to COCO and back."""

@@ -1,0 +1,1 @@
+"""Pictures and their label images to data sets for semantic segmentation."""

@@ -1,0 +1,1 @@
+"""Augmentations of values and of geometry."""

@@ -1,0 +1,149 @@
+"""Files, folders and patterns of images, and the reader of each."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from maskrcnnpp.errors import DataError, first_line
+from maskrcnnpp.images.plain import PLAIN_SUFFIXES, open_plain, plain_kind, plain_size
+from maskrcnnpp.images.raster import Kind, Raster
+from maskrcnnpp.images.slide import SLIDE_SUFFIXES, SlideRaster, is_slide
+from maskrcnnpp.images.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, tiff_kind, tiff_size
+
+#: Endings of files that are taken from a folder.
+SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES)
+
+_LONGEST_NAME = 255
+
+
+def find_images(inputs: Sequence[str]) -> list[Path]:
+    """Image files of files, folders and patterns such as ``"slides/*.tif"``, sorted, each once.
+
+    A folder stands for the images that lie in it, by their endings (:data:`SUFFIXES`), not for
+    those in folders below.
+
+    Raises:
+        DataError: an input is not there, or has no image.
+    """
+    found: dict[Path, Path] = {}
+    for word in inputs:
+        path = Path(word)
+        if len(path.name) > _LONGEST_NAME:
+            raise DataError(f"{word}: is longer than the name of a file can be")
+        if path.is_dir():
+            files = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+            what = f"the folder {word} has no image: none of its files ends in {list(SUFFIXES)}"
+        elif path.is_file():
+            files, what = [path], ""
+        else:
+            files = [p for p in map(Path, glob.glob(word)) if p.is_file()]
+            what = f"{word}: there is no such file or folder, nor does the pattern fit any"
+        if not files:
+            raise DataError(what)
+        for file in sorted(files):
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -> Raster:
+    """Open PNG, JPEG, BMP, TIFF or a slide, with the bits that it has.
+
+    Large TIFFs and slides are read where and when they are looked at, others at once. What EXIF
+    says about how to turn an image is done, as Detectron2 does it.
+
+    Args:
+        path: the file. Its content tells what it is, not its ending; but slides have theirs.
+        channels: see :meth:`Raster.choose`.
+
+    Raises:
+        DataError: it cannot be read without loss, is cut short, has more than two dimensions
+            beside its channels, has not these channels, unpacks to more than a memory holds, or
+            needs a package that is not installed. The message names the file.
+    """
+    raster = open_all_channels(path)
+    try:
+        raster.choose(channels)
+    except DataError:
+        raster.close()
+        raise
+    return raster
+
+
+def open_all_channels(path: str | os.PathLike, content: bytes | None = None) -> Raster:
+    """:func:`open_image` with whatever channels there are.
+
+    Args:
+        path: the file, or only its name.
+        content: of the file, where it lies in an archive. Not for slides.
+
+    Raises:
+        DataError: see :func:`open_image`.
+    """
+    path = Path(path)
+    with _named(path):
+        if _is_slide(path, content):
+            raster: Raster = SlideRaster(path, content)
+        else:
+            raster = (open_tiff if is_tiff_file(path, content) else open_plain)(path, content)
+    if 0 in raster.shape:
+        raster.close()
+        raise DataError(f"{path} is empty: {'x'.join(map(str, raster.shape))} pixels")
+    return raster
+
+
+def image_kind(path: str | os.PathLike) -> Kind:
+    """Numbers and channels of an image file, of which as a rule the header is read alone.
+
+    Raises:
+        DataError: it cannot be read. The message names it.
+    """
+    path = Path(path)
+    with _named(path):
+        if _is_slide(path):
+            return Kind("uint8", 3)
+        return (tiff_kind if is_tiff_file(path) else plain_kind)(path)
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of an image file as it is seen, of which the header is read alone.
+
+    Raises:
+        DataError: it cannot be read. The message names it.
+    """
+    path = Path(path)
+    with _named(path):
+        if _is_slide(path):
+            with SlideRaster(path) as raster:
+                return raster.height, raster.width
+        return (tiff_size if is_tiff_file(path) else plain_size)(path)
+
+
+def _is_slide(path: Path, content: bytes | None = None) -> bool:
+    """Whether OpenSlide is to read it; of a TIFF it does not know it would keep 8 bits only."""
+    if path.suffix.lower() not in SLIDE_SUFFIXES:
+        return False
+    may_be_plain = content is None and path.is_file() and is_tiff_file(path)
+    return not may_be_plain or is_slide(path)
+
+
+def is_tiff_file(path: Path, content: bytes | None = None) -> bool:
+    """Whether a file, of which the content may be known, begins as a TIFF does."""
+    if content is not None:
+        return is_tiff(content)
+    with open(path, "rb") as file:
+        return is_tiff(file.read(4))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of decoders, which raise what they like, as one that names the file."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as an image: {first_line(error)}") from error

@@ -1,0 +1,363 @@
+"""TIFF of all kinds, also larger than memory."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tifffile
+
+from maskrcnnpp.errors import DataError, printable
+from maskrcnnpp.images.pixel_size import pixel_size
+from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster, to_be_turned
+
+logger = logging.getLogger(__name__)
+
+#: Endings that tell a TIFF in a folder: also of Zeiss, MetaMorph, PerkinElmer, and of large ones.
+TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".stk", ".flex", ".btf", ".tf2", ".tf8")
+
+_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, of either byte order
+_AT_ONCE = 2**26  # bytes of an image that is read at once
+_SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a whole
+_RATIO = 4096  # of pixels to bytes in a file; the best of real images is far below it
+_ORIENTATION, _PHOTOMETRIC = 274, 262  # numbers of tags
+_CHANNEL_AXES = "CS"
+
+
+def open_tiff(path: Path, content: bytes | None = None) -> Raster:
+    """The largest image of a TIFF, of a pyramid its largest level: bits, integers or floats.
+
+    Raises:
+        DataError: it is a stack, is cut short, or needs a package that is not installed. tifffile
+            raises other errors too.
+    """
+    raster = TiffRaster(path, content)
+    if raster.bytes > _AT_ONCE:
+        try:
+            raster.begin()
+        except BaseException:
+            raster.close()
+            raise
+        return raster
+    with raster:
+        return ArrayRaster(
+            raster.region(0, 0, raster.height, raster.width),
+            name=raster.name,
+            is_colour=raster.is_colour,
+            micrometres=raster.micrometres,
+        )
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file begins as a TIFF does."""
+    return content.startswith(_STARTS)
+
+
+def tiff_kind(path: Path) -> Kind:
+    """What the image is, by the header."""
+    with TiffRaster(path) as raster:
+        return Kind(str(raster.dtype), raster.shape[2], raster.is_colour, raster.is_first)
+
+
+def tiff_size(path: Path) -> tuple[int, int]:
+    """Height and width, by the header."""
+    with tifffile.TiffFile(path) as file:
+        return _plane(_largest_series(path, file))
+
+
+class TiffRaster(Raster):
+    """A TIFF, of which only what is asked for is read and decoded."""
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """
+        Raises:
+            DataError: see :func:`open_tiff`.
+        """
+        self._file = tifffile.TiffFile(path if content is None else io.BytesIO(content))
+        self._is_file = content is None
+        try:
+            self._open(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, path: Path) -> None:
+        self._levels = _largest_series(path, self._file).levels
+        series, page = self._levels[0], self._levels[0].keyframe
+        for level in self._levels:
+            check_pixels_are_there(path, self._file, level)
+        _check_codecs(path, page)
+        check_upright(path, page)
+        if 1 < page.bitspersample < 8 and page.photometric != tifffile.PHOTOMETRIC.PALETTE:
+            raise DataError(
+                f"{path} has {page.bitspersample} bits a pixel, which is read as bright by some "
+                "and as dark by others: save it with 8 bits"
+            )
+        #: Whether Detectron2, which reads the first page, would take this image.
+        self.is_first = page.index == 0
+        self._channel_axis = _channel_axis(path, series)
+        self._is_white_zero = is_white_zero(page)
+        self._is_premultiplied = (
+            page.photometric == tifffile.PHOTOMETRIC.RGB
+            and page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
+            and page.dtype.kind == "u"
+        )
+        has_palette = (
+            page.photometric == tifffile.PHOTOMETRIC.PALETTE and self._channel_axis is None
+        )
+        self._palette = page.colormap if has_palette else None
+        sizes = dict(zip(series.axes, series.shape))
+        super().__init__(
+            str(path),
+            (sizes["Y"], sizes["X"], 3 if has_palette else sizes.get(self._channel_axis, 1)),
+            np.uint8 if series.dtype == bool or has_palette else series.dtype,
+            is_colour=self._channel_axis is None
+            or (self._channel_axis == "S" and _is_colour(page)),
+            micrometres=pixel_size(self._file, series),
+        )
+        self.bytes = series.size * series.dtype.itemsize
+        self._use(0)
+
+    def _use(self, level: int) -> None:
+        """Read this level from now on."""
+        self._series = self._levels[level]
+        sizes = dict(zip(self._series.axes, self._series.shape))
+        self.height, self.width = sizes["Y"], sizes["X"]
+        self._pixels: _Pixels | None = None
+        self._band: tuple[tuple, np.ndarray] | None = None
+
+    def begin(self) -> None:
+        """Get ready to read pixels. Until then only the header is looked at."""
+        if self._pixels is None:
+            self._pixels = _pixels(Path(self.name), self._series, can_be_mapped=self._is_file)
+
+    def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        self.begin()
+        rows = getattr(self._pixels, "rows_at_once", 0)
+        if not rows:
+            return self._seen((top, bottom), (left, right))
+        # a strip is decoded as a whole: once for all tiles of a row or, of one strip, for all
+        first, last = (top, bottom) if rows < self.height else (0, self.height)
+        key = first, last, tuple(self.channels)
+        if self._band is None or self._band[0] != key:
+            self._band = None  # not two at a time
+            self._band = key, self._seen((first, last), (0, self.width))
+        return self._band[1][top - first : bottom - first, left:right]
+
+    def _shrunk(self, largest: int) -> np.ndarray:
+        """See :meth:`Raster.thumbnail`; of a smaller level where the file has one."""
+        sides = [max(_plane(level)) for level in self._levels]
+        level = max((k for k, side in enumerate(sides) if side >= largest), default=0)
+        if level == 0:
+            return super()._shrunk(largest)
+        smaller = copy.copy(self)
+        smaller._use(level)
+        return Raster._shrunk(smaller, largest)
+
+    def _seen(self, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+        """A region as people see it, (height, width, channels)."""
+        axes = self._series.axes
+        index: dict[str, Any] = {"Y": slice(*rows), "X": slice(*columns)}
+        if self._channel_axis == "S":
+            index["S"] = slice(None)
+
+        def take(**more: int) -> np.ndarray:
+            return self._pixels[tuple({**index, **more}.get(axis, 0) for axis in axes)]
+
+        if self._channel_axis == "C":  # which may be many, in planes of their own
+            seen = np.stack([take(C=channel) for channel in self.channels], axis=-1)
+        else:
+            seen = take()
+            if self._palette is not None:
+                # entries have 16 bits
+                seen = np.moveaxis(self._palette[:, seen] >> 8, 0, -1).astype(np.uint8)
+            elif self._channel_axis == "S":
+                seen = np.moveaxis(seen, 0, -1) if axes.index("S") < 2 else seen
+                seen = _divided_by_alpha(seen) if self._is_premultiplied else seen
+            else:
+                seen = seen[..., None]
+            seen = seen[..., list(self.channels)]
+        if seen.dtype == bool:
+            seen = seen.astype(np.uint8) * 255
+        if self._is_white_zero and seen.dtype.kind == "u":
+            seen = np.iinfo(seen.dtype).max - seen
+        return seen
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Pixels(Protocol):
+    """Of a whole series, taken from as from an array."""
+
+    def __getitem__(self, index: tuple) -> np.ndarray: ...
+
+
+class _Mapped:
+    """Of a file without compression. Pages that were read count as memory only while they are."""
+
+    def __init__(self, path: Path, series: tifffile.TiffPageSeries) -> None:
+        self._path = path
+        self._about = {"offset": series.dataoffset, "shape": series.shape}
+        self._dtype = series.dtype.newbyteorder(series.parent.byteorder)
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        mapped = np.memmap(self._path, self._dtype, "r", **self._about)
+        return np.array(mapped[index]).astype(self._dtype.newbyteorder("="), copy=False)
+
+
+class _Decoded:
+    """Of a compressed file, a strip or tile at a time."""
+
+    def __init__(self, path: Path, series: tifffile.TiffPageSeries) -> None:
+        try:
+            import zarr
+        except ImportError as error:
+            raise DataError(
+                f"{path} is too large to be read at once, which needs zarr: pip install "
+                "'maskrcnnpp[slides]'"
+            ) from error
+        self._array = zarr.open(series.aszarr(level=0), mode="r")
+        sizes = dict(zip(series.axes, self._array.chunks))
+        width = series.shape[series.axes.index("X")]
+        #: Height of a strip; 0 for tiles.
+        self.rows_at_once = sizes["Y"] if sizes["X"] >= width else 0
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        return np.asarray(self._array[index])
+
+
+def _pixels(path: Path, series: tifffile.TiffPageSeries, *, can_be_mapped: bool) -> _Pixels:
+    if series.size * series.dtype.itemsize <= _AT_ONCE:
+        return series.asarray()
+    is_mapped = can_be_mapped and series.dataoffset is not None
+    return _Mapped(path, series) if is_mapped else _Decoded(path, series)
+
+
+def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """The image of a file; the first of several that are as large."""
+    images = [series for series in file.series if {"Y", "X"} <= set(series.axes)]
+    if not images:
+        raise DataError(f"{path} holds no image")
+    largest = max(images, key=lambda series: math.prod(_plane(series)))
+    if len(images) > 1:
+        logger.warning(
+            "%s holds %d images; number %d, of %dx%d pixels, is taken: for another one save that "
+            "alone",
+            *(printable(path), len(images), images.index(largest) + 1, *_plane(largest)),
+        )
+    return largest
+
+
+def _is_colour(page: tifffile.TiffPage) -> bool:
+    """Whether samples are red, green, blue, or grey, and perhaps alpha, which has to say so."""
+    kind = tifffile.PHOTOMETRIC
+    if page.photometric == kind.YCBCR:  # which decoders of JPEG turn into RGB
+        return page.compression in (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
+    is_grey = page.photometric in (kind.MINISBLACK, kind.MINISWHITE)
+    if not is_grey and page.photometric != kind.RGB:
+        return False
+    others = page.samplesperpixel - (1 if is_grey else 3)
+    alpha = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+    return others == 0 or (others == 1 and set(page.extrasamples) <= set(alpha) != set())
+
+
+def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Colours that were multiplied by alpha, which comes last, as they were, to the integer below.
+
+    Pillow does the same, and so Detectron2.
+    """
+    colours, alpha = pixels[..., :-1].astype(np.uint64), pixels[..., -1:]
+    largest = np.iinfo(pixels.dtype).max
+    divided = np.minimum(largest * colours // np.maximum(alpha, 1), largest)
+    return np.concatenate([np.where(alpha > 0, divided, 0).astype(alpha.dtype), alpha], -1)
+
+
+def is_white_zero(page: tifffile.TiffPage) -> bool:
+    """Whether 0 is white. A page that does not say it has 0 for black, to all readers."""
+    is_said = _PHOTOMETRIC in page.tags
+    return is_said and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+
+
+def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
+    # axes of one entry say nothing
+    others = [
+        axis for axis, size in zip(series.axes, series.shape) if axis not in "YX" and size > 1
+    ]
+    if len(others) > 1 or not set(others) <= set(_CHANNEL_AXES) or "Y" not in series.axes:
+        sizes = ", ".join(f"{axis} {size}" for axis, size in zip(series.axes, series.shape))
+        raise DataError(
+            f"{path} is a stack with the axes {sizes}; an image has Y, X and channels (C or S): "
+            "save its planes one by one, or, if these are channels, with "
+            "tifffile.imwrite(..., metadata={'axes': 'CYX'}, ome=True)"
+        )
+    return others[0] if others else None
+
+
+def check_pixels_are_there(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
+) -> None:
+    """That the pixels are all there, of which a decoder may make black ones where they are not.
+
+    Raises:
+        DataError: they are not, lie in other files, or would unpack to more than a memory holds.
+    """
+    for page in series.pages:
+        if page is None:
+            raise DataError(f"{path} lacks planes of its image: save it again, whole")
+        if page.parent is not file:
+            raise DataError(
+                f"{path} is one of several files of an image (OME); save that as one file"
+            )
+        segments = [(s, n) for s, n in zip(page.dataoffsets, page.databytecounts) if s and n]
+        if any(start + count > file.filehandle.size for start, count in segments):
+            raise DataError(f"{path} is cut short: it ends before its pixels do")
+        expected = math.prod(page.keyframe.chunked)
+        # of LSM the number of rows of a strip is wrong
+        if len(segments) < (1 if page.keyframe.is_lsm else expected):
+            raise DataError(
+                f"{path} has {len(segments)} of the {expected} strips or tiles of its image, the "
+                "rest would be black: fetch it again, or save it whole where it was made"
+            )
+    page, size = series.keyframe, series.size * series.dtype.itemsize
+    shown = "x".join(map(str, _plane(series)[::-1]))
+    is_packed = page.compression != tifffile.COMPRESSION.NONE
+    if size > max(_AT_ONCE, _RATIO * file.filehandle.size):
+        raise DataError(
+            f"{path} says that it has {shown} pixels, which its {file.filehandle.size} bytes "
+            "cannot hold: it is damaged, or made to fill the memory; fetch or save it again"
+        )
+    if is_packed and math.prod(page.chunks) * series.dtype.itemsize > _SEGMENT:
+        raise DataError(
+            f"{path} of {shown} pixels is packed in strips or tiles of more than "
+            f"{_SEGMENT // 2**20} MiB, each read as a whole: save it with tiles of 512x512"
+        )
+
+
+def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
+    tables = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
+    for kind, table in zip((page.compression, page.predictor), tables):
+        if kind not in table:
+            raise DataError(
+                f"{path} is compressed in a way ({getattr(kind, 'name', kind)}) that needs "
+                "imagecodecs: pip install 'maskrcnnpp[slides]'"
+            )
+
+
+def check_upright(path: Path, page: tifffile.TiffPage) -> None:
+    """That the image is upright: of a large file only parts are read, and not turned."""
+    tag = page.tags.get(_ORIENTATION)
+    # 0 is no orientation, and written where none is known
+    if tag is not None and tag.value not in (0, 1):
+        raise DataError(to_be_turned(path, tag.value))
+
+
+def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """Height and width."""
+    sizes = dict(zip(series.axes, series.shape))
+    return sizes["Y"], sizes["X"]

@@ -1,0 +1,1 @@
+"""Masks of objects as COCO run lengths: read, drawn, pasted, and measured."""
