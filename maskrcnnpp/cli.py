@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train or evaluate a model",
     "predict": "find the objects of images with a trained model",
     "prune": "cut a trained model to a smaller depth",
+    "export-model": "write a trained model as ONNX, TorchScript or OpenVINO",
     "report": "report of a trained model: metrics and a sheet of images",
     "benchmark": "train and compare several models with several seeds",
     "install-detectron2": "install Detectron2 where there is none",

@@ -12,6 +12,7 @@ from maskrcnnpp.data.export import EXPORTS
 from maskrcnnpp.data.readers import READERS
 from maskrcnnpp.data.semantic_convert import FRACTIONS
 from maskrcnnpp.data.validation.checks import KINDS, MAX_DETS
+from maskrcnnpp.exporting import FORMATS
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.writers import WRITERS
@@ -49,6 +50,7 @@ def test_it_comes_before_what_is_slow_to_import(tool):
         ("predict", [*WRITERS, *PRECISIONS]),
         ("convert_to_coco", ["auto", *READERS]),
         ("export_coco", EXPORTS),
+        ("export_model", FORMATS),
         ("validate_coco", [*KINDS]),
         ("prepare_semantic", [f"{split}={part}" for split, part in FRACTIONS.items()]),
     ],
