@@ -28,6 +28,7 @@ COMMANDS = {
     "models": "list the trained models that come with the package, with a card each",
     "models pack": "make a model with a card of a training, to hand on",
     "prune": "cut a trained model to a smaller depth",
+    "export-model": "write a trained model as ONNX, TorchScript or OpenVINO",
     "report": "report of a trained model: metrics and a sheet of images",
     "benchmark": "train and compare several models with several seeds",
     "install-detectron2": "install Detectron2 where there is none",

@@ -12,6 +12,7 @@ from maskrcnnpp.commands.arguments.train import argument_parser
 from maskrcnnpp.convert.export import EXPORTS
 from maskrcnnpp.convert.readers import READERS
 from maskrcnnpp.convert.semantic.write import FRACTIONS
+from maskrcnnpp.exporting import FORMATS
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.precision import PRECISIONS
 from maskrcnnpp.inference.writers import WRITERS
@@ -49,6 +50,7 @@ def test_it_comes_before_what_is_slow_to_import(tool):
         ("predict", [*WRITERS, *PRECISIONS]),
         ("convert_to_coco", ["auto", *READERS]),
         ("export_coco", EXPORTS),
+        ("export_model", FORMATS),
         ("validate_coco", [*KINDS]),
         ("prepare_semantic", [f"{split}={part}" for split, part in FRACTIONS.items()]),
     ],

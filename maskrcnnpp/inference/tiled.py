@@ -213,24 +213,37 @@ def config_to_use(
     options["scales"] = tuple(cfg.INPUT.SCALE * scale for scale in scales)
     check_device(cfg)
     check_weights(cfg)
+    check_image_size(cfg)
+    return cfg, options
+
+
+def check_image_size(cfg: CfgNode) -> None:
+    """Check that images are predicted at the size that they have.
+
+    Raises:
+        ConfigError: they are not.
+    """
     if cfg.INPUT.MIN_SIZE_TEST != 0:
         raise ConfigError(
             f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
             "set it to 0 and give images at the magnification of the training, or scales"
         )
-    return cfg, options
+
+
+def norms_of_image(model: nn.Module) -> list[str]:
+    """Names of the model's normalizations by which a tile is taken for a whole image.
+
+    Those of heads that see one object at a time do not matter.
+    """
+    parts = [part for name, part in model.named_modules() if "roi_heads" not in name.split(".")]
+    return sorted({type(part).__name__ for part in parts if isinstance(part, _OF_AN_IMAGE)})
 
 
 class TileWarning:
     """Says once that a model's normalization takes each tile for a whole image."""
 
     def __init__(self, model: nn.Module) -> None:
-        """
-        Args:
-            model: heads that see one object at a time do not matter.
-        """
-        parts = [part for name, part in model.named_modules() if "roi_heads" not in name.split(".")]
-        self._kinds = sorted({type(p).__name__ for p in parts if isinstance(p, _OF_AN_IMAGE)})
+        self._kinds = norms_of_image(model)
 
     def __call__(self, raster: Raster, tiles: Sequence[Tile], tile_size: int) -> None:
         """Log it for the first image that is tiled."""
