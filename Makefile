@@ -33,17 +33,29 @@ $(SETUP): setup.py pyproject.toml constraints.txt maskrcnnpp/commands/requiremen
 	touch $@
 
 DEMO_DATA := $(if $(DSB2018),dsb2018,synthetic_nuclei)
-DEMO_CONFIG := configs/quick/maskrcnnpp_R_18_nested_fpn.yaml
+COMMAND := $(BIN)/python -m maskrcnnpp
+PREPARE_DEMO := $(COMMAND) $(if $(DSB2018),prepare dsb2018 --source '$(DSB2018)',prepare synthetic)
+DEMO_SETS := DATASETS.TRAIN "('$(DEMO_DATA)_train',)" DATASETS.TEST "('$(DEMO_DATA)_val',)"
 
-# data of its own, so that a data set of the user's under the same name stays as it is
+# Predicts with the shipped model, then fine-tunes it for a minute. make demo TRAIN=1 trains a model
+# from random weights instead. Data of its own, so that a data set of the user's stays as it is.
 demo: export DETECTRON2_DATASETS := output/demo/data
 demo: $(SETUP)
-	$(BIN)/python $(if $(DSB2018),datasets/prepare_dsb2018.py --source '$(DSB2018)',datasets/prepare_synthetic.py)
-	$(BIN)/python tools/train_net.py --config-file $(DEMO_CONFIG) OUTPUT_DIR output/demo/run \
-		DATASETS.TRAIN "('$(DEMO_DATA)_train',)" DATASETS.TEST "('$(DEMO_DATA)_val',)" \
-		TEST.EXPECTED_RESULTS '[]'
-	$(BIN)/python tools/run_report.py --run-dir output/demo/run --dataset $(DEMO_DATA)_val \
-		--output output/demo
+	$(PREPARE_DEMO)
+ifdef TRAIN
+	$(COMMAND) train --config-file maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml \
+		OUTPUT_DIR output/demo/run $(DEMO_SETS) TEST.EXPECTED_RESULTS '[]'
+else
+	$(COMMAND) predict $(wildcard tests/files/stardist_image.tif) output/demo/data/$(DEMO_DATA)/images \
+		--output output/demo/predicted --format labels csv overlay
+	$(COMMAND) train --config-file maskrcnnpp://recipes/finetune_nuclei.yaml --eval-only \
+		OUTPUT_DIR output/demo/shipped $(DEMO_SETS)
+	$(COMMAND) train --config-file maskrcnnpp://recipes/finetune_nuclei.yaml \
+		OUTPUT_DIR output/demo/run $(DEMO_SETS)
+	@echo 'AP of the shipped model: output/demo/shipped; after the fine-tuning:'
+endif
+	$(COMMAND) report --run-dir output/demo/run --dataset $(DEMO_DATA)_val --output output/demo
+	@echo 'next: your own images: $(BIN)/maskrcnnpp predict IMAGES --output predicted'
 
 test: $(SETUP)
 	$(BIN)/python -m pytest

@@ -44,7 +44,7 @@ def test_the_page_works(run_folder, capsys):
         exec(block, scope)
     assert scope["masks"].shape == (len(scope["scores"]), 28, 28)
     assert len(scope["found"]["scores"]) == len(scope["scores"])
-    assert "class" in capsys.readouterr().out
+    assert "nucleus" in capsys.readouterr().out
 
 
 def test_the_page_names_what_there_is(run_folder):
