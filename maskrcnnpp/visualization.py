@@ -12,7 +12,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import atomic_path
+from maskrcnnpp.files import write_bytes
 from maskrcnnpp.images import encode_image
 
 # Bright and dark enough to be seen on fluorescence (dark) and on stained tissue (light).
@@ -105,8 +105,7 @@ def write_contact_sheet(
 ) -> None:
     """Write :func:`contact_sheet` to ``path`` as PNG."""
     data, _ = encode_image(contact_sheet(rows, cell_width, columns))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, data)
 
 
 def _check_image(image: np.ndarray) -> None:

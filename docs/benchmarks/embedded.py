@@ -28,13 +28,13 @@ from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance, quote
 from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
-from maskrcnnpp.benchmark.tables import holds_up, markdown_table
+from maskrcnnpp.benchmark.tables import difference_text, markdown_table, mean_and_sd
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
-from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.plots import new_figure, png, tidy
 
 HERE = Path(__file__).resolve().parent
@@ -141,17 +141,21 @@ def depth_table(results: Mapping[str, Any], dataset: str, page_dir: Path = HERE)
     """A row a depth, for a page in ``page_dir``."""
     to_root = os.path.relpath(ROOT, page_dir.resolve())
     arms = by_arm(results, dataset)
-    rows = [["stock", _cell(arms[STOCK], dataset, "AP"), *[""] * 4]]
+
+    def cell(name: str, metric: str) -> str:
+        return mean_and_sd(of_seeds(arms[name], dataset, "segm", metric))
+
+    rows = [["stock", cell(STOCK, "AP"), *[""] * 4]]
     for depth, file in ISOLATED.items():
         isolated, embedded = (arm(kind, depth) for kind in ("isolated", "embedded"))
         rows.append(
             [
                 f"[L{depth}]({Path(to_root, file).as_posix()})",
-                _cell(arms[isolated], dataset, "AP"),
-                _cell(arms[embedded], dataset, "AP"),
+                cell(isolated, "AP"),
+                cell(embedded, "AP"),
                 _difference(results, embedded, isolated, dataset),
                 _difference(results, embedded, STOCK, dataset),
-                _cell(arms[embedded], dataset, "AP50"),
+                cell(embedded, "AP50"),
             ]
         )
     headers = ["depth", "isolated", "embedded", "embedded - isolated", "embedded - stock"]
@@ -159,18 +163,9 @@ def depth_table(results: Mapping[str, Any], dataset: str, page_dir: Path = HERE)
     return markdown_table(headers, rows)
 
 
-def _cell(trials: Sequence[Mapping[str, Any]], dataset: str, name: str) -> str:
-    values = of_seeds(trials, dataset, "segm", name)
-    sd = f" ({np.std(values, ddof=1):.1f})" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{sd}"
-
-
 def _difference(results: Mapping[str, Any], first: str, second: str, dataset: str) -> str:
     found = difference_of(results, first, second, dataset).get("AP")
-    if not found:
-        return ""
-    text = f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
-    return f"**{text}**" if holds_up(found) else text
+    return difference_text(found) if found else ""
 
 
 def picture(results: Mapping[str, Any]) -> bytes:
@@ -203,8 +198,7 @@ def main() -> None:
     write_text(PAGE, page(results))
     table = depth_table(results, datasets(results)[-1], ROOT)
     write_text(README, quote(README.read_text(encoding="utf-8"), QUOTED, table))
-    with atomic_path(PICTURE) as temporary:
-        temporary.write_bytes(picture(results))
+    write_bytes(PICTURE, picture(results))
 
 
 if __name__ == "__main__":

@@ -29,11 +29,10 @@ from maskrcnnpp.benchmark.semantic import (
     gain_and_sd,
     gains_of_seeds,
     load_semantic,
-    mean_and_sd,
     values_of_seeds,
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import holds_up, markdown_table
+from maskrcnnpp.benchmark.tables import holds_up, markdown_table, mean_and_sd
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.files import write_text

@@ -30,18 +30,17 @@ from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
 from maskrcnnpp.benchmark.semantic import (
     gain_and_sd,
     gains_of_seeds,
-    mean_and_sd,
     values_of_seeds,
 )
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
+from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table, mean_and_sd
 from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
 from maskrcnnpp.environment import machine
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, read_metrics
-from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.plots import COLORS, new_figure, png, tidy
 
 RECORD_FILE, PAGE_FILE, PICTURE_FILE = "depths.json", "depths.md", "depths.png"
@@ -235,8 +234,7 @@ def main() -> None:
         write_json(record, run(args.output_dir, args.seeds, args.jobs, args.opts), indent=1)
     results = json.loads(record.read_text(encoding="utf-8"))
     write_text(args.page_dir / PAGE_FILE, page(results, args.page_dir))
-    with atomic_path(args.page_dir / PICTURE_FILE) as temporary:
-        temporary.write_bytes(picture(results))
+    write_bytes(args.page_dir / PICTURE_FILE, picture(results))
 
 
 if __name__ == "__main__":

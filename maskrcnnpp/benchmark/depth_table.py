@@ -22,7 +22,7 @@ from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
 from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
-from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.modeling.pruning import full_depth
 from maskrcnnpp.plots import new_figure, png, tidy
 
@@ -218,8 +218,7 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
     ]
     lines += [made_with(key, results[key]) for key in ("machine", "versions")]
     write_json(output_dir / RECORD_FILE, results, indent=1)
-    with atomic_path(output_dir / PICTURE_FILE) as temporary:
-        temporary.write_bytes(picture(results))
+    write_bytes(output_dir / PICTURE_FILE, picture(results))
     write_text(output_dir / TABLE_FILE, "\n".join(lines) + "\n")
 
 

@@ -22,7 +22,7 @@ from maskrcnnpp.benchmark.tables import (
     verdict,
 )
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.html_page import code_text, page_html, plain_text
 
 REPORT_FILE = "report.md"
@@ -58,8 +58,7 @@ def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
     """Write results.json, report.md with its pictures, and report.html."""
     pictures = figures(results, datasets(results)[-1])
     for name, (_, data) in pictures.items():
-        with atomic_path(output_dir / name) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(output_dir / name, data)
     text = report_text(results, output_dir, {name: words for name, (words, _) in pictures.items()})
     write_json(output_dir / RESULTS_FILE, results, indent=1)
     write_text(output_dir / REPORT_FILE, text)

@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table
+from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table, mean_and_sd
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
@@ -128,7 +128,7 @@ def semantic_table(results: Mapping[str, Any], dataset: str, page_dir: Path) -> 
         gain = p = ""
         if arm != results["reference"]:
             gain = gain_and_sd(gains_of_seeds(results, arm, results["reference"], dataset))
-            p = _number(welch_p(values[main], reference), 3)
+            p = mean_and_sd([welch_p(values[main], reference)], 3)
         rows.append(
             [
                 _link(results, arm, page_dir),
@@ -159,22 +159,11 @@ def gains_of_seeds(results: Mapping[str, Any], arm: str, other: str, dataset: st
     return [value - by_seed[other][s] for s, value in by_seed[arm].items() if s in by_seed[other]]
 
 
-def mean_and_sd(values: Sequence[float]) -> str:
-    """Of percent, to one digit: "88.3 (0.2)"."""
-    if len(values) < 2 or math.isnan(sum(values)):
-        return _number(float(np.mean(values)), 1)
-    return f"{np.mean(values):.1f} ({np.std(values, ddof=1):.1f})"
-
-
 def gain_and_sd(gains: Sequence[float]) -> str:
     """As :func:`mean_and_sd`, with a sign: "+1.2 (0.3)"; empty where no seed is shared."""
     if not gains:
         return ""
     return ("+" if np.mean(gains) >= 0 else "") + mean_and_sd(gains)
-
-
-def _number(value: float, digits: int) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _link(results: Mapping[str, Any], arm: str, page_dir: Path) -> str:

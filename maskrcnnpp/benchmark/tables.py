@@ -69,8 +69,8 @@ def coco_table(results: Mapping[str, Any], dataset: str) -> str:
     """COCO's metrics: mean over seeds, sd in brackets."""
     rows = []
     for arm, trials in by_arm(results, dataset).items():
-        cells = [_mean_sd_cell(of_seeds(trials, dataset, "segm", name), 1) for name in _COCO]
-        rows.append([arm, *cells, _mean_sd_cell(of_seeds(trials, dataset, "bbox", "AP"), 1)])
+        cells = [mean_and_sd(of_seeds(trials, dataset, "segm", name), 1) for name in _COCO]
+        rows.append([arm, *cells, mean_and_sd(of_seeds(trials, dataset, "bbox", "AP"), 1)])
     return markdown_table(["arm", *(f"mask {name}" for name in _COCO), "box AP"], rows)
 
 
@@ -81,7 +81,7 @@ def shown_table(results: Mapping[str, Any], dataset: str) -> str:
         thresholds = {t["metrics"][dataset]["score_threshold"] for t in trials}
         shown_from = ["all" if t is None else f"{t:g}" for t in thresholds]
         cells = [
-            _mean_sd_cell(of_seeds(trials, dataset, "shown", name), 1 if "count" in name else 3)
+            mean_and_sd(of_seeds(trials, dataset, "shown", name), 1 if "count" in name else 3)
             for name in SHOWN
         ]
         rows.append([arm, ", ".join(sorted(shown_from)), *cells])
@@ -142,7 +142,7 @@ def zoo_table(
     for arm, link in links.items():
         trials = arms.get(arm, [])
         cells = [
-            _mean_sd_cell(of_seeds(trials, dataset, task, metric), digits) if trials else ""
+            mean_and_sd(of_seeds(trials, dataset, task, metric), digits) if trials else ""
             for task, metric, digits in _ZOO.values()
         ]
         seeds = _zoo_seeds(arm, len(trials), results.get("failed", {}) if results else {})
@@ -324,17 +324,24 @@ def _interval(found: Mapping[str, float | None], digits: int) -> str:
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
+def difference_text(found: Mapping[str, float | None], digits: int = 1) -> str:
+    """Mean and interval of a difference, bold where it holds up."""
+    text = _interval(found, digits)
+    return f"**{text}**" if holds_up(found) else text
+
+
 def _text(value: float | None, digits: int) -> str:
     return "" if value is None else "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _mean_and_sd(values: Sequence[float], digits: int) -> tuple[str, str]:
-    mean = float(np.mean(values)) if values else float("nan")
+    mean = float(np.mean(values)) if len(values) else float("nan")
     sd = f"{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "n/a"
     return _text(mean, digits), sd
 
 
-def _mean_sd_cell(values: Sequence[float], digits: int) -> str:
+def mean_and_sd(values: Sequence[float], digits: int = 1) -> str:
+    """Such as "88.3 (0.2)"; without an sd for one value, "n/a" where one is nan."""
     mean, sd = _mean_and_sd(values, digits)
     return mean if sd == "n/a" or mean == "n/a" else f"{mean} ({sd})"
 

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from maskrcnnpp.engine.training_log import read_training_log
-from maskrcnnpp.files import atomic_path
+from maskrcnnpp.files import write_bytes
 from maskrcnnpp.plots import COLORS, new_figure, plain, png, tidy
 
 FILE = "curves.png"
@@ -31,8 +31,7 @@ def write_curves(output_dir: str | os.PathLike) -> Path | None:
     if not any("total_loss" in entry for entry in entries):
         return None
     path = Path(output_dir, FILE)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(draw_curves(entries))
+    write_bytes(path, draw_curves(entries))
     return path
 
 

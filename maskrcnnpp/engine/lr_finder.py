@@ -12,7 +12,7 @@ from tqdm import tqdm
 from maskrcnnpp.engine.scratch import scratch_output
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.errors import DivergedError
-from maskrcnnpp.files import atomic_path, write_json
+from maskrcnnpp.files import write_bytes, write_json
 from maskrcnnpp.modeling.checkpoint import load_weights
 from maskrcnnpp.plots import COLORS, new_figure, png, tidy
 
@@ -46,8 +46,7 @@ def find_lr(cfg: CfgNode, iterations: int = 100) -> str:
     best = _suggested(rates, smooth)
     found = {"rates": rates, "losses": losses, "suggested": best}
     write_json(Path(cfg.OUTPUT_DIR, RECORD), found, indent=1)
-    with atomic_path(Path(cfg.OUTPUT_DIR, PICTURE)) as temporary:
-        temporary.write_bytes(_picture(rates, losses, smooth, best))
+    write_bytes(Path(cfg.OUTPUT_DIR, PICTURE), _picture(rates, losses, smooth, best))
     if best is None:
         return "the loss did not fall at any rate: look at the data, and at find_lr.png"
     return (

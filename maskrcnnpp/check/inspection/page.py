@@ -13,7 +13,7 @@ from maskrcnnpp.check.inspection.pictures import DISTRIBUTIONS, histograms, samp
 from maskrcnnpp.check.inspection.reading import CocoSet
 from maskrcnnpp.check.inspection.settings import settings_yaml
 from maskrcnnpp.convert.problems import SHOWN_PROBLEMS
-from maskrcnnpp.files import atomic_path, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.html_page import code_text, page_html, plain_text
 
 JSON_FILE = "inspection.json"
@@ -37,8 +37,7 @@ def write_inspection(output: str | os.PathLike, numbers: Mapping[str, Any], data
     output = Path(output)
     pictures = {SAMPLES_FILE: samples_sheet(numbers, data), HISTOGRAMS_FILE: histograms(numbers)}
     for name, content in pictures.items():
-        with atomic_path(output / name) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(output / name, content)
     text = page_text(numbers)
     write_json(output / JSON_FILE, numbers, indent=1)
     write_text(output / SETTINGS_FILE, _settings_file(numbers))

@@ -17,7 +17,7 @@ from maskrcnnpp.errors import UserError
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE
 from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
 from maskrcnnpp.evaluation.sheet import result_rows, semantic_rows, spread
-from maskrcnnpp.files import atomic_path
+from maskrcnnpp.files import write_bytes
 from maskrcnnpp.images import encode_image
 from maskrcnnpp.visualization import SheetRow, contact_sheet
 
@@ -59,8 +59,7 @@ class Pictures(HookBase):
             else:
                 return  # of an evaluation of another kind
             sheet = contact_sheet(rows)
-            with atomic_path(self._output_dir / FILE) as temporary:
-                temporary.write_bytes(encode_image(sheet)[0])
+            write_bytes(self._output_dir / FILE, encode_image(sheet)[0])
         except (OSError, UserError) as error:
             logger.error("no picture of predictions: %s", error)
             return

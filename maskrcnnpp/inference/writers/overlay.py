@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskrcnnpp.files import atomic_path
+from maskrcnnpp.files import write_bytes
+from maskrcnnpp.images import encode_image
 from maskrcnnpp.images.display import as_rgb
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.info import Info
@@ -35,5 +36,4 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
             for line in outlines
         ]
         cv2.polylines(canvas, scaled, isClosed=True, color=PALETTE[number % len(PALETTE)])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", canvas[..., ::-1])[1].tobytes())
+    write_bytes(path, encode_image(canvas)[0])
