@@ -25,8 +25,8 @@ PAGE = Path(__file__).resolve().parent / "config-keys.md"
 INTRODUCTION = """\
 # Config keys
 
-Every key that this project adds to Detectron2's, with its default. Set a key in a yaml file, or after
-the other arguments of a command, such as `MODEL.NESTED_FPN.DEPTH 2`.
+Every key that this project adds to Detectron2's, with its default. Set a key in a yaml file, or
+after the other arguments of a command, such as `MODEL.NESTED_FPN.DEPTH 2`.
 
 The page is written by `python docs/reference/config_keys.py` from
 [maskrcnnpp/config.py](../../maskrcnnpp/config.py).
