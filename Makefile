@@ -1,4 +1,4 @@
-# make demo | make test | make lint. All of it happens inside this checkout.
+# make demo | make test | make lint | make docs. All of it happens inside this checkout.
 PYTHON ?= python3
 # an existing environment can be named: make VENV=/path/to/it. What it has is kept.
 VENV ?= .venv
@@ -14,7 +14,7 @@ DSB2018 ?=
 
 $(if $(word 2,$(VENV)),$(error VENV is "$(VENV)": make cannot work with a space in it))
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test lint docs
 
 setup: $(SETUP)
 
@@ -63,3 +63,8 @@ test: $(SETUP)
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(SETUP)
+	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(PIP) install $(CONSTRAINTS) -e '.[docs]'
+	$(BIN)/python docs/reference/config_keys.py
+	$(BIN)/python -m mkdocs build --strict

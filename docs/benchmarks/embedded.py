@@ -5,7 +5,7 @@
 
 Isolated: a training for each depth. Embedded: one training, cut to each depth. Trainings that lie
 in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Writes embedded.json,
-embedded.md and embedded.png beside this file, and the table in the README.
+embedded.md and embedded.png beside this file, and the table in docs/results.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from maskrcnnpp.plots import new_figure, png, tidy
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-README, QUOTED = ROOT / "README.md", "embedded"
+RESULTS, QUOTED = ROOT / "docs/results.md", "embedded"
 RECORD, PAGE, PICTURE = (HERE / f"embedded.{ending}" for ending in ("json", "md", "png"))
 STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 EMBEDDED = "configs/quick/maskrcnnpp_R_18_embedded.yaml"
@@ -196,8 +196,8 @@ def main() -> None:
         write_json(RECORD, run(args.output_dir, args.seeds, args.jobs), indent=1)
     results = load(RECORD)
     write_text(PAGE, page(results))
-    table = depth_table(results, datasets(results)[-1], ROOT)
-    write_text(README, quote(README.read_text(encoding="utf-8"), QUOTED, table))
+    table = depth_table(results, datasets(results)[-1], RESULTS.parent)
+    write_text(RESULTS, quote(RESULTS.read_text(encoding="utf-8"), QUOTED, table))
     write_bytes(PICTURE, picture(results))
 
 

@@ -62,7 +62,7 @@ class Section:
             lines += [f"{datasets(results)[-1]}: {size['images']} images."]
             lines += ["", provenance(results), ""]
         else:
-            lines += ["Not run yet. To run it:", "", f"    {self.command()}", ""]
+            lines += ["Not run yet. To run it:", "", "```sh", self.command(), "```", ""]
         return "\n".join(lines)
 
     def command(self) -> str:

@@ -4,7 +4,8 @@
     python docs/benchmarks/unet.py
 
 Reads what `maskrcnnpp benchmark` and unet_depths.py left in the folders of docs/benchmarks/unet;
-the page names the commands. A folder that is not there is left out. Also writes the README's table.
+the page names the commands. A folder that is not there is skipped. Also writes the
+table in docs/results.md.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/benchmarks/unet"
 PAGE = ROOT / "docs/benchmarks/unet.md"
 BASE, QUICK = "configs/semantic/Base-UNet.yaml", "configs/quick/unetpp_ds.yaml"
-README, QUOTED = ROOT / "README.md", "unet"
+RESULTS_PAGE, QUOTED = ROOT / "docs/results.md", "unet"
 
 
 class Row(NamedTuple):
@@ -338,8 +339,8 @@ def main() -> None:
     write_text(PAGE, page())
     results = FOLDER / "four" / RESULTS_FILE
     if results.is_file():
-        text = README.read_text(encoding="utf-8")
-        write_text(README, quote(text, QUOTED, four_table(load(results))))
+        text = RESULTS_PAGE.read_text(encoding="utf-8")
+        write_text(RESULTS_PAGE, quote(text, QUOTED, four_table(load(results))))
 
 
 if __name__ == "__main__":

@@ -261,18 +261,30 @@ def test_quote_replaces_what_stands_between_the_marks():
         report.quote(page, "u", "new")
 
 
+#: Marks around a table of results.
+QUOTED_RESULTS = r"<!-- (\w+) results -->"
+
+
 def test_pages_quote_the_committed_results():
     """Between <!-- NAME results --> marks stands what docs/benchmarks/NAME/results.json gives."""
-    readme = Path("README.md").read_text()
-    quoted = re.findall(r"<!-- (\w+) results -->", readme)
-    committed = sorted(path.parent for path in Path("docs/benchmarks").glob("*/results.json"))
-    assert sorted(quoted) == [folder.name for folder in committed]
-    for folder in committed:
+    pages = {Path(name): Path(name).read_text() for name in ("README.md", "docs/results.md")}
+    page_of = {
+        name: page for page, text in pages.items() for name in re.findall(QUOTED_RESULTS, text)
+    }
+    committed = {path.parent.name for path in Path("docs/benchmarks").glob("*/results.json")}
+    assert committed <= set(page_of)
+    for name in set(page_of) - committed:  # no table before there is a record
+        marked = re.search(
+            f"<!-- {name} results -->(.*?)<!-- /{name} results -->", pages[page_of[name]], re.DOTALL
+        )
+        assert "|" not in marked[1], f"{page_of[name]} has a table of {name} without a record"
+    for name in committed:
+        folder, page = Path("docs/benchmarks", name), page_of[name]
         results = load(folder / RESULTS_FILE)
-        name = datasets(results)[-1]
-        table = tables.ap_table(results, name)
-        assert report.quote(readme, f"{folder.name} results", table) == readme
-        words = {file: text for file, (text, _) in figures(results, name).items()}
+        dataset = datasets(results)[-1]
+        table = tables.ap_table(results, dataset, page.parent)
+        assert report.quote(pages[page], f"{name} results", table) == pages[page]
+        words = {file: text for file, (text, _) in figures(results, dataset).items()}
         assert (folder / report.REPORT_FILE).read_text() == report.report_text(
             results, folder, words
         )

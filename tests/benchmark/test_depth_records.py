@@ -28,11 +28,11 @@ def test_the_page_is_what_the_record_gives(module):
     assert module.PAGE.read_text() == module.page(record)
 
 
-def test_the_readme_quotes_the_record():
-    readme = embedded.README.read_text()
+def test_the_page_of_results_quotes_the_record():
+    results = embedded.RESULTS.read_text()
     record = json.loads(embedded.RECORD.read_text())
-    table = embedded.depth_table(record, "dsb2018_test", embedded.ROOT)
-    assert embedded.quote(readme, embedded.QUOTED, table) == readme
+    table = embedded.depth_table(record, "dsb2018_test", embedded.RESULTS.parent)
+    assert embedded.quote(results, embedded.QUOTED, table) == results
 
 
 def test_every_depth_is_compared_with_its_isolated_training(results):

@@ -38,11 +38,11 @@ def test_the_report_of_pixels_is_what_the_record_gives(folder):
         assert Path(trial["config_file"]).is_file()
 
 
-def test_the_page_and_the_readme_are_what_the_records_give():
+def test_the_pages_are_what_the_records_give():
     assert unet.PAGE.read_text() == unet.page()
-    readme = unet.README.read_text()
+    results = unet.RESULTS_PAGE.read_text()
     table = unet.four_table(unet.load(FOLDER / "four" / unet.RESULTS_FILE))
-    assert unet.quote(readme, unet.QUOTED, table) == readme
+    assert unet.quote(results, unet.QUOTED, table) == results
 
 
 def test_gains_stand_beside_those_of_the_papers():
