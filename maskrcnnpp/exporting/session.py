@@ -21,7 +21,7 @@ class Session:
     """A model of :func:`maskrcnnpp.exporting.export_model` on the CPU.
 
     Attributes:
-        about: what the file says of itself; see docs/export.md.
+        about: what the file says of itself; see docs/how-to/export.md.
     """
 
     def __init__(self, path: str | os.PathLike, *, threads: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The command export-model, as docs/export.md shows it."""
+"""The command export-model, as docs/how-to/export.md shows it."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from maskrcnnpp import cli
 from maskrcnnpp.exporting import FORMATS, Session
 from maskrcnnpp.exporting.export import ABOUT_VERSION
 
-PAGE = Path("docs/export.md").read_text()
+PAGE = Path("docs/how-to/export.md").read_text()
 
 
 @pytest.fixture
@@ -28,9 +28,8 @@ def run_folder(tiny_cfg, tmp_path, monkeypatch):
 
 
 def blocks() -> list[str]:
-    """Indented blocks of the page."""
-    found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", PAGE, flags=re.MULTILINE)
-    return [re.sub("^    ", "", block, flags=re.MULTILINE).strip() for block in found]
+    """Commands and code of the page."""
+    return re.findall(r"^```(?:sh|python)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_works(run_folder, capsys):

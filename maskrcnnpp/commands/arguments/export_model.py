@@ -3,7 +3,7 @@
     maskrcnnpp export-model --config-file OUTPUT_DIR/config.yaml \\
         --weights OUTPUT_DIR/model_final.pth --output model.onnx
 
-See docs/export.md for what goes in and what comes out.
+See docs/how-to/export.md for what goes in and what comes out.
 """
 
 from __future__ import annotations
