@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
-import resource
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.engine.progress import process_peak
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.modeling.checkpoint import Checkpointer
 from maskrcnnpp.modeling.speed import with_speed_keys
@@ -308,8 +307,7 @@ def peak_resident() -> float:
         with open("/proc/self/status", encoding="ascii") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
     except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)
+        return process_peak() / 2**20
 
 
 def _clock(model: nn.Module) -> Callable[[], float]:

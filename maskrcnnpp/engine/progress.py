@@ -107,9 +107,14 @@ def _median(storage: EventStorage, name: str, window: int) -> float | None:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, otherwise of this process; 0 where that is unknown."""
+    """Bytes: of the GPU where there is one, otherwise of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    return process_peak()
+
+
+def process_peak() -> int:
+    """Bytes of this process; 0 where that is unknown."""
     if resource is None:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
