@@ -1,6 +1,7 @@
 """The wheel, installed outside the checkout: convert, train and predict from another folder."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,8 +19,13 @@ CONFIG = "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # setuptools leaves a build/ where it builds
+    for name in ("maskrcnnpp", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    command += ["--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    command += ["--no-build-isolation", "--wheel-dir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))

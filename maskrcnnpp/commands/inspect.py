@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from maskrcnnpp.check.inspection.numbers import inspect_dataset
@@ -18,4 +19,7 @@ def run(args: argparse.Namespace) -> None:
         print(data.problems.summary(), file=sys.stderr)
     print(f"{numbers['images']['number']} images, {numbers['objects']['number']} objects")
     print(f"page: {args.output / HTML_FILE}")
-    print(f"settings: {args.output / SETTINGS_FILE}")
+    settings = args.output / SETTINGS_FILE
+    print(f"settings: {settings}")
+    command = ["maskrcnnpp", "train", "--config-file", str(settings)]
+    print(f"to train with them: {shlex.join(command)}")

@@ -34,13 +34,13 @@ from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
+from maskrcnnpp.engine.optimizer_state import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.progress import (
     ProgressPrinter,
     Stopwatch,
     TolerantWriter,
     closing_table,
 )
-from maskrcnnpp.engine.resume import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.run_record import record_start
 from maskrcnnpp.engine.step import build_step
 from maskrcnnpp.engine.training_keys import check_training_keys

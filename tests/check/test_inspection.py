@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
+from detectron2.data import DatasetCatalog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -26,6 +27,7 @@ from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
 from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.data.input_keys import check_input
+from maskrcnnpp.data.named_by_file import register_file
 from maskrcnnpp.engine.setup import check_area_bins
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images.display import as_rgb
@@ -306,9 +308,7 @@ def test_other_images_than_8_bit_are_described_with_keys_that_read_them(
     assert numbers["images"]["groups"][0]["name"] == "intensity 1"
     write_inspection(tmp_path / "out", numbers, data)
     assert cv2.imread(str(tmp_path / "out" / "samples.png")).std() > 0
-    text = (tmp_path / "out" / "settings.yaml").read_text()
-    (tmp_path / "own.yaml").write_text(text.replace("# _BASE_", "_BASE_"))
-    check_input(build_config(str(tmp_path / "own.yaml")))
+    check_input(build_config(str(tmp_path / "out" / "settings.yaml")))
 
 
 def test_an_image_is_shown_without_its_alpha():
@@ -412,14 +412,13 @@ def test_the_settings_load_with_the_values_that_are_told(made, tmp_path, coco):
     assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == expected
 
 
-def test_the_file_of_settings_is_a_config_once_it_has_a_base(made, tmp_path):
+def test_a_training_takes_the_file_of_settings_as_it_is(made, tmp_path):
     data = CocoSet(annotations_of(made), made / "images")
     write_inspection(tmp_path, inspect(data), data)
-    text = (tmp_path / "settings.yaml").read_text()
-    assert '\n# _BASE_: "maskrcnnpp://' in text
-    text = text.replace("# _BASE_", "_BASE_")
-    (tmp_path / "own.yaml").write_text(text)
-    assert build_config(str(tmp_path / "own.yaml")).INPUT.CROP.SIZE == [64, 64]
+    cfg = build_config(str(tmp_path / "settings.yaml"))
+    assert cfg.INPUT.CROP.SIZE == [64, 64]
+    assert register_file(cfg.DATASETS.TRAIN[0])
+    assert len(DatasetCatalog.get(cfg.DATASETS.TRAIN[0])) == 6
 
 
 def numbers_with(**changes) -> dict:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskrcnnpp.engine import Trainer, build_config
-from maskrcnnpp.engine.resume import optimizer_names
+from maskrcnnpp.engine.optimizer_state import optimizer_names
 from maskrcnnpp.errors import ConfigError
 
 CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tabulate import tabulate
 
 from maskrcnnpp.check.inspection.pictures import DISTRIBUTIONS, histograms, samples_sheet
@@ -40,7 +41,7 @@ def write_inspection(output: str | os.PathLike, numbers: Mapping[str, Any], data
         write_bytes(output / name, content)
     text = page_text(numbers)
     write_json(output / JSON_FILE, numbers, indent=1)
-    write_text(output / SETTINGS_FILE, _settings_file(numbers))
+    write_text(output / SETTINGS_FILE, _settings_file(numbers, data))
     write_text(output / REPORT_FILE, text)
     write_text(output / HTML_FILE, page_html(text, pictures, _name(numbers)))
 
@@ -68,22 +69,26 @@ def page_text(numbers: Mapping[str, Any]) -> str:
     lines += ["## Objects", "", *_object_tables(numbers), ""]
     lines += ["## Suggested settings", ""]
     lines += ["A start, worked out from the numbers above; not tried out on this data. The file"]
-    lines += [f"`{SETTINGS_FILE}` has them too: name a config of this project as its `_BASE_`, and"]
-    lines += ["your data sets in `DATASETS.TRAIN` and `DATASETS.TEST`, to train with it.", ""]
+    lines += [f"`{SETTINGS_FILE}` has them too, with this data set: a training takes it as it is"]
+    lines += [f"(`maskrcnnpp train --config-file {SETTINGS_FILE}`).", ""]
     lines += ["```yaml", settings_yaml(numbers["settings"]).rstrip(), "```", ""]
     if left["problems"]:
         lines += ["## Left out", "", *_problem_lines(left), ""]
     return "\n".join(lines)
 
 
-def _settings_file(numbers: Mapping[str, Any]) -> str:
+def _settings_file(numbers: Mapping[str, Any], data: CocoSet) -> str:
     # nothing that would end the line, and with it the comment
     name = "".join(letter if letter.isprintable() else "?" for letter in _name(numbers))
+    dataset = f"{data.annotations.resolve()}:{data.folder.resolve()}"
+    about = {"DATASETS": {"TRAIN": [dataset], "TEST": []}, "OUTPUT_DIR": "output/inspected"}
     return (
-        f"# Suggested by `maskrcnnpp inspect` for {name}.\n"
-        "# To train with it, take the mark off the next line, and mend the path where need be:\n"
-        '# _BASE_: "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"\n'
-    ) + settings_yaml(numbers["settings"])
+        f"# Suggested by `maskrcnnpp inspect` for {name}. Name other images in DATASETS.TEST, to\n"
+        "# evaluate on them while training and at the end.\n"
+        '_BASE_: "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"\n'
+        + yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+        + settings_yaml(numbers["settings"])
+    )
 
 
 def _about_samples(numbers: Mapping[str, Any]) -> list[str]:
