@@ -110,7 +110,7 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # A loss above this multiple of the median of the last 50 counts as exploded.
     bad.LARGEST = 100.0
     # Number of the last checkpoints of SOLVER.CHECKPOINT_PERIOD that are kept. 0: all.
-    cfg.SOLVER.CHECKPOINTS_KEPT = 0
+    cfg.SOLVER.CHECKPOINTS_KEPT = 2
 
     # In every evaluation, also compute the losses of training on the images of DATASETS.TEST:
     # validation/total_loss and so on. Images are cropped and augmented as in training, each in the

@@ -158,10 +158,12 @@ def test_the_keys_of_the_reference_are_those_of_the_config():
 def test_the_first_steps_lead_to_a_prediction(tmp_path):
     """The commands of getting-started.md, with few and small images and two iterations."""
     steps = [words for words in commands(ROOT / "docs/getting-started.md") if own_command(words)]
-    prepare, train, predict = [
+    prepare, find, train, predict = [
         words
         for words in steps
-        if words[1:3] == ["prepare", "synthetic"] or "output/first" in " ".join(words)
+        if words[1:3] == ["prepare", "synthetic"]
+        or words[-1] == "found"
+        or "output/first" in " ".join(words)
     ]
     prepare += shlex.split("--train 2 --val 1 --test 1 --size 64 64 --count 3 6")
     train += shlex.split(
@@ -171,7 +173,7 @@ def test_the_first_steps_lead_to_a_prediction(tmp_path):
     predict += shlex.split("--score 0")
     lists = [
         [re.sub("^configs/", f"{ROOT}/configs/", word) for word in words[1:]]
-        for words in (prepare, train, predict)
+        for words in (prepare, find, train, predict)
     ]
     # a process of its own: a training sets up loggers, and registers data sets
     code = "import json, sys; from maskrcnnpp import cli\n"
@@ -183,6 +185,7 @@ def test_the_first_steps_lead_to_a_prediction(tmp_path):
         cwd=tmp_path, env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "found").glob("val_*.labels.tif"))) == 1
     (labels,) = (tmp_path / "predicted").glob("*.labels.tif")
     assert tifffile.imread(labels).shape == (64, 64)
     assert len(list((tmp_path / "predicted").glob("test_0000.png.*"))) == 3
