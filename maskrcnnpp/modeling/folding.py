@@ -55,8 +55,9 @@ def fold_norms(network: nn.Module, in_channels: int) -> int:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for module in trial.modules():
             if isinstance(module, nn.BatchNorm2d) and module.affine:
-                module.running_mean.uniform_(-0.2, 0.2)
-                module.running_var.uniform_(0.8, 1.2)
+                if module.running_mean is not None and module.running_var is not None:
+                    module.running_mean.uniform_(-0.2, 0.2)
+                    module.running_var.uniform_(0.8, 1.2)
                 module.weight.uniform_(0.8, 1.2)
                 module.bias.uniform_(-0.2, 0.2)
         image = torch.randn(1, in_channels, 64, 64)
