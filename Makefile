@@ -63,6 +63,7 @@ test: $(SETUP)
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 docs: $(SETUP)
 	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(PIP) install $(CONSTRAINTS) -e '.[docs]'

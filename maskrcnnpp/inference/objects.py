@@ -89,7 +89,9 @@ class Objects:
         for tile, indices in self.by_tile(side):
             labels = np.zeros((side, side), self.label_type)
             for index in reversed(indices):
-                place, pixels = self.detections[index].within(tile)
+                found = self.detections[index].within(tile)
+                assert found is not None  # by_tile gives those that reach into it
+                place, pixels = found
                 rows = slice(place.top - tile.top, place.bottom - tile.top)
                 labels[rows, place.left - tile.left : place.right - tile.left][pixels] = index + 1
             yield labels

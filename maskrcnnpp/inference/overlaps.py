@@ -37,9 +37,10 @@ def resolve_overlaps(objects: Sequence[Detection]) -> list[Detection]:
         if np.count_nonzero(free) < KEPT * entry.area:
             continue
         if np.count_nonzero(free) < entry.area:
-            entry = _with_pixels(entry, _largest_part(free))
-            if entry is None:
+            part = _with_pixels(entry, _largest_part(free))
+            if part is None:
                 continue
+            entry = part
         for cell in _cells(entry):
             cells[cell].append(len(kept))
         kept.append(entry)

@@ -36,13 +36,15 @@ class Predictor(TiledPredictor):
     of objects, not with objects times image.
     """
 
+    model: GeneralizedRCNN | AugmentedRCNN
+
     def __init__(
         self,
         model: GeneralizedRCNN | AugmentedRCNN,
         *,
         detection_limit: int | None = None,
         trained_diameter: float | None = None,
-        **more,
+        **more: Any,
     ) -> None:
         """
         Args:
@@ -82,8 +84,13 @@ class Predictor(TiledPredictor):
     def _augmented(cls, model: nn.Module, cfg: CfgNode, options: Options) -> nn.Module:
         if not options.is_augmented:
             return model
-        how = {"flips": options.flips, "scales": options.scales, "batch_size": options.batch_size}
-        return AugmentedRCNN(cfg, model, **how)
+        return AugmentedRCNN(
+            cfg,
+            model,
+            flips=options.flips,
+            scales=options.scales,
+            batch_size=options.batch_size,
+        )
 
     def __call__(self, image: np.ndarray | Raster) -> Objects:
         """

@@ -252,8 +252,11 @@ def writing_to(output_dir: Path) -> Iterator[None]:
     try:
         yield
     except (OutputError, OSError) as error:
-        named = isinstance(error, OutputError)
-        what = error if named else f"{output_dir} cannot be written to: {error.strerror or error}"
+        what = (
+            f"{output_dir} cannot be written to: {error.strerror or error}"
+            if isinstance(error, OSError)
+            else error
+        )
         raise UserError(
             f"{what}; mend that and run the same command again: it goes on where it stopped"
         ) from error

@@ -14,6 +14,7 @@ from scipy import ndimage
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.paste import RleMasks
+from maskrcnnpp.masks.rle import Rle
 from maskrcnnpp.masks.split import split_at_necks
 
 METHODS = ("components", "watershed")
@@ -67,7 +68,7 @@ class ObjectFinder:
             class and then from the top down.
         """
         values = probabilities.float().cpu().numpy()
-        found: list[tuple[int, float, dict]] = []
+        found: list[tuple[int, float, Rle]] = []
         is_class = self._is_class(values)
         for channel in range(self.first_class, len(values)):
             labels = self.label(is_class[channel])
@@ -98,7 +99,7 @@ class ObjectFinder:
         return values.argmax(axis=0) == np.arange(len(values))[:, None, None]
 
 
-def _instances(found: list[tuple[int, float, dict]], height: int, width: int) -> Instances:
+def _instances(found: list[tuple[int, float, Rle]], height: int, width: int) -> Instances:
     rles = [mask for _, _, mask in found]
     boxes = np.asarray(coco_mask.toBbox(rles), np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]

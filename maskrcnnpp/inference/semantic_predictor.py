@@ -38,7 +38,7 @@ class SemanticPredictor(TiledPredictor):
         model: SemanticSegmentor,
         *,
         find_objects: ObjectFinder | None = None,
-        **more,
+        **more: Any,
     ) -> None:
         """
         Args:
@@ -84,15 +84,16 @@ class SemanticPredictor(TiledPredictor):
         for tile, found in self._each_tile(raster, self._tiles(raster), self._limits(raster)):
             if total is None:
                 total = np.zeros((len(found), raster.height, raster.width), np.float32)
-            window = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
+            rows, columns = slice(tile.top, tile.bottom), slice(tile.left, tile.right)
             of_tile = tile_weight(tile, self.options.overlap)
-            total[(slice(None), *window)] += found * of_tile
-            weight[window] += of_tile
+            total[:, rows, columns] += found * of_tile
+            weight[rows, columns] += of_tile
+        assert total is not None  # an image has a tile at least
         return total / weight
 
     def _infer(self, images: list[torch.Tensor]) -> list[np.ndarray]:
         versions = _FLIPS if self.options.flips else _FLIPS[:1]
-        sums: list[torch.Tensor | float] = [0.0] * len(images)
+        sums: list[Any] = [0.0] * len(images)  # tensors, from the first version on
         for axes in versions:
             outputs = self.model([{"image": image.flip(axes)} for image in images])
             for index, output in enumerate(outputs):
@@ -132,7 +133,11 @@ def _detections(found: Instances) -> list[Detection]:
 
 
 def load_predictor(
-    config_file: str | os.PathLike, weights: str | os.PathLike, *, opts: Sequence[str] = (), **more
+    config_file: str | os.PathLike,
+    weights: str | os.PathLike,
+    *,
+    opts: Sequence[str] = (),
+    **more: Any,
 ) -> Predictor | SemanticPredictor:
     """The predictor of a training, of objects or semantic; see :meth:`Predictor.load`."""
     cfg, _ = config_to_use(config_file, weights, opts, {})

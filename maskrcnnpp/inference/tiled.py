@@ -51,7 +51,7 @@ class TiledPredictor(ABC):
         input_format: str = "RGB",
         channels_of_model: int = 3,
         progress: bool = True,
-        **options,
+        **options: Any,
     ) -> None:
         """
         Args:
@@ -65,7 +65,8 @@ class TiledPredictor(ABC):
             ConfigError: an option is impossible.
         """
         self.options = Options(**options)
-        percentiles = tuple(self.options.percentiles or ())
+        limits = self.options.percentiles
+        percentiles = (limits[0], limits[1]) if limits else ()
         self.model_input = ModelInput(channels_of_model, input_format, percentiles)
         self.model = model.eval()
         self.progress = progress
@@ -80,7 +81,7 @@ class TiledPredictor(ABC):
         opts: Sequence[str] = (),
         trained_diameter: float | None = None,
         progress: bool = True,
-        **options,
+        **options: Any,
     ) -> Self:
         """A trained model: ``Predictor.load("nuclei")``, or that of a training.
 

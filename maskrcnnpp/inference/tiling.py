@@ -78,7 +78,7 @@ class Detection:
     def within(self, tile: Tile) -> tuple[Tile, np.ndarray] | None:
         """The place of its window inside ``tile``, in the image, and its pixels there, if any."""
         place = _common(_place(self), tile)
-        return place and (place, _view(self.pixels, self, place))
+        return (place, _view(self.pixels, self, place)) if place else None
 
 
 def tile_image(height: int, width: int, size: int, overlap: int) -> list[Tile]:
@@ -242,7 +242,7 @@ class _Nearby:
             other = self.entries[index]
             if other.category == entry.category and (place := _shared_place(entry, other)):
                 _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
-        return np.count_nonzero(covered & pixels) > COVERED * entry.area
+        return int(np.count_nonzero(covered & pixels)) > COVERED * entry.area
 
 
 def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
@@ -346,7 +346,7 @@ def _union(first: Detection, second: Detection) -> Detection:
         part = entry.pixels
         rows, columns = slice(entry.top - top, None), slice(entry.left - left, None)
         pixels[rows, columns][: part.shape[0], : part.shape[1]] |= part
-    low = np.minimum(first.box, second.box)[:2]
-    high = np.maximum(first.box, second.box)[2:]
-    box = tuple(float(value) for value in (*low, *high))
+    x0, y0 = np.minimum(first.box, second.box)[:2]
+    x1, y1 = np.maximum(first.box, second.box)[2:]
+    box = (float(x0), float(y0), float(x1), float(y1))
     return Detection(box, max(first.score, second.score), first.category, pixels, top, left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -37,7 +38,7 @@ class EmbeddedRCNN(GeneralizedRCNN):
 
     @configurable
     def __init__(
-        self, *, shallow_weights: Sequence[float], shallow_roi_fraction: float = 1.0, **kwargs
+        self, *, shallow_weights: Sequence[float], shallow_roi_fraction: float = 1.0, **kwargs: Any
     ) -> None:
         """
         Args:
@@ -73,10 +74,12 @@ class EmbeddedRCNN(GeneralizedRCNN):
         truth = [x["instances"].to(self.device) for x in batched_inputs]
         pyramids = split_depths(self.backbone(images.tensor))
         storage = get_event_storage()
-        losses, proposals = self._losses(images, pyramids.pop(None), truth)
+        losses, proposals = self._losses(images, pyramids[None], truth)
         if self.vis_period > 0 and storage.iter % self.vis_period == 0:
             self.visualize_training(batched_inputs, proposals)
         for depth, features in pyramids.items():
+            if depth is None:
+                continue
             # what the heads log is the full depth's: a storage of their own takes the rest
             with EventStorage(storage.iter), self._fewer_rois():
                 of_depth, _ = self._losses(images, features, truth)

@@ -23,6 +23,11 @@ class _Unapplied(nn.Conv2d):
 class _ConvNorm(nn.BatchNorm2d):
     """A norm that also does the convolution before it: in one where its statistics are fixed."""
 
+    running_mean: torch.Tensor  # fold_norms leaves a norm without statistics alone
+    running_var: torch.Tensor
+    act: nn.Module  # of timm's norms alone, as drop is
+    drop: nn.Module
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         (conv,) = self.__dict__["convolution"]
         if self.__dict__["pads_as_tensorflow"]:
@@ -55,8 +60,9 @@ def fold_norms(network: nn.Module, in_channels: int) -> int:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for module in trial.modules():
             if isinstance(module, nn.BatchNorm2d) and module.affine:
-                module.running_mean.uniform_(-0.2, 0.2)
-                module.running_var.uniform_(0.8, 1.2)
+                if module.running_mean is not None and module.running_var is not None:
+                    module.running_mean.uniform_(-0.2, 0.2)
+                    module.running_var.uniform_(0.8, 1.2)
                 module.weight.uniform_(0.8, 1.2)
                 module.bias.uniform_(-0.2, 0.2)
         image = torch.randn(1, in_channels, 64, 64)
@@ -74,13 +80,14 @@ def fold_norms(network: nn.Module, in_channels: int) -> int:
 
 def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that follow them in the same module."""
-    found = []
+    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     for parent in network.modules():
         children = [x for x in parent.children() if type(x) is not nn.Identity]
         for conv, norm in itertools.pairwise(children):
             is_plain = type(conv) is nn.Conv2d and conv.padding_mode == "zeros"
             if (
-                (is_plain or _is_same(conv))
+                isinstance(conv, nn.Conv2d)
+                and (is_plain or _is_same(conv))
                 and isinstance(norm, nn.BatchNorm2d)
                 and norm.affine
                 and norm.track_running_stats
@@ -97,8 +104,8 @@ def _join(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     conv.__class__, norm.__class__ = _Unapplied, _ConvNorm
 
 
-def _is_same(conv: nn.Module) -> bool:
-    return isinstance(conv, nn.Conv2d) and type(conv).__name__ == "Conv2dSame"
+def _is_same(conv: nn.Conv2d) -> bool:
+    return type(conv).__name__ == "Conv2dSame"
 
 
 def _geometry(conv: nn.Conv2d) -> tuple:
@@ -107,7 +114,7 @@ def _geometry(conv: nn.Conv2d) -> tuple:
 
 def _pad(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
     """Pad as TensorFlow's "SAME" does: the size divided by the stride, rounded up."""
-    margins = []
+    margins: list[int] = []
     for size, kernel, stride, dilation in zip(
         x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import fvcore.nn.weight_init as weight_init
 import torch
@@ -38,6 +39,8 @@ VIS_MASKS = 8
 
 #: RoI features by depth; None is the full depth.
 DepthFeatures = dict[int | None, torch.Tensor]
+#: The RoIs of each image, by depth.
+DepthInstances = dict[int | None, list[Instances]]
 
 
 def mask_targets(instances: list[Instances], side: int) -> torch.Tensor:
@@ -105,7 +108,7 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         *,
         loss: str = "cross_entropy_dice",
         shallow_weights: Sequence[float] = (1.0, 1.0),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -133,7 +136,7 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
     def forward(
         self,
         x: torch.Tensor | DepthFeatures,
-        instances: list[Instances] | dict[int | None, list[Instances]],
+        instances: list[Instances] | DepthInstances,
     ) -> dict[str, torch.Tensor] | list[Instances]:
         """
         Args:
@@ -152,8 +155,9 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
         logits = logits.split([features.shape[0] for features in by_depth.values()])
         logits_by_depth = dict(zip(by_depth, logits))
         if not self.training:
-            self.inference(list(logits), instances)
-            return instances
+            found: Any = instances  # by depth in training only
+            self.inference(list(logits), found)
+            return found
         losses = {}
         for depth, depth_logits in logits_by_depth.items():
             depth_instances = instances[depth] if isinstance(instances, dict) else instances
@@ -230,7 +234,7 @@ class NestedROIHeads(StandardROIHeads):
         shallow_roi_fraction: float = 1.0,
         mask_fine_pooler: ROIPooler | None = None,
         mask_fine: nn.Module | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -271,7 +275,9 @@ class NestedROIHeads(StandardROIHeads):
                 ret["mask_fine_pooler"], ret["mask_fine"] = fine
         return ret
 
-    def _forward_mask(self, features: dict[str, torch.Tensor], instances: list[Instances]):
+    def _forward_mask(
+        self, features: dict[str, torch.Tensor], instances: list[Instances]
+    ) -> dict[str, torch.Tensor] | list[Instances]:
         if not self.mask_on or self.mask_pooler is None:
             return super()._forward_mask(features, instances)
         depths = shallower_depths(features)
@@ -283,7 +289,7 @@ class NestedROIHeads(StandardROIHeads):
         foreground, _ = select_foreground_proposals(instances, self.num_classes)
         # proposals come in random order: the first ones are a random choice
         some = [x[: math.ceil(len(x) * self.shallow_roi_fraction)] for x in foreground]
-        by_depth = {None: foreground, **dict.fromkeys(depths, some)}
+        by_depth: DepthInstances = {None: foreground, **dict.fromkeys(depths, some)}
         pooled = {
             depth: self._pool_masks(features, [x.proposal_boxes for x in of_depth], depth)
             for depth, of_depth in by_depth.items()
@@ -298,6 +304,7 @@ class NestedROIHeads(StandardROIHeads):
         pyramid = [features[feature_name(level, depth)] for level in self.mask_in_features]
         pooled = self.mask_pooler(pyramid, boxes)
         if self.mask_fine_pooler is not None:
+            assert self.mask_fine is not None  # they come together
             fine = features[feature_name(FINE_LEVEL, depth)]
             pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
         return pooled

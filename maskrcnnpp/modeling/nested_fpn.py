@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -130,14 +131,15 @@ class NestedFPN(Backbone):
         levels = range(stages[0], stages[0] + num_levels)
         self.top_block = top_block
         if top_block is not None:
+            above: Any = top_block  # of attributes that nn.Module does not have
             names = [f"p{level}" for level in levels]
-            if top_block.in_feature not in names:
+            if above.in_feature not in names:
                 raise ConfigError(
-                    f"in_feature of the top_block is {top_block.in_feature!r}; over a nested "
+                    f"in_feature of the top_block is {above.in_feature!r}; over a nested "
                     f"pyramid it can be one of {names}"
                 )
-            self._top_source = names.index(top_block.in_feature)
-            levels = range(stages[0], levels.stop + top_block.num_levels)
+            self._top_source = names.index(above.in_feature)
+            levels = range(stages[0], levels.stop + above.num_levels)
         self._levels = tuple(levels)
         self._out_features = [f"p{level}" for level in levels]
         self._out_feature_strides = {f"p{level}": 2**level for level in levels}

@@ -91,7 +91,7 @@ def _packaged(name: str) -> dict[str, torch.Tensor] | None:
         package = import_module(_LITE0_PACKAGE)
     except ImportError:
         return None
-    (path,) = Path(package.__file__).parent.glob("models/*.pth")
+    (path,) = Path(package.__path__[0]).glob("models/*.pth")
     logger.info("%s%s is taken from the package %s", PREFIX, name, _LITE0_PACKAGE)
     return {_lite0_name(key): weight for key, weight in read_torch(path).items()}
 

@@ -33,6 +33,8 @@ class DeepSupervisionSemSegHead(nn.Module):
     ``SemanticSegmentor``; unlike its own head, this one gives probabilities.
     """
 
+    _members: torch.Tensor
+
     @configurable
     def __init__(
         self,
@@ -117,6 +119,7 @@ class DeepSupervisionSemSegHead(nn.Module):
             if top_node(d) in features
         }
         if self.training:
+            assert targets is not None  # of SemanticSegmentor, in training
             return None, self._losses(logits, targets)
         probabilities = [
             x.sigmoid() if self.activation == "sigmoid" else x.softmax(dim=1)

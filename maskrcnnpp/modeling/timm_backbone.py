@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ class TimmBackbone(Backbone):
         places, strides = _places(name, in_channels, out_features, key)
         self.network = _create(name, in_channels, key, out_indices=places)
         _drop_later_blocks(self.network)
-        channels = self.network.feature_info.channels()
+        channels = _feature_info(self.network).channels()
         self._maps = [_map_of(stride) for stride in strides]
         self._shapes = {
             found: ShapeSpec(channels=width, stride=stride)
@@ -185,7 +186,7 @@ def with_maps(cfg: CfgNode, input_shape: ShapeSpec, maps: Sequence[str]) -> Timm
     return TimmBackbone(**{**TimmBackbone.from_config(cfg, input_shape), "out_features": maps})
 
 
-def _create(name: str, in_channels: int, key: str, **kwargs: object) -> nn.Module:
+def _create(name: str, in_channels: int, key: str, **kwargs: Any) -> nn.Module:
     try:
         import timm
     except ImportError as error:
@@ -215,7 +216,7 @@ def _places(
             f"{key} is {name}, of which the maps {list(out_features)} are asked for; they can be "
             f"{list(MAPS)}"
         )
-    strides = _create(name, in_channels, key).feature_info.reduction()
+    strides = _feature_info(_create(name, in_channels, key)).reduction()
     wanted = [2 ** (1 + MAPS.index(found)) for found in out_features]
     if not set(wanted) <= set(strides):
         raise ConfigError(
@@ -227,6 +228,11 @@ def _places(
     return [len(strides) - 1 - strides[::-1].index(stride) for stride in computed], computed
 
 
+def _feature_info(network: nn.Module) -> Any:
+    """timm's description of the maps."""
+    return network.feature_info
+
+
 def _map_of(stride: int) -> str:
     return MAPS[stride.bit_length() - 2]
 
@@ -234,7 +240,7 @@ def _map_of(stride: int) -> str:
 def _drop_later_blocks(network: nn.Module) -> None:
     """Cut what timm's EfficientNet and MobileNetV3 build and compute for no map."""
     blocks = getattr(network, "blocks", None)
-    last = network.feature_info.get_dicts()[-1]
+    last = _feature_info(network).get_dicts()[-1]
     if isinstance(blocks, nn.Sequential) and "stage" in last:
         network.blocks = blocks[: last["stage"]]
 

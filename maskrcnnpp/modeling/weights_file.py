@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class _Type:
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        order: Any = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         order = order.decode("ascii") if isinstance(order, bytes) else order
         if order not in _ORDERS:
             raise pickle.UnpicklingError("it holds a type of numbers that is none")
@@ -61,10 +61,11 @@ class _Array(np.ndarray):
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, is_fortran, content = state
         filled = _array(content, kind, shape, "F" if is_fortran else "C")
-        super().__setstate__((1, filled.shape, filled.dtype, bool(is_fortran), filled.tobytes("A")))
+        state = (1, filled.shape, filled.dtype, bool(is_fortran), filled.tobytes("A"))
+        super().__setstate__(state)
 
 
-def _array(content: Any, kind: Any, shape: Any, order: str = "C") -> np.ndarray:
+def _array(content: Any, kind: Any, shape: Any, order: Literal["C", "F"] = "C") -> np.ndarray:
     """A copy of the bytes as an array."""
     content = content.encode("latin1") if isinstance(content, str) else bytes(content)
     if not isinstance(kind, _Type) or order not in ("C", "F"):
@@ -108,11 +109,15 @@ def _allowed() -> dict[tuple[str, str], Any]:
     return found
 
 
-# written in Python, which is slower than the one in C and not led astray by wrong numbers
-class _ArraysOnly(pickle._Unpickler):
+# written in Python, which is slower than the one in C and not led astray by wrong numbers. Any: the
+# types of the standard library leave out the methods that are overridden here
+_Unpickler: Any = pickle._Unpickler
+
+
+class _ArraysOnly(_Unpickler):
     """Makes arrays, numbers, texts, lists and dicts, and nothing else."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch = dict(_Unpickler.dispatch)
     for _code in (
         *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.PERSID),
         *(pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER),

@@ -6,9 +6,8 @@ the path to write to.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.writers.coco import write_coco
 from maskrcnnpp.inference.writers.geojson import write_geojson
 from maskrcnnpp.inference.writers.info import Info
@@ -22,7 +21,7 @@ from maskrcnnpp.inference.writers.table import write_csv
 class Writer(NamedTuple):
     """Of a format."""
 
-    write: Callable[[Objects, Info, Path], None]
+    write: Callable[[Any, Info, Path], None]  #: takes Objects first, or SemanticObjects
     ending: str  #: of its files
     packages: tuple[str, ...] = ()  #: that it needs beside those of this project
     is_semantic: bool = False  #: takes SemanticObjects only

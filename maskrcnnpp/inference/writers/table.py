@@ -45,7 +45,7 @@ def _columns(info: Info) -> list[str]:
 def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
     intensities = _mean_intensities(objects, info.raster)
     for number, (entry, means) in enumerate(zip(objects, intensities), start=1):
-        row = {
+        row: dict[str, Any] = {
             "number": number,
             "class": info.naming.category_names[entry.category],
             "score": entry.score,
@@ -68,7 +68,9 @@ def _mean_intensities(objects: Objects, raster: Raster) -> np.ndarray:
             continue
         pixels = raster.region(tile.top, tile.left, tile.bottom, tile.right)
         for index in indices:
-            place, mask = objects.detections[index].within(tile)
+            found = objects.detections[index].within(tile)
+            assert found is not None  # by_tile gives those that reach into it
+            place, mask = found
             rows = slice(place.top - tile.top, place.bottom - tile.top)
             window = pixels[rows, place.left - tile.left : place.right - tile.left]
             sums[index] += window[mask].sum(axis=0, dtype=np.float64)
