@@ -34,7 +34,7 @@ $(SETUP): setup.py pyproject.toml constraints.txt maskrcnnpp/commands/requiremen
 
 DEMO_DATA := $(if $(DSB2018),dsb2018,synthetic_nuclei)
 COMMAND := $(BIN)/python -m maskrcnnpp
-PREPARE_DEMO := $(COMMAND) $(if $(DSB2018),prepare dsb2018 --source '$(DSB2018)',prepare synthetic)
+PREPARE_DEMO := $(COMMAND) $(if $(DSB2018),prepare dsb2018 --source '$(DSB2018)',prepare synthetic --train 60 --val 20 --test 4)
 DEMO_SETS := DATASETS.TRAIN "('$(DEMO_DATA)_train',)" DATASETS.TEST "('$(DEMO_DATA)_val',)"
 
 # Predicts with the shipped model, then fine-tunes it for a minute. make demo TRAIN=1 trains a model
@@ -46,13 +46,13 @@ ifdef TRAIN
 	$(COMMAND) train --config-file maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml \
 		OUTPUT_DIR output/demo/run $(DEMO_SETS) TEST.EXPECTED_RESULTS '[]'
 else
-	$(COMMAND) predict $(wildcard tests/files/stardist_image.tif) output/demo/data/$(DEMO_DATA)/images \
-		--output output/demo/predicted --format labels csv overlay
+	$(COMMAND) predict tests/files/stardist_image.tif \
+		$(if $(DSB2018),,'output/demo/data/$(DEMO_DATA)/images/val_*.png') --output output/demo/predicted --format labels csv overlay
 	$(COMMAND) train --config-file maskrcnnpp://recipes/finetune_nuclei.yaml --eval-only \
 		OUTPUT_DIR output/demo/shipped $(DEMO_SETS)
 	$(COMMAND) train --config-file maskrcnnpp://recipes/finetune_nuclei.yaml \
 		OUTPUT_DIR output/demo/run $(DEMO_SETS)
-	@echo 'AP of the shipped model: output/demo/shipped; after the fine-tuning:'
+	@echo 'AP of the shipped model is in output/demo/shipped/log.txt; after the fine-tuning:'
 endif
 	$(COMMAND) report --run-dir output/demo/run --dataset $(DEMO_DATA)_val --output output/demo
 	@echo 'next: your own images: $(BIN)/maskrcnnpp predict IMAGES --output predicted'

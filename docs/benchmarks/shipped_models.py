@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -31,9 +32,10 @@ from maskrcnnpp.evaluation.overlaps import find_overlaps
 from maskrcnnpp.evaluation.sheet import result_rows
 from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.images import open_image
+from maskrcnnpp.images.display import read_rgb
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.overlaps import resolve_overlaps
-from maskrcnnpp.models import DEFAULT, card_text, find_model
+from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model
 from maskrcnnpp.visualization import contact_sheet
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -80,6 +82,17 @@ def measure(name: str, truth: dict[str, Any], root: Path) -> tuple[dict[str, Any
     return record, shown
 
 
+def keep_in_card(name: str, record: dict[str, Any]) -> None:
+    """Write the metrics into the card of the model."""
+    path = find_model(name).folder / CARD_FILE
+    card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = {"mask AP": record["segm"]["AP"], "box AP": record["bbox"]["AP"]}
+    card["metrics"] = {"images": f"{record['images']} of {record['dataset']}"}
+    card["metrics"] |= {key: round(float(value), 1) for key, value in values.items()}
+    card["metrics"] |= {about: round(record[key], 3) for key, about in METRICS.items()}
+    write_text(path, yaml.safe_dump(card, sort_keys=False, width=90))
+
+
 def page(record: dict[str, Any], card: str) -> str:
     segm, bbox = record["segm"], record["bbox"]
     rows = [[f"mask {key}", f"{segm[key]:.1f}"] for key in ("AP", "AP50", "AP75")]
@@ -96,6 +109,24 @@ def page(record: dict[str, Any], card: str) -> str:
     lines += ["## What it does badly", "", "The twelve images with the lowest DSB scores.", ""]
     lines += [f"![Twelve images, truth and prediction]({name}_badly.jpg)", ""]
     return page_text(lines, record)
+
+
+def of_each_kind(
+    images: Sequence[dict[str, Any]], truth: dict[str, Any], root: Path
+) -> list[dict[str, Any]]:
+    """Two images with colour and two grey ones, of those with many nuclei and no large side."""
+    many = [image for image in images if 20 <= _count(truth, image) and image["width"] <= 400]
+    coloured = [image for image in many if _has_colour(read_rgb(root / image["file_name"]))]
+    grey = [image for image in many if image not in coloured]
+    return [part[k * len(part) // 2] for part in (grey, coloured) for k in range(2) if part]
+
+
+def _count(truth: dict[str, Any], image: dict[str, Any]) -> int:
+    return sum(annotation["image_id"] == image["id"] for annotation in truth["annotations"])
+
+
+def _has_colour(pixels: np.ndarray) -> bool:
+    return float(np.ptp(pixels.astype(int), axis=2).mean()) > 5
 
 
 def draw(
@@ -133,9 +164,10 @@ def main() -> None:
         badly = [images[k] for k in order[:SHOWN]]
         draw(folder / f"{name}_badly.jpg", truth, badly, root, shown)
         if name == DEFAULT:
-            few = [images[k] for k in well[:: SHOWN // 4]]
+            few = of_each_kind([images[k] for k in better], truth, root)
             draw(DOCS / "figures" / "nuclei.jpg", truth, few, root, shown)
     record = json.loads(record_file.read_text(encoding="utf-8"))
+    keep_in_card(name, record)
     write_text(folder / f"{name}.md", page(record, card_text(find_model(name))))
 
 

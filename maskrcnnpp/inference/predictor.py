@@ -15,7 +15,7 @@ from torch import nn
 from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.images import Raster
 from maskrcnnpp.images.intensity import Limits
-from maskrcnnpp.inference.magnification import estimate_scale
+from maskrcnnpp.inference.magnification import SURE, estimate_scale
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.overlaps import resolve_overlaps
@@ -106,11 +106,16 @@ class Predictor(TiledPredictor):
         """
         raster = self._raster(image)
         limits = self._limits(raster)
-        scale = self._scale_of(raster, limits)
+        looked: dict[tuple[Tile, float], Instances] = {}
+        scale = self._scale_of(raster, limits, looked)
         tiles = self._tiles(raster, scale)
         found: list[list[Detection]] = []
         crowded = 0
-        for tile, output in self._each_tile(raster, tiles, limits, scale):
+        if [(tile, scale) for tile in tiles] == (known := list(looked)[:1]):
+            outputs = iter([(tiles[0], looked[known[0]])])  # a small image, and nothing to resize
+        else:
+            outputs = self._each_tile(raster, tiles, limits, scale)
+        for tile, output in outputs:
             crowded += self._is_crowded(output)
             found.append(self._detections(output, tile))
         if crowded:
@@ -125,8 +130,14 @@ class Predictor(TiledPredictor):
         kept = [entry for entry in objects if self.options.fits(entry.area)]
         return Objects(kept, raster.height, raster.width, scale=scale)
 
-    def _scale_of(self, raster: Raster, limits: Limits | None) -> float:
-        """Factor by which the image is resized for the model."""
+    def _scale_of(
+        self, raster: Raster, limits: Limits | None, looked: dict[tuple[Tile, float], Instances]
+    ) -> float:
+        """Factor by which the image is resized for the model.
+
+        Args:
+            looked: what the model said on the way is added.
+        """
         if self.trained_diameter is None:
             return 1.0
         if self.options.diameter is not None:
@@ -134,7 +145,9 @@ class Predictor(TiledPredictor):
 
         def find(tile: Tile, scale: float) -> list[Detection]:
             ((_, output),) = self._each_tile(raster, [tile], limits, scale)
-            return resolve_overlaps(self._detections(output, tile))
+            looked[tile, scale] = output
+            found = resolve_overlaps(self._detections(output, tile))
+            return [entry for entry in found if entry.score >= SURE]
 
         return estimate_scale(find, raster.height, raster.width)
 

@@ -93,6 +93,18 @@ def test_images_are_resized_to_the_diameter_of_the_training():
     assert objects.labels().shape == (120, 160)
 
 
+def test_a_small_image_is_looked_at_once():
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[40:60, 60:80] = 255
+    model = OneBright()
+    objects = Predictor(model, trained_diameter=20)(image)
+    assert model.sizes == [(120, 160)] and objects.scale == 1 and len(objects) == 1
+    image[20:120] = 255  # too large: looked at smaller, which changes nothing
+    model.sizes.clear()
+    assert Predictor(model, trained_diameter=20)(image).scale == 1
+    assert model.sizes == [(120, 160), (60, 80), (30, 40)]
+
+
 def test_tiles_keep_their_size_for_the_model():
     image = np.zeros((256, 256, 3), np.uint8)
     image[:] = 255
