@@ -2,7 +2,7 @@
 
 An arm is a config file; the first is the reference, the last the one the verdict is about. Score
 thresholds are tuned on the first of DATASETS.TEST, the verdict is on the last. What has finished is
-kept: the same command goes on where it stopped.
+kept, so the same command resumes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Find what is wrong with a COCO annotation file, and write a repaired copy of it.
 
-Of a semantic data set, whose images name label images, these are checked; there is no repair.
+In a semantic data set, whose images name label images, the label images are checked; they cannot
+be repaired.
 
     maskrcnnpp check annotations/instances_train.json --images images/
     maskrcnnpp check instances.json --images images/ --fix repaired.json
@@ -18,7 +19,7 @@ from pathlib import Path
 KINDS_OF_FINDINGS = """what is looked for:
   structure  ids  sizes  boxes  areas  segmentations  pieces  duplicates  iscrowd  categories
   empty images  many objects  label images
-of each kind that is found it is said what it stands for
+the meaning of each kind that is found is printed
 """
 
 

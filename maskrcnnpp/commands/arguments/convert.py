@@ -5,8 +5,8 @@
     maskrcnnpp train --config-file FILE \\
         DATASETS.TRAIN "('datasets/my_set/annotations/instances_train.json',)"
 
-All problems of a source are told at once and nothing is written, or, with --skip-bad, what is bad
-is left out and listed. Splits are balanced by image size and stain.
+All problems of a source are reported at once and nothing is written. With --skip-bad, bad images
+and objects are skipped and listed. Splits are balanced by image size and stain.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--input", required=True, metavar="PATH", help="folder or zip archive")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out what is bad, and list it"
-    )
+    parser.add_argument("--skip-bad", action="store_true", help="skip what is bad, and list it")
     parser.add_argument("--description", default="", help="for the info of the JSON files")
     how = parser.add_argument_group("splits; without, one file instances_all.json").add_argument
     how("--fractions", nargs="+", metavar="SPLIT=PART", help="such as train=0.7 val=0.3")

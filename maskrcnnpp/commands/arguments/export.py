@@ -4,7 +4,7 @@
         --images datasets/dsb2018/images --output exported --format labels
 
 The folder --output is new or empty. It appears whole or not at all. Exit status 2: it could not be
-written, and why is told.
+written; the reason is printed.
 """
 
 from __future__ import annotations

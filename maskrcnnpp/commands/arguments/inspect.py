@@ -2,8 +2,8 @@
 
     maskrcnnpp inspect --annotations FILE --images DIR --output DIR
 
-Look at report.html before a training. What is wrong with an image or object is told, and it is left
-out of the numbers; nothing of the data set is changed.
+Look at report.html before a training. Faulty images and objects are reported and not
+counted; the data set is not changed.
 """
 
 from __future__ import annotations

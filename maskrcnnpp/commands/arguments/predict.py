@@ -4,9 +4,9 @@
     maskrcnnpp predict images/ --output predicted --config-file OUTPUT_DIR/config.yaml \\
         --weights OUTPUT_DIR/model_final.pth --format labels csv overlay
 
-Large images are predicted in overlapping tiles. Images that are done are skipped: the same command
-goes on where it stopped. Exit status 1: some images were left out; 2: it could not begin or go on.
-Both are told.
+Large images are predicted in overlapping tiles. Images that are done are skipped, so the same
+command resumes a run. Exit status 1: some images were skipped, and the reasons are printed; 2: the
+run could not begin or was stopped by an error.
 """
 
 from __future__ import annotations

@@ -65,5 +65,5 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         default=2,
         help="across which NIfTI is cut: 0 left-right, 1 back-front, 2 foot-head (default)",
     )
-    volumes("--only-labelled", action="store_true", help="leave out images without a class")
+    volumes("--only-labelled", action="store_true", help="skip images without a class")
     return parser.parse_args(argv)
