@@ -23,13 +23,14 @@ from tqdm import tqdm
 
 from maskrcnnpp import Predictor
 from maskrcnnpp.benchmark.record import origin, page_text
+from maskrcnnpp.benchmark.report import quote
 from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.data.catalog import datasets_root
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.evaluation.coco_metrics import coco_average_precision
 from maskrcnnpp.evaluation.instance_metrics import count_images, summarize
 from maskrcnnpp.evaluation.overlaps import find_overlaps
-from maskrcnnpp.evaluation.sheet import result_rows
+from maskrcnnpp.evaluation.sheet import result_rows, spread
 from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.images import open_image
 from maskrcnnpp.images.display import read_rgb
@@ -39,6 +40,7 @@ from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model
 from maskrcnnpp.visualization import contact_sheet
 
 DOCS = Path(__file__).resolve().parents[1]
+README = DOCS.parent / "README.md"
 LOWEST = 0.05  # score; COCO's AP counts what is less sure than what is shown
 SHOWN = 12
 METRICS = {
@@ -93,6 +95,15 @@ def keep_in_card(name: str, record: dict[str, Any]) -> None:
     write_text(path, yaml.safe_dump(card, sort_keys=False, width=90))
 
 
+def sentence(record: dict[str, Any]) -> str:
+    """For the README."""
+    return (
+        f"The shipped model `{record['model']}`, trained on its train and val images, has a mask "
+        f"AP of {record['segm']['AP']:.1f}\nand a DSB score of {record['dsb_score']:.3f} on the "
+        f"{record['images']} test images ([its page](docs/models/nuclei.md))."
+    )
+
+
 def page(record: dict[str, Any], card: str) -> str:
     segm, bbox = record["segm"], record["bbox"]
     rows = [[f"mask {key}", f"{segm[key]:.1f}"] for key in ("AP", "AP50", "AP75")]
@@ -114,11 +125,11 @@ def page(record: dict[str, Any], card: str) -> str:
 def of_each_kind(
     images: Sequence[dict[str, Any]], truth: dict[str, Any], root: Path
 ) -> list[dict[str, Any]]:
-    """Two images with colour and two grey ones, of those with many nuclei and no large side."""
+    """Grey images and ones with colour, of those with many nuclei that are not large."""
     many = [image for image in images if 20 <= _count(truth, image) and image["width"] <= 400]
     coloured = [image for image in many if _has_colour(read_rgb(root / image["file_name"]))]
     grey = [image for image in many if image not in coloured]
-    return [part[k * len(part) // 2] for part in (grey, coloured) for k in range(2) if part]
+    return [*spread(grey, 3 if len(coloured) < 2 else 2), *spread(coloured, 2)]
 
 
 def _count(truth: dict[str, Any], image: dict[str, Any]) -> int:
@@ -168,6 +179,9 @@ def main() -> None:
             draw(DOCS / "figures" / "nuclei.jpg", truth, few, root, shown)
     record = json.loads(record_file.read_text(encoding="utf-8"))
     keep_in_card(name, record)
+    if name == DEFAULT:
+        text = quote(README.read_text(encoding="utf-8"), name, sentence(record))
+        write_text(README, text)
     write_text(folder / f"{name}.md", page(record, card_text(find_model(name))))
 
 
