@@ -20,7 +20,7 @@ from maskrcnnpp.convert.splits import (
 )
 from maskrcnnpp.errors import DataError
 
-COMMITTED = Path(__file__).parents[2] / "datasets" / "splits" / "dsb2018"
+COMMITTED = Path(__file__).parents[2] / "maskrcnnpp" / "commands" / "splits" / "dsb2018"
 
 strata = st.lists(st.sampled_from("abcde"), min_size=3, max_size=120).map(
     lambda kinds: {f"image{i}": kind for i, kind in enumerate(kinds)}

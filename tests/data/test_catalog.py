@@ -88,9 +88,8 @@ for name, command in [("dsb2018_val", "maskrcnnpp prepare dsb2018 --download"),
             sys.exit("loaded what is not there")
         except DataError as error:
             assert command in str(error), error
-sys.path.insert(0, sys.argv[1])
-import prepare_synthetic
-prepare_synthetic.main("--train 2 --val 1 --test 1 --size 40 50 --count 3 3".split())
+from maskrcnnpp import cli
+cli.main("prepare synthetic --train 2 --val 1 --test 1 --size 40 50 --count 3 3".split())
 records = DatasetCatalog.get("synthetic_nuclei_train")
 assert len(records) == 2 and len(records[0]["annotations"]) == 3
 assert (records[0]["height"], records[0]["width"]) == (40, 50)
@@ -104,8 +103,7 @@ try:
 except DataError as error:
     assert "images does not exist" in str(error), error
 """
-    scripts = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "datasets"))
-    run_python(code, tmp_path, scripts)
+    run_python(code, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["coco_2017_val", "dsb2018", "dsb2018_extra", "mine_train"])
