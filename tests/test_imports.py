@@ -10,16 +10,20 @@ import maskrcnnpp
 ROOT = Path(maskrcnnpp.__file__).parent
 FLOORS = (
     ("errors", "version"),
-    ("environment", "lock"),
-    ("files",),
+    ("environment", "lock", "package_files"),
+    ("files", "models"),
     ("html_page", "images", "masks", "plots"),
     ("coco", "config", "visualization"),
     ("modeling",),
     ("config_reader", "data"),
     ("convert", "inference"),
-    ("check", "evaluation"),
+    ("check", "evaluation", "registration"),
     ("engine",),
     ("benchmark",),
+    ("exporting",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # the old path of a module that stays for one release

@@ -10,8 +10,8 @@ import yaml
 
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import ConfigError, DataError
+from maskrcnnpp.exporting.pack import pack_model
 from maskrcnnpp.models import WEIGHTS_FILE
-from maskrcnnpp.models.pack import pack_model
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
 """Trained models by name, file or address, each with a card that says what it is for.
 
 A model is a folder, or a zip archive of one, with ``card.yaml``, ``config.yaml`` and
-``weights.safetensors``; :mod:`maskrcnnpp.models.pack` writes it. Those in this folder come with the
-package.
+``weights.safetensors``; :mod:`maskrcnnpp.exporting.pack` writes it. Those in this folder come with
+the package.
 """
 
 from __future__ import annotations
