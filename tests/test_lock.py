@@ -15,11 +15,13 @@ HOLDER = """
 import os, sys
 from maskrcnnpp.lock import locked
 with locked(sys.argv[1]):
-    if len(sys.argv) > 2 and os.fork() == 0:
-        sys.stdin.read()  # a process that works for the other, and outlives it
-        os._exit(0)
-    print("locked", flush=True)
+    has_copy = len(sys.argv) > 2
+    is_copy = has_copy and os.fork() == 0
+    if is_copy or not has_copy:  # the copy says so, once it has let go of the lock
+        print("locked", flush=True)
     sys.stdin.read()
+    if is_copy:  # a process that works for the other, and outlives it
+        os._exit(0)
 """
 
 
