@@ -11,8 +11,8 @@ ROOT = Path(maskrcnnpp.__file__).parent
 FLOORS = (
     ("errors", "version"),
     ("environment", "lock", "package_files"),
-    ("files", "models"),
-    ("html_page", "images", "masks", "plots"),
+    ("files",),
+    ("html_page", "images", "masks", "models", "plots"),
     ("coco", "config", "visualization"),
     ("modeling",),
     ("config_reader", "data"),

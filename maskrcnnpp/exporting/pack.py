@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from maskrcnnpp.config_reader import changed_keys
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.files import atomic_path, write_text
+from maskrcnnpp.files import write_bytes, write_text
 from maskrcnnpp.modeling.checkpoint import read_checkpoint
 from maskrcnnpp.models import CARD_FILE, CARD_KEYS, CONFIG_FILE, WEIGHTS_FILE, find_model
 
@@ -38,8 +38,7 @@ def pack_model(cfg: CfgNode, weights: str | Path, card: Mapping[str, Any], folde
     content = save({name: _halved(x) for name, x in read_checkpoint(weights)["model"].items()})
     card = {**card, "sha256": hashlib.sha256(content).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        Path(temporary).write_bytes(content)
+    write_bytes(folder / WEIGHTS_FILE, content)
     text = yaml.safe_dump(_to_hand_on(cfg), sort_keys=False)
     write_text(folder / CONFIG_FILE, f"# {card['name']} {card['version']}: keys that differ from "
                f"the defaults\n{text}")  # fmt: skip

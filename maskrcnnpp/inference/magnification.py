@@ -11,7 +11,7 @@ from maskrcnnpp.inference.tiling import Detection, Tile
 #: Pixels: of objects of a diameter between these an image is taken as it is. A model that was
 #: trained with sizes changed by half to twice knows them.
 KNOWN_DIAMETERS = (8.0, 60.0)
-#: Score from which objects count, whatever score is asked for.
+#: Objects below this score do not count here, even where lower ones are asked for.
 SURE = 0.5
 #: Factors that are tried where objects look larger, and smaller.
 _SMALLER, _LARGER = (0.5, 0.25), (2.0,)

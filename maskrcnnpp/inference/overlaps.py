@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from maskrcnnpp.inference.tiling import Detection
+from maskrcnnpp.inference.tiling import Detection, cells, shared_place, view
 
 #: Fraction of an object's pixels that it keeps at least; one that keeps less is dropped.
 KEPT = 0.5
-_CELL = 128  # pixels; of the index that finds objects nearby
 
 
 def resolve_overlaps(objects: Sequence[Detection]) -> list[Detection]:
@@ -30,9 +29,9 @@ def resolve_overlaps(objects: Sequence[Detection]) -> list[Detection]:
         its mask.
     """
     kept: list[Detection] = []
-    cells: dict[tuple[int, int], list[int]] = defaultdict(list)
+    by_cell: dict[tuple[int, int], list[int]] = defaultdict(list)
     for entry in objects:
-        nearby = sorted({index for cell in _cells(entry) for index in cells.get(cell, ())})
+        nearby = sorted({index for cell in cells(entry) for index in by_cell.get(cell, ())})
         free = _without(entry, [kept[index] for index in nearby])
         if np.count_nonzero(free) < KEPT * entry.area:
             continue
@@ -41,8 +40,8 @@ def resolve_overlaps(objects: Sequence[Detection]) -> list[Detection]:
             if part is None:
                 continue
             entry = part
-        for cell in _cells(entry):
-            cells[cell].append(len(kept))
+        for cell in cells(entry):
+            by_cell[cell].append(len(kept))
         kept.append(entry)
     return kept
 
@@ -51,15 +50,8 @@ def _without(entry: Detection, others: Sequence[Detection]) -> np.ndarray:
     """The object's pixels that none of the others has."""
     free = entry.pixels.copy()
     for other in others:
-        top, left = max(entry.top, other.top), max(entry.left, other.left)
-        bottom, right = min(entry.bottom, other.bottom), min(entry.right, other.right)
-        if top < bottom and left < right:
-            theirs = other.pixels[
-                top - other.top : bottom - other.top, left - other.left : right - other.left
-            ]
-            free[
-                top - entry.top : bottom - entry.top, left - entry.left : right - entry.left
-            ] &= ~theirs
+        if place := shared_place(entry, other):
+            view(free, entry, place)[...] &= ~view(other.pixels, other, place)
     return free
 
 
@@ -85,9 +77,3 @@ def _with_pixels(entry: Detection, pixels: np.ndarray) -> Detection | None:
         top=top,
         left=left,
     )
-
-
-def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
-    for row in range(entry.top // _CELL, (entry.bottom - 1) // _CELL + 1):
-        for column in range(entry.left // _CELL, (entry.right - 1) // _CELL + 1):
-            yield row, column

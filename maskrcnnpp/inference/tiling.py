@@ -78,7 +78,7 @@ class Detection:
     def within(self, tile: Tile) -> tuple[Tile, np.ndarray] | None:
         """The place of its window inside ``tile``, in the image, and its pixels there, if any."""
         place = _common(_place(self), tile)
-        return (place, _view(self.pixels, self, place)) if place else None
+        return (place, view(self.pixels, self, place)) if place else None
 
 
 def tile_image(height: int, width: int, size: int, overlap: int) -> list[Tile]:
@@ -224,14 +224,14 @@ class _Nearby:
         self.entries: list[Detection] = []
 
     def add(self, tile: int, entry: Detection) -> None:
-        for cell in _cells(entry):
+        for cell in cells(entry):
             self._cells[cell].append(len(self.entries))
         self._tiles.append(tile)
         self.entries.append(entry)
 
     def of_other_tiles(self, tile: int, entry: Detection) -> list[int]:
         """Indices of what was added and shares a cell with it, in that order."""
-        found = {index for cell in _cells(entry) for index in self._cells.get(cell, ())}
+        found = {index for cell in cells(entry) for index in self._cells.get(cell, ())}
         return sorted(index for index in found if self._tiles[index] != tile)
 
     def covers(self, tile: int, entry: Detection) -> bool:
@@ -240,12 +240,13 @@ class _Nearby:
         covered = np.zeros_like(pixels)
         for index in self.of_other_tiles(tile, entry):
             other = self.entries[index]
-            if other.category == entry.category and (place := _shared_place(entry, other)):
-                _view(covered, entry, place)[...] |= _view(other.pixels, other, place)
+            if other.category == entry.category and (place := shared_place(entry, other)):
+                view(covered, entry, place)[...] |= view(other.pixels, other, place)
         return int(np.count_nonzero(covered & pixels)) > COVERED * entry.area
 
 
-def _cells(entry: Detection) -> Iterator[tuple[int, int]]:
+def cells(entry: Detection) -> Iterator[tuple[int, int]]:
+    """Squares of the image that its window reaches into, for an index of what is nearby."""
     for row in range(entry.top // _CELL, (entry.bottom - 1) // _CELL + 1):
         for column in range(entry.left // _CELL, (entry.right - 1) // _CELL + 1):
             yield row, column
@@ -269,13 +270,13 @@ def _place(entry: Detection) -> Tile:
     return Tile(entry.top, entry.left, entry.bottom, entry.right)
 
 
-def _view(pixels: np.ndarray, entry: Detection, place: Tile) -> np.ndarray:
+def view(pixels: np.ndarray, entry: Detection, place: Tile) -> np.ndarray:
     """The part in ``place``, which lies inside it, of an array as large as the object's window."""
     rows = slice(place.top - entry.top, place.bottom - entry.top)
     return pixels[rows, place.left - entry.left : place.right - entry.left]
 
 
-def _shared_place(first: Detection, second: Detection) -> Tile | None:
+def shared_place(first: Detection, second: Detection) -> Tile | None:
     """Where the windows of two objects overlap."""
     return _common(_place(first), _place(second))
 
@@ -315,10 +316,10 @@ def _agree(
 ) -> bool:
     """Whether two parts are of one object, by what both of their tiles see."""
     (first_tile, one), (second_tile, other) = first, second
-    place = _shared_place(one, other)
+    place = shared_place(one, other)
     if one.category != other.category or place is None:
         return False
-    ours, theirs = (_view(entry.pixels, entry, place) for entry in (one, other))
+    ours, theirs = (view(entry.pixels, entry, place) for entry in (one, other))
     shared = np.count_nonzero(ours & theirs)
     if shared == 0:
         return False
@@ -328,7 +329,7 @@ def _agree(
 
 def _pixels_in(entry: Detection, area: Tile | None) -> int:
     place = area and _common(area, _place(entry))
-    return int(np.count_nonzero(_view(entry.pixels, entry, place))) if place else 0
+    return int(np.count_nonzero(view(entry.pixels, entry, place))) if place else 0
 
 
 def _common(first: Tile, second: Tile) -> Tile | None:

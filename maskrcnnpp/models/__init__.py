@@ -19,8 +19,9 @@ from typing import Any
 import yaml
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.files import write_bytes
+from maskrcnnpp.package_files import PREFIX
 
-PREFIX = "maskrcnnpp://"
 DEFAULT = "nuclei"
 CARD_FILE, CONFIG_FILE, WEIGHTS_FILE = "card.yaml", "config.yaml", "weights.safetensors"
 _FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
@@ -142,9 +143,8 @@ def _unpacked(archive: Path) -> Path:
             lacking = [name for name in _FILES if name not in members]
             if lacking:
                 raise ConfigError(f"{archive} is not a model: {', '.join(lacking)} is missing")
-            folder.mkdir(parents=True, exist_ok=True)
             for name in _FILES:
-                (folder / name).write_bytes(file.read(members[name]))
+                write_bytes(folder / name, file.read(members[name]))
     except (OSError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{archive} cannot be unpacked: {error}") from error
     return folder

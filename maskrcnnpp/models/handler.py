@@ -7,8 +7,8 @@ from typing import Any
 
 from detectron2.utils.file_io import PathHandler, PathManager
 
-from maskrcnnpp.models import PREFIX, find_model
-from maskrcnnpp.package_files import local_path
+from maskrcnnpp.models import find_model
+from maskrcnnpp.package_files import PREFIX, local_path
 
 
 class _Handler(PathHandler):
