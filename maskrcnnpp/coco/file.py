@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from detectron2.data.datasets.coco import load_coco_json
-
 from maskrcnnpp.errors import DataError
 
 #: What the metrics need of an annotation, beside its mask.
@@ -120,6 +118,8 @@ def load_records(path: str | os.PathLike, image_root: str | os.PathLike, name: s
     Raises:
         DataError: Detectron2 cannot load it.
     """
+    from detectron2.data.datasets.coco import load_coco_json  # for a training alone
+
     try:
         with _without_mark(path) as file:
             return load_coco_json(str(file), str(image_root), name)

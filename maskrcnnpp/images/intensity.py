@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from detectron2.config import CfgNode
 
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.images import Raster
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 _SAMPLE = 2**24  # pixels, of an image that has more
 _COUNTED = 2  # bytes of integers of which each value is counted

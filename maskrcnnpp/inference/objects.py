@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from detectron2.structures import Boxes, Instances
 
 from maskrcnnpp.inference.tiling import Detection, Tile
 from maskrcnnpp.masks.paste import RleMasks
 from maskrcnnpp.masks.rle import Rle, encode_crop
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 
 class Objects:
@@ -130,6 +131,9 @@ class Objects:
 
     def to_instances(self) -> Instances:
         """Detectron2's structure, with :class:`RleMasks`."""
+        import torch
+        from detectron2.structures import Boxes, Instances
+
         return Instances(
             self.image_size,
             pred_boxes=Boxes(torch.from_numpy(self.boxes)),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.inference.precision import PRECISIONS
+
+#: Of a model's arithmetic; the first is that of the weights.
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Options:
     #: are as large as in the training. None: estimated for each image. Needs a model whose card has
     #: the diameter that it was trained on; others take images as they are.
     diameter: float | None = None
-    #: Of the model's arithmetic: a key of :data:`maskrcnnpp.inference.precision.PRECISIONS`.
+    #: Of the model's arithmetic: one of :data:`PRECISIONS`.
     precision: str = "float32"
 
     def __post_init__(self) -> None:

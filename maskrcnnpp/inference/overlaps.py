@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
-from scipy import ndimage
 
 from maskrcnnpp.inference.tiling import Detection, cells, shared_place, view
 
@@ -56,8 +56,8 @@ def _without(entry: Detection, others: Sequence[Detection]) -> np.ndarray:
 
 
 def _largest_part(pixels: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(pixels)
-    if count < 2:
+    count, parts = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=4)
+    if count < 3:  # the background is one
         return pixels
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
 

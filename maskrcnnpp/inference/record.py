@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from detectron2.config import CfgNode
+from typing import TYPE_CHECKING, Any
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.files import write_json
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 RECORD_FILE = "run.json"
 # of a config: where and how fast it runs, not what comes out

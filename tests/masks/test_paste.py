@@ -70,6 +70,14 @@ def test_a_box_outside_the_image_has_no_pixel(box):
     assert coco_mask.decode(rle).shape == (48, 64)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("box", [(9, 9, 9, 20), (9.5, 9.5, 9.5, 9.5), (64, 0, 64, 48)])
+def test_a_box_without_extent_has_no_pixel(box):
+    boxes = np.array([box, (2, 2, 9, 9)], np.float32)
+    rles = encode_masks(np.ones((2, 14, 14), np.float32), boxes, 48, 64)
+    assert [coco_mask.area(rle) for rle in rles] == [0, 49]
+
+
 def test_thousands():
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(3000, 2, generator=generator) * 475
