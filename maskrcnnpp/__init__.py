@@ -1,9 +1,11 @@
 """Mask R-CNN++ for Detectron2.
 
 Importing the package registers its backbones and heads with Detectron2. Where Detectron2 is not
-imported yet, the first use of a name below does so: the command line answers at once.
+imported yet, ``add_maskrcnnpp_config``, or loading a model that PyTorch runs, does so: the command
+line answers at once, and exported models run without PyTorch.
 """
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,17 @@ if TYPE_CHECKING:
     from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
 
 __all__ = ["Predictor", "SemanticPredictor", "__version__", "add_maskrcnnpp_config"]
+_HOMES = {
+    "Predictor": "maskrcnnpp.inference.predictor",
+    "SemanticPredictor": "maskrcnnpp.inference.semantic_predictor",
+    "add_maskrcnnpp_config": "maskrcnnpp.registration",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from maskrcnnpp import registration
-
-    return getattr(registration, name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 if "detectron2" in sys.modules:

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from maskrcnnpp.errors import UserError, exit_on_user_error
+from maskrcnnpp.errors import MissingPackage, UserError, exit_on_user_error
 from maskrcnnpp.version import __version__
 
 COMMANDS = {
@@ -33,6 +33,9 @@ COMMANDS = {
     "benchmark": "train and compare several models with several seeds",
     "install-detectron2": "install Detectron2 where there is none",
 }
+
+#: Commands that do without PyTorch, or ask for it themselves.
+LIGHT = ("predict", "models", "install-detectron2")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "maskrcnnpp") -> int:
@@ -64,13 +67,21 @@ def run(name: str, words: Sequence[str], *, prog: str | None = None) -> int:
     arguments = importlib.import_module(f"maskrcnnpp.commands.arguments.{module}")
     args = arguments.parse_args(words, prog)
     args.command = shlex.join(["maskrcnnpp", *name.split(), *words])  # for records of results
-    if name != "install-detectron2":
-        _check_packages()
     try:
+        if name not in LIGHT:
+            importlib.import_module("maskrcnnpp.registration")
         return importlib.import_module(f"maskrcnnpp.commands.{module}").run(args) or 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if isinstance(error, UserError) or (error.name or "").startswith("maskrcnnpp"):
+            raise
+        extra = "" if name in LIGHT else "[train]"
+        raise MissingPackage(
+            f"maskrcnnpp {name} needs {error.name}, which is not installed: pip install "
+            f"'maskrcnnpp{extra}'"
+        ) from error
 
 
 def run_script(name: str) -> None:
@@ -97,15 +108,6 @@ def _name_of(words: Sequence[str]) -> str:
     near = difflib.get_close_matches(one, COMMANDS, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"there is no command {one!r}; {hint}maskrcnnpp --help lists them all")
-
-
-def _check_packages() -> None:
-    try:
-        importlib.import_module("maskrcnnpp.registration")
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError):
-            raise  # of a package whose absence has no message of ours
-        raise UserError(str(error)) from error
 
 
 def _ignore_warnings_of_libraries() -> None:

@@ -6,11 +6,10 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
-import detectron2
-import torch
 from packaging.version import Version
 
 import maskrcnnpp
@@ -26,6 +25,8 @@ def check_torch() -> None:
     Raises:
         VersionError: it is too old.
     """
+    import torch
+
     # "2.6.0a0+..." of NVIDIA's containers is 2.6 enough
     if Version(torch.__version__).release[:2] < Version(OLDEST_TORCH).release:
         raise VersionError(
@@ -44,7 +45,8 @@ def machine() -> dict[str, str]:
         model = names[0] if names else model
     except OSError:
         pass  # not Linux
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    torch = sys.modules.get("torch")  # what has not imported it has not used a GPU
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "none"
     return {
         "processor": model,
         "cores": str(os.cpu_count()),
@@ -54,7 +56,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Versions of what the numbers come from.
+    """Versions of what the numbers come from, as far as it is there: PyTorch, if it was imported.
 
     Args:
         more: packages to name too, if they are installed.
@@ -62,12 +64,12 @@ def versions(*more: str) -> dict[str, str]:
     found = {
         "maskrcnnpp": f"{maskrcnnpp.__version__} {commit()}".strip(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "detectron2": detectron2.__version__,
     }
-    for name in ("torchvision", "numpy", "faster-coco-eval", "pycocotools"):
-        found[name] = metadata.version(name)
-    for name in more:
+    for name in ("torch", "detectron2"):
+        if name in sys.modules:
+            found[name] = sys.modules[name].__version__
+    of_torch = ("torchvision", "faster-coco-eval") if "torch" in found else ()
+    for name in (*of_torch, "numpy", "pycocotools", *more):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -33,6 +33,10 @@ class VersionError(UserError, ImportError):
     """A package is too old. The message names both versions and what to do."""
 
 
+class MissingPackage(UserError, ImportError):
+    """A package is not installed. The message names it and says how to install it."""
+
+
 class TrainingStopped(UserError):
     """A training was told to stop before its end. The message says how to go on."""
 

@@ -13,8 +13,7 @@ from maskrcnnpp.convert.export import EXPORTS
 from maskrcnnpp.convert.readers import READERS
 from maskrcnnpp.convert.semantic.write import FRACTIONS
 from maskrcnnpp.exporting import FORMATS
-from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.precision import PRECISIONS
+from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.writers import WRITERS
 
 TOOLS = sorted(path for folder in ("tools", "datasets") for path in Path(folder).glob("*.py"))

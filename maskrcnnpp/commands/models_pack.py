@@ -11,13 +11,19 @@ import yaml
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.exporting.pack import pack_model
-from maskrcnnpp.models import WEIGHTS_FILE
+from maskrcnnpp.models import EXPORTED_FILE, WEIGHTS_FILE
 
 
 def run(args: argparse.Namespace) -> None:
-    pack_model(build_config(args.config_file), args.weights, read_card(args.card), args.output)
-    size = (args.output / WEIGHTS_FILE).stat().st_size / 2**20
-    print(f"{args.output}: {size:.1f} MiB of weights")
+    pack_model(
+        build_config(args.config_file),
+        args.weights,
+        read_card(args.card),
+        args.output,
+        is_exported=not args.no_onnx,
+    )
+    for name in (WEIGHTS_FILE, *([] if args.no_onnx else [EXPORTED_FILE])):
+        print(f"{args.output / name}: {(args.output / name).stat().st_size / 2**20:.1f} MiB")
     print(f"to use it: maskrcnnpp predict IMAGES --output DIR --model {args.output}")
 
 

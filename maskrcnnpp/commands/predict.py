@@ -9,33 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from detectron2.engine import launch
-from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException
-
-from maskrcnnpp.config_reader import build_config
-from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.images import find_images
-from maskrcnnpp.inference.naming import Naming, find_naming
-from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.record import (
-    RECORD_FILE,
-    add_scales,
-    config_settings,
-    digest,
-    start_record,
-)
+from maskrcnnpp.inference.backend import Trained, find_trained
+from maskrcnnpp.inference.naming import Naming
+from maskrcnnpp.inference.record import RECORD_FILE, add_scales, digest, start_record
 from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
-from maskrcnnpp.inference.semantic_predictor import load_predictor
+from maskrcnnpp.inference.semantic_predictor import predictor_of
 from maskrcnnpp.lock import locked
-from maskrcnnpp.modeling.pruning import depth_key
-from maskrcnnpp.models import DEFAULT, find_model
+from maskrcnnpp.models import DEFAULT
 
-# beside torch and NumPy, what pixels come from
-_READERS = (
+# beside NumPy, what pixels and objects come from
+_PACKAGES = (
     "pillow",
     "tifffile",
     "imagecodecs",
@@ -43,9 +29,11 @@ _READERS = (
     "opencv-python-headless",
     "opencv-python",
 )
+_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def options(args: argparse.Namespace) -> Options:
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of :class:`maskrcnnpp.inference.options.Options` that are given."""
     given = {
         "score_threshold": args.score,
         "mask_threshold": args.mask_threshold,
@@ -61,71 +49,85 @@ def options(args: argparse.Namespace) -> Options:
         "diameter": args.diameter,
         "precision": args.precision,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    return Options(**{**args.tuned, **given})
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def overrides(args: argparse.Namespace) -> list[str]:
-    """KEY VALUE pairs that the options stand for."""
-    words = list(args.opts)
-    if args.nms is not None:
-        words += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)]
-    if args.depth is not None:
-        words += [depth_key(build_config(args.config_file, words)), str(args.depth)]
-    return words
-
-
-def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Naming) -> None:
+def work(
+    args: argparse.Namespace, trained: Trained, job: Job, files: Sequence[Path], naming: Naming
+) -> None:
     """What each process does with its share of the files."""
-    share = files[comm.get_rank() :: comm.get_world_size()]
-    with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
-        predictor = load_predictor(
-            args.config_file,
-            args.weights,
-            opts=overrides(args),
-            trained_diameter=args.trained_diameter,
-            **asdict(options(args)),
-        )
-        predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
+    rank, count = 0, 1
+    if args.num_gpus > 1:
+        from detectron2.utils import comm
+
+        rank, count = comm.get_rank(), comm.get_world_size()
+    with exit_on_user_error() if count > 1 else nullcontext():
+        predictor = predictor_of(trained, **options(args))
+        predict_files(predictor, job, files[rank::count], naming, quiet=rank > 0)
 
 
 def run(args: argparse.Namespace) -> int:
-    there = torch.cuda.device_count()
-    if args.num_gpus > max(there, 1):
-        raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
     files = find_images(args.inputs)
-    model = None if args.config_file else find_model(args.model or DEFAULT)
-    if model:
-        args.config_file, args.weights = str(model.config_file), str(model.weights_file)
-    args.tuned = model.options if model else {}
-    args.trained_diameter = model.card.get("diameter") if model else None
-    cfg = build_config(args.config_file, overrides(args))
+    nms = ("MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)) if args.nms is not None else ()
+    trained = find_trained(
+        args.config_file or args.model or DEFAULT,
+        args.weights,
+        backend=args.backend,
+        opts=[*args.opts, *nms],
+        depth=args.depth,
+    )
+    check_gpus(args.num_gpus, trained)
     # as in training, unless told otherwise
-    args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
-    args.percentiles = args.percentiles or list(cfg.INPUT.PERCENTILES) or None
+    args.channels = args.channels or list(trained.channels) or None
     job = Job(files, args.output, args.format, args.channels)
-    job.check(is_semantic=is_semantic(cfg))
-    if not Path(args.weights).is_file():
-        raise ConfigError(f"--weights {args.weights}: there is no such file")
-    naming = find_naming(cfg, args.annotations, model.card.get("classes") if model else None)
+    job.check(is_semantic=trained.is_semantic)
+    naming = trained.naming(args.annotations)
     settings = {
-        "config": config_settings(cfg),
-        "weights": digest(args.weights),
+        **trained.settings(),
         "channels": args.channels,
         "annotations": args.annotations and digest(args.annotations),
-        **asdict(options(args)),
+        **asdict(trained.tuned(options(args))),
     }
     batch_size = settings.pop("batch_size")  # decides the time and memory only
     about = {"command": args.command, "batch_size": batch_size}
-    if model:
-        about["model"] = model.title
-    about |= {"machine": machine(), "versions": versions(*_READERS)}
+    if trained.title:
+        about["model"] = trained.title
+    runtime = _RUNTIMES.get(trained.backend)
+    packages = (*_PACKAGES, runtime) if runtime else _PACKAGES
+    about |= {"machine": machine(), "versions": versions(*packages)}
     with locked(args.output):
-        return predict(args, job, naming, settings, about)
+        return predict(args, trained, job, naming, settings, about)
+
+
+def check_gpus(wanted: int, trained: Trained) -> None:
+    if wanted < 2:
+        return
+    if trained.backend != "torch":
+        raise ConfigError(f"--num-gpus is {wanted}; the backend {trained.backend} runs on the CPU")
+    import torch
+
+    if wanted > (there := torch.cuda.device_count()):
+        raise ConfigError(f"--num-gpus is {wanted}; this machine has {there}")
+
+
+def launch(args: argparse.Namespace, *more: Any) -> bool:
+    """Run :func:`work`, on several GPUs in a process each; whether it came to its end."""
+    if args.num_gpus < 2:
+        work(args, *more)
+        return True
+    from detectron2.engine import launch
+    from torch.multiprocessing import ProcessExitedException
+
+    try:
+        launch(work, args.num_gpus, dist_url="auto", args=(args, *more))
+    except ProcessExitedException:
+        return False  # the process has said why
+    return True
 
 
 def predict(
     args: argparse.Namespace,
+    trained: Trained,
     job: Job,
     naming: Naming,
     settings: dict[str, Any],
@@ -142,11 +144,8 @@ def predict(
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
-    if files:
-        try:
-            launch(work, args.num_gpus, dist_url="auto", args=(args, job, files, naming))
-        except ProcessExitedException:
-            return 2  # the process has said why
+    if files and not launch(args, trained, job, files, naming):
+        return 2
     collect_coco(job)
     if scales := job.scales():
         add_scales(args.output, scales)

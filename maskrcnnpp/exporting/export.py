@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,20 @@ from maskrcnnpp.benchmark.fingerprint import config_fingerprint
 from maskrcnnpp.config_reader import check_weights
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.exporting.formats import check_format, target_file, write
+from maskrcnnpp.exporting.formats import target_file, write
 from maskrcnnpp.exporting.graphs import DetectorGraph, SemanticGraph
-from maskrcnnpp.exporting.session import Arrays, Session
 from maskrcnnpp.exporting.support import check_config, check_model
 from maskrcnnpp.files import atomic_path
 from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.naming import find_naming
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
-from maskrcnnpp.inference.tiled import check_image_size, norms_of_image
+from maskrcnnpp.inference.session import ABOUT_VERSION, Arrays, Session, check_format
+from maskrcnnpp.inference.torch_model import check_image_size, norms_of_image
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.nested_fpn import NESTED_BACKBONES
 from maskrcnnpp.modeling.pruning import pruned_config
 from maskrcnnpp.version import __version__
 
-#: Of what a file says of itself: raised when a runtime has to read it otherwise.
-ABOUT_VERSION = 1
 _SEED = 0
 # of the check: objects are found again within a pixel and a score, and this part of them at least
 _PIXEL, _SCORE, _PART = 0.1, 1e-3, 0.9
@@ -48,6 +47,7 @@ def export_model(
     format: str = "onnx",
     *,
     depth: int | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Path:
     """Write a trained model as a file, and check that it finds what the model finds.
 
@@ -59,6 +59,7 @@ def export_model(
         path: of the file, or of the folder to put it in as ``model.onnx``, ...
         format: a key of :data:`maskrcnnpp.exporting.FORMATS`.
         depth: to cut a nested pyramid or network to; None: as the config says.
+        classes: their names; None: those of the data that the model was trained on.
 
     Returns:
         the file. OpenVINO has its weights in another one beside it, ``.bin``.
@@ -78,7 +79,7 @@ def export_model(
         load_to_use(model, cfg)
         graph = (SemanticGraph if is_semantic(cfg) else DetectorGraph)(model).eval()
         written = Path(folder, target.name)
-        _write(cfg, graph, format, written)
+        _write(cfg, graph, format, written, classes)
         _check_same(cfg, graph, Session(written))
         for beside in Path(folder).iterdir():
             if beside != written:
@@ -103,8 +104,14 @@ def _config_to_export(cfg: CfgNode, weights: str | os.PathLike, depth: int | Non
     return cfg
 
 
-def _write(cfg: CfgNode, graph: DetectorGraph | SemanticGraph, format: str, path: Path) -> None:
-    about = {"outputs": graph.outputs, **_about(cfg, graph.model)}
+def _write(
+    cfg: CfgNode,
+    graph: DetectorGraph | SemanticGraph,
+    format: str,
+    path: Path,
+    classes: Sequence[str] | None,
+) -> None:
+    about = {"outputs": graph.outputs, **_about(cfg, graph.model, classes)}
     margin = 3  # a size that is not a multiple: what fills it up is in the trace
     side = max(graph.model.backbone.size_divisibility, 32) + margin
     images = torch.from_numpy(_blobs(2, len(cfg.MODEL.PIXEL_MEAN), side, side + 1))
@@ -120,9 +127,9 @@ def _write(cfg: CfgNode, graph: DetectorGraph | SemanticGraph, format: str, path
         ) from error
 
 
-def _about(cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+def _about(cfg: CfgNode, model: nn.Module, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """What a runtime has to know, and what the file was made from."""
-    taken, naming = ModelInput.from_config(cfg), find_naming(cfg)
+    taken, naming = ModelInput.from_config(cfg), find_naming(cfg, None, classes)
     about = {
         "about_version": ABOUT_VERSION,
         "maskrcnnpp": __version__,

@@ -1,86 +1,26 @@
-"""Files that an exported model can be, and how each is written."""
+"""How each of the files that an exported model can be is written."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.exporting.graphs import DetectorGraph, SemanticGraph
+from maskrcnnpp.inference.session import ABOUT, ABOUT_ENTRY, FORMATS
 
-#: Name under which a file keeps what a runtime has to know of the model, as JSON.
-ABOUT = "maskrcnnpp"
-#: Entry of a TorchScript archive with the same.
-ABOUT_ENTRY = f"{ABOUT}.json"
+if TYPE_CHECKING:
+    import onnx
+
 _OPSET = 18  # the oldest with all that the graphs use; runtimes of 2023 and later have it
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        suffix: of the file.
-        runtime: package that runs it.
-        writers: packages that writing it needs beside.
-        extra: of this project's that installs them.
-    """
-
-    suffix: str
-    runtime: str = "torchvision"
-    writers: tuple[str, ...] = ()
-    extra: str = "torch"
-
-
-FORMATS = {
-    "onnx": Format(".onnx", "onnxruntime", ("onnx",), "export"),
-    "torchscript": Format(".ts"),
-    "openvino": Format(".xml", "openvino", ("onnx",), "openvino"),  # its weights are beside: .bin
-}
-
-
-def format_of(path: Path) -> str:
-    """Name of the format of a file, by its suffix.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    for name, about in FORMATS.items():
-        if path.suffix == about.suffix:
-            return name
-    suffixes = ", ".join(about.suffix for about in FORMATS.values())
-    raise ConfigError(f"{path} is not an exported model: their names end in {suffixes}")
-
-
-def check_format(name: str, *, is_written: bool) -> None:
-    """Check that there is such a format, and that what it needs is installed.
-
-    Args:
-        is_written: to write it, and not only to run it.
-
-    Raises:
-        ConfigError: it is not; the message names the pip command.
-    """
-    if name not in FORMATS:
-        raise ConfigError(f"the format is {name!r}; it can be one of {list(FORMATS)}")
-    about = FORMATS[name]
-    needed = (*about.writers, about.runtime) if is_written else (about.runtime,)
-    for package in needed:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ConfigError(
-                f"the format {name} needs {' and '.join(needed)}, and {package} cannot be "
-                f"imported ({error}): pip install 'maskrcnnpp[{about.extra}]'"
-            ) from error
+_SMALL = 1024  # values of a weight that is left as it is
 
 
 def target_file(output: Path, name: str) -> Path:
@@ -148,11 +88,38 @@ def _write_onnx(
         dynamic_axes=free,
         opset_version=_OPSET,
         dynamo=False,  # torchvision has its operators, and exact NMS is a symbolic, of this one
+        # weights as they are: runtimes fold norms into convolutions when they load them
+        training=torch.onnx.TrainingMode.PRESERVE,
+        do_constant_folding=False,
     )
     model = onnx.load(str(path))
+    _halve(model)
     onnx.helper.set_model_props(model, {ABOUT: text})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Store weights in half precision where that changes none of them, as those of a packed model.
+
+    Runtimes compute with what they are converted to when they are loaded, in single precision.
+    """
+    import onnx
+
+    nodes = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < _SMALL:
+            continue
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if (halves == values).all():
+            name = weight.name
+            weight.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name} (half)"))
+            nodes.append(onnx.helper.make_node("Cast", [weight.name], [name], to=1))  # float32
+    nodes += model.graph.node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _write_openvino(

@@ -7,9 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from detectron2.config import CfgNode
+from typing import TYPE_CHECKING, Any
 
 from maskrcnnpp.coco.categories import (
     are_same_names,
@@ -18,9 +16,10 @@ from maskrcnnpp.coco.categories import (
     numbers_of_names,
 )
 from maskrcnnpp.coco.file import load_coco_truth
-from maskrcnnpp.data.named_by_file import known_classes
-from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 logger = logging.getLogger(__name__)
 
@@ -64,21 +63,38 @@ def find_naming(
             an order that cannot be resolved.
         DataError: the annotations cannot be read, or two of its images have one name.
     """
+    from maskrcnnpp.data.semantic import is_semantic  # of PyTorch, as all of data/ is
+
+    key, count = _class_count(cfg)
     if annotations is not None:
-        return _of_annotations(cfg, annotations)
+        return _of_annotations(annotations, key, count, _of_training(cfg)[0])
     if is_semantic(cfg) and cfg.MODEL.SEM_SEG_HEAD.REGIONS:
         return _of_regions(cfg)
-    _, count = _class_count(cfg)
     trained, ids = (list(classes), []) if classes else _of_training(cfg)
     names = trained or [f"class {k + 1}" for k in range(count)]
     ids = ids or list(range(1, count + 1))
-    _check_count(cfg, len(names), "the data of DATASETS.TRAIN")
-    _check_count(cfg, len(ids), "the data of DATASETS.TRAIN")
+    _check_count(key, count, len(names), "the data of DATASETS.TRAIN")
+    _check_count(key, count, len(ids), "the data of DATASETS.TRAIN")
     return Naming(names, ids)
+
+
+def naming_of(
+    names: Sequence[str], ids: Sequence[int], annotations: str | os.PathLike | None = None
+) -> Naming:
+    """Of an exported model; see :func:`find_naming`.
+
+    Args:
+        names, ids: of its classes.
+    """
+    if annotations is None:
+        return Naming(names, ids)
+    return _of_annotations(annotations, "the number of the model's classes", len(ids), names)
 
 
 def _of_training(cfg: CfgNode) -> tuple[list[str], list[int]]:
     """Names and ids of the classes of DATASETS.TRAIN; empty where they are not known."""
+    from maskrcnnpp.data.named_by_file import known_classes
+
     names: list[str] = []
     ids: list[int] = []
     for name in cfg.DATASETS.TRAIN:
@@ -93,12 +109,14 @@ def _of_training(cfg: CfgNode) -> tuple[list[str], list[int]]:
     return names, ids
 
 
-def _of_annotations(cfg: CfgNode, path: str | os.PathLike) -> Naming:
+def _of_annotations(
+    path: str | os.PathLike, key: str, count: int, trained: Sequence[str]
+) -> Naming:
     found = load_coco_truth(path)
     classes = class_metadata(found["categories"])
     names, ids = classes["thing_classes"], list(classes["thing_dataset_id_to_contiguous_id"])
-    _check_count(cfg, len(ids), str(path))
-    names, ids = _in_order_of_model(_of_training(cfg)[0], names, ids, path)
+    _check_count(key, count, len(ids), str(path))
+    names, ids = _in_order_of_model(trained, names, ids, path)
     image_ids: dict[str, Any] = {}
     for image in found["images"]:
         file = Path(str(image.get("file_name"))).name
@@ -136,13 +154,14 @@ def _of_regions(cfg: CfgNode) -> Naming:
 
 def _class_count(cfg: CfgNode) -> tuple[str, int]:
     """The key that says how many classes there are, and how many beside the background."""
+    from maskrcnnpp.data.semantic import is_semantic
+
     if not is_semantic(cfg):
         return "MODEL.ROI_HEADS.NUM_CLASSES", cfg.MODEL.ROI_HEADS.NUM_CLASSES
     head = cfg.MODEL.SEM_SEG_HEAD
     return "MODEL.SEM_SEG_HEAD.NUM_CLASSES", head.NUM_CLASSES - (head.ACTIVATION == "softmax")
 
 
-def _check_count(cfg: CfgNode, count: int, where: str) -> None:
-    key, wanted = _class_count(cfg)
+def _check_count(key: str, wanted: int, count: int, where: str) -> None:
     if count != wanted:
         raise ConfigError(f"{key} is {wanted}, but {where} has {count} classes")

@@ -81,8 +81,8 @@ class Options:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether a tile is looked at otherwise than as it is."""
-        return self.flips or tuple(self.scales) != (1.0,)
+        """Whether a tile is looked at several times, and what is found is merged."""
+        return self.flips or len(self.scales) > 1
 
     def fits(self, area: int) -> bool:
         """Whether an object of that many pixels is kept."""

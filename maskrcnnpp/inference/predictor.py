@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN
-from detectron2.structures import Instances
-from torch import nn
 
 from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.images import Raster
 from maskrcnnpp.images.intensity import Limits
+from maskrcnnpp.inference.backend import Backend, Found, Trained
 from maskrcnnpp.inference.magnification import SURE, estimate_scale
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.overlaps import resolve_overlaps
-from maskrcnnpp.inference.precision import pool_in_float32
+from maskrcnnpp.inference.resizing import resized
 from maskrcnnpp.inference.tiled import TiledPredictor
 from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles
-from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.masks.paste import paste_masks
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +33,9 @@ class Predictor(TiledPredictor):
     of objects, not with objects times image.
     """
 
-    model: GeneralizedRCNN | AugmentedRCNN
-
     def __init__(
         self,
-        model: GeneralizedRCNN | AugmentedRCNN,
+        model: nn.Module | Backend,
         *,
         detection_limit: int | None = None,
         trained_diameter: float | None = None,
@@ -48,8 +43,8 @@ class Predictor(TiledPredictor):
     ) -> None:
         """
         Args:
-            model: with a mask head. Flips and scales need one that has them
-                (:class:`AugmentedRCNN`), as :meth:`load` makes it.
+            model: a Mask R-CNN. Flips, and more than one scale, need an ``AugmentedRCNN``, as
+                :meth:`load` makes it of a model of PyTorch.
             detection_limit: objects of a tile at which the model stops
                 (TEST.DETECTIONS_PER_IMAGE); tiles that have as many are reported.
             trained_diameter: median of the objects of its training, pixels; with it images are
@@ -68,29 +63,16 @@ class Predictor(TiledPredictor):
             )
         has_own_scales = tuple(self.options.scales) != (1.0,)
         self.trained_diameter = None if has_own_scales else trained_diameter
-        if self.options.is_augmented and not isinstance(model, AugmentedRCNN):
-            raise ConfigError("flips and scales need an AugmentedRCNN, as Predictor.load makes it")
-        if self.options.precision != "float32":
-            pool_in_float32(model)
+        if self.options.is_augmented and not self.backend.looks_twice:
+            raise ConfigError(
+                "flips, and more than one scale, need the backend torch, and a model that is an "
+                "AugmentedRCNN, as Predictor.load makes it"
+            )
 
     @classmethod
-    def _of_config(cls, cfg: CfgNode, trained_diameter: float | None) -> dict[str, Any]:
-        if not cfg.MODEL.MASK_ON:
-            raise ConfigError("MODEL.MASK_ON is False; Predictor is for models with masks")
-        limit = cfg.TEST.DETECTIONS_PER_IMAGE
-        return {"detection_limit": limit, "trained_diameter": trained_diameter}
-
-    @classmethod
-    def _augmented(cls, model: nn.Module, cfg: CfgNode, options: Options) -> nn.Module:
-        if not options.is_augmented:
-            return model
-        return AugmentedRCNN(
-            cfg,
-            model,
-            flips=options.flips,
-            scales=options.scales,
-            batch_size=options.batch_size,
-        )
+    def _more_of(cls, trained: Trained, trained_diameter: float | None) -> dict[str, Any]:
+        diameter = trained.diameter if trained_diameter is None else trained_diameter
+        return {"detection_limit": trained.detection_limit, "trained_diameter": diameter}
 
     def __call__(self, image: np.ndarray | Raster) -> Objects:
         """
@@ -106,7 +88,7 @@ class Predictor(TiledPredictor):
         """
         raster = self._raster(image)
         limits = self._limits(raster)
-        looked: dict[tuple[Tile, float], Instances] = {}
+        looked: dict[tuple[Tile, float], Found] = {}
         scale = self._scale_of(raster, limits, looked)
         tiles = self._tiles(raster, scale)
         found: list[list[Detection]] = []
@@ -131,7 +113,7 @@ class Predictor(TiledPredictor):
         return Objects(kept, raster.height, raster.width, scale=scale)
 
     def _scale_of(
-        self, raster: Raster, limits: Limits | None, looked: dict[tuple[Tile, float], Instances]
+        self, raster: Raster, limits: Limits | None, looked: dict[tuple[Tile, float], Found]
     ) -> float:
         """Factor by which the image is resized for the model.
 
@@ -151,25 +133,23 @@ class Predictor(TiledPredictor):
 
         return estimate_scale(find, raster.height, raster.width)
 
-    def _infer(self, images: list[torch.Tensor]) -> list[Instances]:
-        inputs = [{"image": image} for image in images]
-        return self.model.inference(inputs, do_postprocess=False)
+    def _infer(self, images: list[np.ndarray]) -> list[Found]:
+        scales = self.options.scales
+        if len(scales) == 1 and scales[0] != 1:  # of several the model makes versions itself
+            images = [resized(image, scales[0]) for image in images]
+        return self.backend.objects(images, self.options.score_threshold)
 
-    def _is_crowded(self, found: Instances) -> bool:
-        if self.detection_limit is None or len(found) < self.detection_limit:
-            return False
-        return float(found.scores.min()) >= self.options.score_threshold
+    def _is_crowded(self, found: Found) -> bool:
+        return self.detection_limit is not None and len(found) >= self.detection_limit
 
-    def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
+    def _detections(self, found: Found, tile: Tile) -> list[Detection]:
         height, width = tile.bottom - tile.top, tile.right - tile.left
-        found = found[found.scores >= self.options.score_threshold].to("cpu")
-        boxes = found.pred_boxes.clone()
-        boxes.scale(width / found.image_size[1], height / found.image_size[0])
-        boxes.clip((height, width))
+        scale = np.array([width / found.width, height / found.height] * 2, dtype=np.float32)
+        boxes = (found.boxes * scale).clip(0, np.array([width, height] * 2, dtype=np.float32))
         detections = []
         threshold = self.options.mask_threshold
-        masks = paste_masks(found.pred_masks, boxes, height, width, threshold)
-        rows = zip(masks, boxes.tensor.tolist(), found.scores.tolist(), found.pred_classes.tolist())
+        masks = paste_masks(found.masks, boxes, height, width, threshold)
+        rows = zip(masks, boxes.tolist(), found.scores.tolist(), found.categories.tolist())
         for mask, (x0, y0, x1, y1), score, category in rows:
             if (crop := mask.tight()) is None:
                 continue  # not a pixel: nothing to show or measure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,6 @@ def add_scales(output_dir: Path, scales: Mapping[str, float]) -> None:
     write_json(path, {**record, "scales": dict(scales)}, indent=1)
 
 
-def digest(path: str | Path) -> str:
+def digest(path: str | os.PathLike) -> str:
     """Of a file's content, to tell checkpoints apart."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

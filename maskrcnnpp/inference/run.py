@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
@@ -235,9 +234,8 @@ def _leave_out(file: Path, reason: str) -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     # PyTorch's own on a GPU; on the CPU a RuntimeError that says so
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "can't allocate memory" in str(error)
-    )
+    is_of_gpu = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_of_gpu or "can't allocate memory" in str(error)
 
 
 def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:

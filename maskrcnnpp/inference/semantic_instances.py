@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
-from scipy import ndimage
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.paste import RleMasks
 from maskrcnnpp.masks.rle import Rle
-from maskrcnnpp.masks.split import split_at_necks
+
+if TYPE_CHECKING:
+    import torch
+    from detectron2.config import CfgNode
+    from detectron2.structures import Instances
 
 METHODS = ("components", "watershed")
 _TOUCH = np.ones((3, 3))  # by an edge or a corner
+
+
+class SemanticObject(NamedTuple):
+    """An object made of a semantic prediction."""
+
+    category: int  #: the model's, 0..n-1
+    score: float  #: mean probability of its pixels
+    mask: Rle
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,23 @@ class ObjectFinder:
             ``pred_classes`` (channel, less ``first_class``) and ``pred_masks`` (RleMasks), by
             class and then from the top down.
         """
-        values = probabilities.float().cpu().numpy()
-        found: list[tuple[int, float, Rle]] = []
+        return _instances(self.find(probabilities.float().cpu().numpy()), *probabilities.shape[1:])
+
+    def find(self, values: np.ndarray) -> list[SemanticObject]:
+        """As a call, of probabilities in an array (channels, H, W)."""
+        from scipy import ndimage  # which models that find objects do without
+
+        from maskrcnnpp.masks.labels import label_masks
+
+        found: list[SemanticObject] = []
         is_class = self._is_class(values)
         for channel in range(self.first_class, len(values)):
             labels = self.label(is_class[channel])
             numbers, masks = label_masks(labels)
             scores = ndimage.mean(values[channel], labels, numbers) if numbers else []
-            found += [(channel - self.first_class, s, m) for s, m in zip(scores, masks)]
-        return _instances(found, *values.shape[1:])
+            category = channel - self.first_class
+            found += [SemanticObject(category, float(s), m) for s, m in zip(scores, masks)]
+        return found
 
     def label(self, mask: np.ndarray) -> np.ndarray:
         """Objects of a mask.
@@ -86,6 +102,10 @@ class ObjectFinder:
         Returns:
             int (H, W): 0 is background, and each object has a number from 1 of its own.
         """
+        from scipy import ndimage
+
+        from maskrcnnpp.masks.split import split_at_necks
+
         labels, _ = ndimage.label(mask, structure=_TOUCH)
         if self.method == "watershed" and labels.any():
             labels = split_at_necks(labels, self.neck)
@@ -99,7 +119,10 @@ class ObjectFinder:
         return values.argmax(axis=0) == np.arange(len(values))[:, None, None]
 
 
-def _instances(found: list[tuple[int, float, Rle]], height: int, width: int) -> Instances:
+def _instances(found: list[SemanticObject], height: int, width: int) -> Instances:
+    import torch
+    from detectron2.structures import Boxes, Instances
+
     rles = [mask for _, _, mask in found]
     boxes = np.asarray(coco_mask.toBbox(rles), np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]

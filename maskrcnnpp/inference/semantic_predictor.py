@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import SemanticSegmentor
-from detectron2.structures import Instances
 
-from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images import Raster
+from maskrcnnpp.inference.backend import Backend, Trained, find_trained
 from maskrcnnpp.inference.objects import SemanticObjects
 from maskrcnnpp.inference.predictor import Predictor
-from maskrcnnpp.inference.semantic_instances import ObjectFinder
-from maskrcnnpp.inference.tiled import TiledPredictor, config_to_use
+from maskrcnnpp.inference.semantic_instances import ObjectFinder, SemanticObject
+from maskrcnnpp.inference.tiled import TiledPredictor
 from maskrcnnpp.inference.tiling import Detection, Tile
 from maskrcnnpp.masks.crop import Crop
-from maskrcnnpp.modeling.semantic_depths import is_unet
+
+if TYPE_CHECKING:
+    from detectron2.modeling import SemanticSegmentor
 
 _FLIPS = ((), (1,), (2,), (1, 2))  # axes of (channels, height, width)
 
@@ -33,9 +32,11 @@ class SemanticPredictor(TiledPredictor):
     :class:`Predictor`, memory grows with the image: four bytes a pixel and class.
     """
 
+    is_semantic = True
+
     def __init__(
         self,
-        model: SemanticSegmentor,
+        model: SemanticSegmentor | Backend,
         *,
         find_objects: ObjectFinder | None = None,
         **more: Any,
@@ -50,18 +51,21 @@ class SemanticPredictor(TiledPredictor):
             ConfigError: an option is impossible.
         """
         super().__init__(model, **more)
+        for package in ("scipy", "skimage"):
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise ConfigError(
+                    "the objects of a semantic model need SciPy and scikit-image: pip install "
+                    "scikit-image"
+                ) from error
         if tuple(self.options.scales) != (1.0,):
             raise ConfigError("scales are of models that find objects; a semantic one has none")
         self.find_objects = find_objects or ObjectFinder()
 
     @classmethod
-    def _of_config(cls, cfg: CfgNode, trained_diameter: float | None) -> dict[str, Any]:
-        if not (is_semantic(cfg) and is_unet(cfg)):
-            raise ConfigError(
-                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE} and MODEL.BACKBONE.NAME "
-                f"{cfg.MODEL.BACKBONE.NAME}; SemanticPredictor is for the U-Net family"
-            )
-        return {"find_objects": ObjectFinder.from_config(cfg)}
+    def _more_of(cls, trained: Trained, trained_diameter: float | None) -> dict[str, Any]:
+        return {"find_objects": ObjectFinder(**(trained.find_objects or {}))}
 
     def __call__(self, image: np.ndarray | Raster) -> SemanticObjects:
         """
@@ -72,8 +76,8 @@ class SemanticPredictor(TiledPredictor):
             DataError: it is no such image, is empty, or has values that are not finite.
         """
         probabilities = self.probabilities(self._raster(image))
-        found = self.find_objects(torch.from_numpy(probabilities))
-        detections = [d for d in _detections(found) if self._is_kept(d)]
+        found = map(_detection, self.find_objects.find(probabilities))
+        detections = [entry for entry in found if self._is_kept(entry)]
         detections.sort(key=lambda entry: -entry.score)
         return SemanticObjects(detections, probabilities, self.find_objects.first_class)
 
@@ -91,14 +95,14 @@ class SemanticPredictor(TiledPredictor):
         assert total is not None  # an image has a tile at least
         return total / weight
 
-    def _infer(self, images: list[torch.Tensor]) -> list[np.ndarray]:
+    def _infer(self, images: list[np.ndarray]) -> list[np.ndarray]:
         versions = _FLIPS if self.options.flips else _FLIPS[:1]
-        sums: list[Any] = [0.0] * len(images)  # tensors, from the first version on
+        sums: list[Any] = [0.0] * len(images)  # arrays, from the first version on
         for axes in versions:
-            outputs = self.model([{"image": image.flip(axes)} for image in images])
-            for index, output in enumerate(outputs):
-                sums[index] = sums[index] + output["sem_seg"].float().flip(axes)
-        return [(found / len(versions)).cpu().numpy() for found in sums]
+            flipped = [np.ascontiguousarray(np.flip(image, axes)) for image in images]
+            for index, values in enumerate(self.backend.probabilities(flipped)):
+                sums[index] = sums[index] + np.flip(values, axes)
+        return [found / len(versions) for found in sums]
 
     def _is_kept(self, entry: Detection) -> bool:
         return entry.score >= self.options.score_threshold and self.options.fits(entry.area)
@@ -118,30 +122,24 @@ def tile_weight(tile: Tile, overlap: int) -> np.ndarray:
     return np.outer(*ramps)
 
 
-def _detections(found: Instances) -> list[Detection]:
-    detections = []
-    rows = zip(
-        found.pred_masks.rles,
-        found.pred_boxes.tensor.tolist(),
-        found.scores.tolist(),
-        found.pred_classes.tolist(),
-    )
-    for rle, box, score, category in rows:
-        crop = Crop.of_rle(rle)
-        detections.append(Detection(tuple(box), score, category, crop.pixels, crop.top, crop.left))
-    return detections
+def _detection(found: SemanticObject) -> Detection:
+    crop = Crop.of_rle(found.mask)
+    box = (float(crop.left), float(crop.top), float(crop.right), float(crop.bottom))
+    return Detection(box, found.score, found.category, crop.pixels, crop.top, crop.left)
+
+
+def predictor_of(trained: Trained, **more: Any) -> Predictor | SemanticPredictor:
+    """The predictor of a trained model, of objects or semantic; see :meth:`Predictor.of`."""
+    return (SemanticPredictor if trained.is_semantic else Predictor).of(trained, **more)
 
 
 def load_predictor(
     config_file: str | os.PathLike,
-    weights: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
     *,
+    backend: str = "auto",
     opts: Sequence[str] = (),
     **more: Any,
 ) -> Predictor | SemanticPredictor:
     """The predictor of a training, of objects or semantic; see :meth:`Predictor.load`."""
-    cfg, _ = config_to_use(config_file, weights, opts, {})
-    if not is_semantic(cfg):
-        return Predictor.load(config_file, weights, opts=opts, **more)
-    more.pop("trained_diameter", None)  # pixels have none
-    return SemanticPredictor.load(config_file, weights, opts=opts, **more)
+    return predictor_of(find_trained(config_file, weights, backend=backend, opts=opts), **more)

@@ -5,36 +5,27 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.modeling import build_model
-from torch import nn
 from tqdm import tqdm
 
-from maskrcnnpp.config_reader import build_config, check_device, check_weights
-from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.images import ArrayRaster, Raster
 from maskrcnnpp.images.intensity import Limits, ModelInput, Remedies
+from maskrcnnpp.inference.backend import Backend, Trained, find_trained
 from maskrcnnpp.inference.options import Options
-from maskrcnnpp.inference.precision import PRECISIONS
+from maskrcnnpp.inference.resizing import resized
 from maskrcnnpp.inference.tiling import Tile, tile_image
-from maskrcnnpp.inference.tta import resized
-from maskrcnnpp.modeling.checkpoint import load_to_use
-from maskrcnnpp.modeling.speed import with_speed_keys
-from maskrcnnpp.models import find_model
 
 if TYPE_CHECKING:
+    from torch import nn
     from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
-# layers whose output at a pixel depends on all pixels of the image
-_OF_AN_IMAGE = (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 REMEDIES = Remedies(
     values="give percentiles, such as 1 and 99.8, that become black and white",
     channels="choose with --channels",
@@ -44,9 +35,12 @@ REMEDIES = Remedies(
 class TiledPredictor(ABC):
     """A trained model on images of any size, in overlapping tiles where they are large."""
 
+    #: Whether it is for models of semantic segmentation.
+    is_semantic = False
+
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Backend,
         *,
         input_format: str = "RGB",
         channels_of_model: int = 3,
@@ -55,7 +49,7 @@ class TiledPredictor(ABC):
     ) -> None:
         """
         Args:
-            model: set to evaluation mode.
+            model: of PyTorch, which is set to evaluation mode, or on another backend.
             input_format: order of three channels that it was trained with, "RGB" or "BGR".
             channels_of_model: that it takes (entries of MODEL.PIXEL_MEAN).
             progress: show a bar for an image of several tiles.
@@ -68,9 +62,14 @@ class TiledPredictor(ABC):
         limits = self.options.percentiles
         percentiles = (limits[0], limits[1]) if limits else ()
         self.model_input = ModelInput(channels_of_model, input_format, percentiles)
-        self.model = model.eval()
+        self.backend = _backend(model, self.options)
         self.progress = progress
-        self._warn_of_tiles = TileWarning(model)
+        self._warn_of_tiles = TileWarning(self.backend.norms_of_image())
+
+    @property
+    def model(self) -> Any:
+        """What runs: a module of PyTorch, or the session of an exported model."""
+        return self.backend.model
 
     @classmethod
     def load(
@@ -78,6 +77,7 @@ class TiledPredictor(ABC):
         config_file: str | os.PathLike,
         weights: str | os.PathLike | None = None,
         *,
+        backend: str = "auto",
         opts: Sequence[str] = (),
         trained_diameter: float | None = None,
         progress: bool = True,
@@ -89,6 +89,8 @@ class TiledPredictor(ABC):
             config_file: name of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml``
                 of a training's OUTPUT_DIR.
             weights: of a training: a checkpoint, such as ``model_final.pth``.
+            backend: what runs the model: "torch", "onnx" or "openvino"; "auto" is PyTorch where it
+                is installed, and else the exported file of a model by name.
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
             trained_diameter: see :class:`Predictor`; that of a model by name is in its card.
             progress: show a bar for an image of several tiles.
@@ -97,45 +99,47 @@ class TiledPredictor(ABC):
                 was tuned to.
 
         Raises:
-            ConfigError: a file is missing or does not fit, or a key or option is impossible here.
+            UserError: a file is missing or does not fit, a key, option or backend is impossible
+                here, or a package is not installed.
         """
-        if weights is None:
-            found = find_model(os.fspath(config_file))
-            config_file, weights = found.config_file, found.weights_file
-            options = {**found.options, **options}
-            trained_diameter = found.card.get("diameter")
-        cfg, options = config_to_use(config_file, weights, opts, options)
-        more = cls._of_config(cfg, trained_diameter)
-        bound_convolution_cache()
-        model = with_speed_keys(build_model(cfg), cfg)
-        load_to_use(model, cfg)
-        trained_on = ModelInput.from_config(cfg)
+        trained = find_trained(config_file, weights, backend=backend, opts=opts)
+        return cls.of(trained, trained_diameter=trained_diameter, progress=progress, **options)
+
+    @classmethod
+    def of(
+        cls,
+        trained: Trained,
+        *,
+        trained_diameter: float | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Self:
+        """Load a model of :func:`maskrcnnpp.inference.backend.find_trained`; see :meth:`load`."""
+        if trained.is_semantic != cls.is_semantic:
+            right = "SemanticPredictor" if trained.is_semantic else "Predictor"
+            what = "probabilities of pixels" if trained.is_semantic else "objects"
+            raise ConfigError(f"the model gives {what}: use {right}, not {cls.__name__}")
+        tuned = trained.tuned(options)
+        # those of the options are relative to the training's
+        tuned = replace(tuned, scales=tuple(trained.scale * scale for scale in tuned.scales))
+        more = cls._more_of(trained, trained_diameter)
         return cls(
-            cls._augmented(model, cfg, Options(**options)),
-            input_format=trained_on.order,
-            channels_of_model=trained_on.channels,
+            trained.load(tuned),
+            input_format=trained.model_input.order,
+            channels_of_model=trained.model_input.channels,
             progress=progress,
             **more,
-            **options,
+            **vars(tuned),
         )
 
     @classmethod
     @abstractmethod
-    def _of_config(cls, cfg: CfgNode, trained_diameter: float | None) -> dict[str, Any]:
-        """Further arguments of the constructor.
-
-        Raises:
-            ConfigError: the config is of another kind of model.
-        """
-
-    @classmethod
-    def _augmented(cls, model: nn.Module, cfg: CfgNode, options: Options) -> nn.Module:
-        """The model with the flips and scales of the options, where it takes these itself."""
-        return model
+    def _more_of(cls, trained: Trained, trained_diameter: float | None) -> dict[str, Any]:
+        """Further arguments of the constructor."""
 
     @abstractmethod
-    def _infer(self, images: list[torch.Tensor]) -> Sequence[Any]:
-        """What the model says of tiles of :data:`Options.batch_size`, without gradients."""
+    def _infer(self, images: list[np.ndarray]) -> Sequence[Any]:
+        """What the model says of tiles of :data:`Options.batch_size`."""
 
     def _raster(self, image: np.ndarray | Raster) -> Raster:
         """The image of a call; see :meth:`Predictor.__call__`."""
@@ -156,95 +160,45 @@ class TiledPredictor(ABC):
             scale: factor by which tiles are resized for the model.
         """
         self._warn_of_tiles(raster, tiles, round(self.options.tile_size / scale))
-        size, dtype = self.options.batch_size, PRECISIONS[self.options.precision]
-        device = next(self.model.parameters()).device.type if dtype else "cpu"
+        size = self.options.batch_size
         quiet = not self.progress or len(tiles) == 1
         batches = range(0, len(tiles), size)
         for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
             batch = tiles[start : start + size]
-            inputs = [self._tensor(raster, tile, limits) for tile in batch]
+            inputs = [self._input(raster, tile, limits) for tile in batch]
             if scale != 1:
                 inputs = [resized(image, scale) for image in inputs]
-            with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
-                outputs = self._infer(inputs)
-            yield from zip(batch, outputs)
+            yield from zip(batch, self._infer(inputs))
 
     def _tiles(self, raster: Raster, scale: float = 1.0) -> list[Tile]:
         """Tiles that the model sees at the size of the options, resized by a factor."""
         sides = (round(s / scale) for s in (self.options.tile_size, self.options.overlap))
         return tile_image(raster.height, raster.width, *sides)
 
-    def _tensor(self, raster: Raster, tile: Tile, limits: Limits | None) -> torch.Tensor:
+    def _input(self, raster: Raster, tile: Tile, limits: Limits | None) -> np.ndarray:
         """A tile as the model takes it: float32 (channels, h, w), 0..255."""
         place = (tile.top, tile.left, tile.bottom, tile.right)
         pixels = self.model_input.pixels(raster, limits, place).transpose(2, 0, 1)
-        return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+        return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
-def config_to_use(
-    config_file: str | os.PathLike,
-    weights: str | os.PathLike,
-    opts: Sequence[str],
-    options: Mapping[str, Any],
-) -> tuple[CfgNode, dict[str, Any]]:
-    """The config of a training, to predict with.
+def _backend(model: nn.Module | Backend, options: Options) -> Backend:
+    if isinstance(model, Backend):
+        return model
+    from maskrcnnpp.inference.torch_model import TorchBackend
 
-    Args:
-        config_file: ``config.yaml`` of its OUTPUT_DIR.
-        weights: a checkpoint.
-        opts: KEY VALUE overrides.
-        options: some fields of :class:`Options`.
-
-    Returns:
-        the config, and the options with the percentiles of the training where none are given, and
-        scales that are relative to the image.
-
-    Raises:
-        ConfigError: a file is missing or does not fit, or a key or option is impossible here.
-    """
-    if not str(weights):
-        raise ConfigError("weights are empty: name the checkpoint of a training")
-    Options(**options)
-    cfg = build_config(str(config_file), [*opts, "MODEL.WEIGHTS", str(weights)])
-    options = dict(options)
-    if cfg.INPUT.PERCENTILES:
-        options.setdefault("percentiles", tuple(cfg.INPUT.PERCENTILES))
-    # scales are relative to the training's
-    scales = options.get("scales", (1.0,))
-    options["scales"] = tuple(cfg.INPUT.SCALE * scale for scale in scales)
-    check_device(cfg)
-    check_weights(cfg)
-    check_image_size(cfg)
-    return cfg, options
-
-
-def check_image_size(cfg: CfgNode) -> None:
-    """Check that images are predicted at the size that they have.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    if cfg.INPUT.MIN_SIZE_TEST != 0:
-        raise ConfigError(
-            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}, which would resize each tile; "
-            "set it to 0 and give images at the magnification of the training, or scales"
-        )
-
-
-def norms_of_image(model: nn.Module) -> list[str]:
-    """Names of the model's normalizations by which a tile is taken for a whole image.
-
-    Those of heads that see one object at a time do not matter.
-    """
-    parts = [part for name, part in model.named_modules() if "roi_heads" not in name.split(".")]
-    return sorted({type(part).__name__ for part in parts if isinstance(part, _OF_AN_IMAGE)})
+    return TorchBackend(model, options.precision)
 
 
 class TileWarning:
     """Says once that a model's normalization takes each tile for a whole image."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._kinds = norms_of_image(model)
+    def __init__(self, kinds: Sequence[str]) -> None:
+        """
+        Args:
+            kinds: names of these normalizations.
+        """
+        self._kinds = list(kinds)
 
     def __call__(self, raster: Raster, tiles: Sequence[Tile], tile_size: int) -> None:
         """Log it for the first image that is tiled."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -18,7 +17,9 @@ from detectron2.data.transforms import (
     VFlipTransform,
 )
 from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
+
+from maskrcnnpp.inference.resizing import resized_to
 
 
 class AugmentedRCNN(GeneralizedRCNNWithTTA):
@@ -66,8 +67,6 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
     def _inference_one_image(self, input: dict) -> Instances:
         # Detectron2's ends by pasting each mask into an image of its own
         versions, transforms = self._get_augmented_inputs(input)
-        if len(versions) == 1:
-            return self._only_version(input, versions, transforms)
         with self._turn_off_roi_heads(["mask_on"]):
             boxes, scores, classes = self._get_augmented_boxes(versions, transforms)
         size = tuple(input["image"].shape[1:])
@@ -76,16 +75,6 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
         outputs = self._batch_inference(versions, [entry.to(boxes.device) for entry in given])
         merged.pred_masks = self._reduce_pred_masks(outputs, transforms)
         return merged
-
-    def _only_version(
-        self, input: dict, versions: list[dict], transforms: list[TransformList]
-    ) -> Instances:
-        """There is nothing to merge: only boxes are other ones in the image itself."""
-        (found,) = self._batch_inference(versions)
-        boxes = transforms[0].inverse().apply_box(found.pred_boxes.tensor.cpu().numpy())
-        fields = found.get_fields()
-        fields["pred_boxes"] = Boxes(torch.from_numpy(boxes).to(found.pred_boxes.device))
-        return Instances(tuple(input["image"].shape[1:]), **fields)
 
     @contextmanager
     def _turn_off_roi_heads(self, attrs: Sequence[str]) -> Iterator[None]:
@@ -125,7 +114,7 @@ class _Versions:
         found = []
         for scale in self._scales:
             size = max(1, round(height * scale)), max(1, round(width * scale))
-            resized = _resized(pixels, *size)
+            resized = resized_to(pixels, *size)
             resize = ResizeTransform(height, width, *size) if scale != 1 else NoOpTransform()
             for flips in self._flip_transforms(*size):
                 mirrored = resized
@@ -138,19 +127,3 @@ class _Versions:
     def _flip_transforms(self, height: int, width: int) -> list[list[Transform]]:
         across, down = HFlipTransform(width), VFlipTransform(height)
         return [[], [across], [down], [across, down]] if self._flips else [[]]
-
-
-def resized(image: torch.Tensor, scale: float) -> torch.Tensor:
-    """A model input (C, H, W), float32, of another size; at least a pixel a side."""
-    height, width = (max(1, round(side * scale)) for side in image.shape[1:])
-    pixels = _resized(image.permute(1, 2, 0).numpy(), height, width)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    # averaged where it shrinks, as the images of a training are
-    is_smaller = height < pixels.shape[0]
-    how = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return cv2.resize(pixels, (width, height), interpolation=how).reshape(height, width, -1)

@@ -1,8 +1,9 @@
 """Trained models by name, file or address, each with a card that says what it is for.
 
 A model is a folder, or a zip archive of one, with ``card.yaml``, ``config.yaml`` and
-``weights.safetensors``; :mod:`maskrcnnpp.exporting.pack` writes it. Those in this folder come with
-the package.
+``weights.safetensors``, and mostly the same as ``model.onnx``, which runs without PyTorch;
+:mod:`maskrcnnpp.exporting.pack` writes it. Those in this folder come with the package. An exported
+model (:mod:`maskrcnnpp.exporting`) is one as it is, without a card.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from maskrcnnpp.package_files import PREFIX
 DEFAULT = "nuclei"
 CARD_FILE, CONFIG_FILE, WEIGHTS_FILE = "card.yaml", "config.yaml", "weights.safetensors"
 _FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
+EXPORTED_FILE = "model.onnx"
+#: Entry of a card with the hash of :data:`EXPORTED_FILE`, where there is one.
+EXPORTED_KEY = "sha256 of model.onnx"
+_EXPORTED = (".onnx", ".ts", ".xml")
 #: Entries that every card has.
 CARD_KEYS = ("name", "version", "purpose", "data", "licence", "metrics", "limits", "sha256")
 _SHIPPED = Path(__file__).parent
@@ -37,19 +42,14 @@ class Model:
 
     folder: Path
     card: Mapping[str, Any]
-
-    @property
-    def config_file(self) -> Path:
-        return self.folder / CONFIG_FILE
-
-    @property
-    def weights_file(self) -> Path:
-        return self.folder / WEIGHTS_FILE
+    config_file: Path | None  #: None of one that is an exported file alone, as weights_file
+    weights_file: Path | None
+    exported_file: Path | None
 
     @property
     def title(self) -> str:
         """Such as ``nuclei 1.0``."""
-        return f"{self.card['name']} {self.card['version']}"
+        return f"{self.card['name']} {self.card['version']}".rstrip()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def shipped() -> list[str]:
 
 
 def find_model(name: str) -> Model:
-    """A model by its name, with or without ``maskrcnnpp://``, its folder, zip archive or address.
+    """A model by its name, with or without ``maskrcnnpp://``, its folder, zip archive, exported
+    file or address.
 
     Args:
         name: an address (``https://...``) ends in ``#sha256:`` and the hash of the archive. It is
@@ -81,13 +82,17 @@ def find_model(name: str) -> Model:
     path = Path(name)
     if path.is_dir():
         return _read(path)
+    if path.is_file() and path.suffix in _EXPORTED:
+        card = {"name": path.name, "version": "", "purpose": "an exported model without a card"}
+        return Model(path.parent, card, None, None, path)
     if path.is_file() and zipfile.is_zipfile(path):
         return _read(_unpacked(path))
     near = difflib.get_close_matches(name, shipped(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(
         f"there is no model {name!r}; {hint}Choose one of {', '.join(shipped()) or 'none'}, or "
-        "give the folder, zip archive or address of a model (https://...#sha256:...)"
+        "give the folder, zip archive, exported file (.onnx) or address of a model "
+        "(https://...#sha256:...)"
     )
 
 
@@ -105,13 +110,23 @@ def _read(folder: Path) -> Model:
     absent = [key for key in CARD_KEYS if key not in card] if isinstance(card, dict) else CARD_KEYS
     if absent:
         raise ConfigError(f"{folder / CARD_FILE} is not the card of a model: it lacks {absent[0]}")
-    found = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    if found != card["sha256"]:
+    _check_hash(folder / WEIGHTS_FILE, card["sha256"])
+    exported = folder / EXPORTED_FILE if EXPORTED_KEY in card else None
+    if exported:
+        _check_hash(exported, card[EXPORTED_KEY])
+    return Model(folder, card, folder / CONFIG_FILE, folder / WEIGHTS_FILE, exported)
+
+
+def _check_hash(path: Path, known: Any) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}; install or fetch it again") from error
+    if found != known:
         raise ConfigError(
-            f"{folder / WEIGHTS_FILE} is damaged or was replaced: its SHA-256 is {found[:12]}..., "
-            f"and the card says {str(card['sha256'])[:12]}...; install or fetch it again"
+            f"{path} is damaged or was replaced: its SHA-256 is {found[:12]}..., and the card says "
+            f"{str(known)[:12]}...; install or fetch it again"
         )
-    return Model(folder, card)
 
 
 def _fetched(address: str) -> Path:
@@ -143,7 +158,7 @@ def _unpacked(archive: Path) -> Path:
             lacking = [name for name in _FILES if name not in members]
             if lacking:
                 raise ConfigError(f"{archive} is not a model: {', '.join(lacking)} is missing")
-            for name in _FILES:
+            for name in (*_FILES, *({EXPORTED_FILE} & set(members))):
                 write_bytes(folder / name, file.read(members[name]))
     except (OSError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{archive} cannot be unpacked: {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.utils.file_io import PathHandler, PathManager
 
+from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.models import find_model
 from maskrcnnpp.package_files import PREFIX, local_path
 
@@ -16,8 +17,12 @@ class _Handler(PathHandler):
         return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        is_config = path.endswith(".yaml")
-        return local_path(path) if is_config else os.fspath(find_model(path).weights_file)
+        if path.endswith(".yaml"):
+            return local_path(path)
+        weights = find_model(path).weights_file
+        if weights is None:
+            raise ConfigError(f"{path} is an exported model, which has no weights to begin with")
+        return os.fspath(weights)
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
         return True  # whether it is there is said, with the names that are, when it is read

@@ -348,8 +348,9 @@ def test_what_stops_a_process_is_told_by_it(model_files, images, tmp_path, monke
     def launched(*_, **__):
         raise ProcessExitedException("process 1 exited", 1, 7, exit_code=2)
 
-    monkeypatch.setattr("maskrcnnpp.commands.predict.launch", launched)
-    assert predict(model_files, images, tmp_path / "out") == 2
+    monkeypatch.setattr("detectron2.engine.launch", launched)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert predict(model_files, images, tmp_path / "out", "--num-gpus", "2") == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"half of it"])

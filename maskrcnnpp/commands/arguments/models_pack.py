@@ -1,5 +1,7 @@
 """Make a model of a training: config, weights in half precision, and its card, in one folder.
 
+With them goes the same as an ONNX file, which runs without PyTorch.
+
     maskrcnnpp models pack --config-file OUTPUT_DIR/config.yaml \\
         --weights OUTPUT_DIR/model_final.pth --card card.yaml --output my_cells
     maskrcnnpp predict images/ --output predicted --model my_cells
@@ -23,4 +25,9 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     parser.add_argument("--weights", required=True, help="checkpoint of that training")
     parser.add_argument("--card", required=True, type=Path, metavar="FILE.yaml")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--no-onnx",
+        action="store_true",
+        help="without the ONNX file, for a model that cannot be exported",
+    )
     return parser.parse_args(argv)

@@ -25,10 +25,16 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--model",
         metavar="NAME",
         help="nuclei (the default), or another that `maskrcnnpp models` lists; or its folder, zip "
-        "archive or address",
+        "archive or address; or an exported file (.onnx)",
     )
     model.add_argument("--config-file", help="config.yaml of a training's OUTPUT_DIR")
     model.add_argument("--weights", help="checkpoint of that training, such as model_final.pth")
+    model.add_argument(
+        "--backend",
+        default="auto",
+        help="what runs the model: torch, onnx or openvino; default auto: torch where it is "
+        "installed, and else the file of the model for onnx",
+    )
     parser.add_argument(
         "--format",
         nargs="+",

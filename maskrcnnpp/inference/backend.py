@@ -1,0 +1,203 @@
+"""A trained model as predictors see it, whatever runs it: PyTorch, or the runtime of a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.images.intensity import ModelInput
+from maskrcnnpp.inference.naming import Naming
+from maskrcnnpp.inference.options import Options
+from maskrcnnpp.models import Model, find_model
+
+#: By name; "auto" is PyTorch where it is installed, and else the exported file of the model.
+BACKENDS = ("auto", "torch", "onnx", "openvino")
+_NEEDED_BY_TORCH = ("torch", "torchvision", "detectron2")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Objects that a model found in an image, by falling score."""
+
+    height: int  #: of the image as the model saw it, pixels
+    width: int
+    boxes: np.ndarray  #: x0, y0, x1, y1 in its pixels, float32 (N, 4)
+    scores: np.ndarray  #: 0..1, float32 (N,)
+    categories: np.ndarray  #: the model's 0..n-1, int64 (N,)
+    masks: np.ndarray  #: probabilities inside the box, float32 (N, M, M)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class Backend(ABC):
+    """A model that is loaded. Images are float32 (channels, H, W), 0..255.
+
+    Attributes:
+        model: what runs: a module of PyTorch, or a session.
+        looks_twice: whether the model itself looks at flips and several scales.
+    """
+
+    model: Any
+    looks_twice = False
+
+    @abstractmethod
+    def norms_of_image(self) -> list[str]:
+        """Names of the model's normalizations by which a tile is taken for a whole image."""
+
+    @abstractmethod
+    def objects(self, images: Sequence[np.ndarray], score_threshold: float) -> list[Found]:
+        """What a model finds in each image, from a score on."""
+
+    @abstractmethod
+    def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What a semantic model says of each image: float32 (classes, H, W), 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What is known of a trained model before it is loaded.
+
+    Attributes:
+        backend: that runs it, such as "torch" or "onnx".
+        is_semantic: whether it gives probabilities of pixels, and not objects.
+        model_input: what it takes.
+        channels: of an image file (INPUT.CHANNELS); empty: all.
+        scale: factor by which images were resized in its training (INPUT.SCALE).
+        detection_limit: objects of an image at which it stops.
+        find_objects: of a semantic model, the fields of ``ObjectFinder``.
+        load: makes it ready to run with some options. Raises ConfigError where it cannot.
+        naming: of the classes, and the ids of a COCO file if one is given.
+        settings: what decides the outputs, for the record of a run.
+        options: fields of :class:`Options` that it was tuned to.
+        diameter: median of the objects of its training, pixels.
+        title: of a model by name.
+    """
+
+    backend: str
+    is_semantic: bool
+    model_input: ModelInput
+    channels: Sequence[int]
+    scale: float
+    detection_limit: int | None
+    find_objects: Mapping[str, Any] | None
+    load: Callable[[Options], Backend]
+    naming: Callable[[str | os.PathLike | None], Naming]
+    settings: Callable[[], dict[str, Any]]
+    options: Mapping[str, Any] | None = None
+    diameter: float | None = None
+    title: str | None = None
+
+    def tuned(self, given: Mapping[str, Any]) -> Options:
+        """Options, with those of the training and those that it was tuned to where none are given.
+
+        Scales are relative to the training's, not to :attr:`scale`.
+
+        Raises:
+            ConfigError: one is impossible.
+        """
+        options = {**(self.options or {}), **given}
+        if self.model_input.percentiles:
+            options.setdefault("percentiles", self.model_input.percentiles)
+        return Options(**options)
+
+
+def find_trained(
+    name: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    *,
+    backend: str = "auto",
+    opts: Sequence[str] = (),
+    depth: int | None = None,
+) -> Trained:
+    """A trained model, or that of a training.
+
+    Args:
+        name: of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml`` of a training's
+            OUTPUT_DIR.
+        weights: of a training: a checkpoint, such as ``model_final.pth``.
+        backend: one of :data:`BACKENDS`.
+        opts: KEY VALUE overrides of the config.
+        depth: of the grid; None: the config's.
+
+    Raises:
+        UserError: there is no such model, it cannot be run by the backend, or a package is missing.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"the backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
+    model = find_model(os.fspath(name)) if weights is None else None
+    changed = [*opts[:1], *(["depth"] if depth is not None else [])]
+    if _is_of_torch(model, backend, changed):
+        from maskrcnnpp import registration  # noqa: F401  # first: it says what is missing
+        from maskrcnnpp.inference.torch_model import trained_of_config
+
+        if model is None:
+            assert weights is not None
+            return trained_of_config(name, weights, opts, depth)
+        assert model.config_file and model.weights_file
+        classes = model.card.get("classes")
+        files = (model.config_file, model.weights_file)
+        trained = trained_of_config(*files, opts, depth, classes)
+    else:
+        from maskrcnnpp.inference.exported_model import trained_of_file
+
+        assert model is not None and model.exported_file
+        runtime = None if backend == "auto" else backend
+        trained = trained_of_file(model.exported_file, runtime, model.card.get("classes"))
+    return replace(
+        trained, options=model.options, diameter=model.card.get("diameter"), title=model.title
+    )
+
+
+def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> bool:
+    """Whether PyTorch is to run a model; None is that of a training.
+
+    Args:
+        changed: what is to be another than in its config.
+
+    Raises:
+        ConfigError: the model or the overrides do not go with the backend.
+    """
+    has_config = model is None or model.config_file is not None
+    if backend == "torch" or (backend == "auto" and has_config and _has_torch()):
+        if not has_config:
+            assert model is not None
+            raise ConfigError(
+                f"{model.exported_file} is an exported model, which has no config and weights for "
+                "the backend torch: choose another backend, or the model that it was made from"
+            )
+        return True
+    if model is None:
+        if backend == "auto":
+            return True  # which says what is missing
+        raise ConfigError(
+            f"the backend {backend} runs models by name and exported files (--model), not a config "
+            "and a checkpoint: make a file of these with `maskrcnnpp export-model`"
+        )
+    if model.exported_file is None:
+        if backend == "auto":
+            return True
+        raise ConfigError(
+            f"{model.title} has no exported file, which the backend {backend} needs: pack it again "
+            "with `maskrcnnpp models pack`, or choose the backend torch"
+        )
+    if changed:
+        raise ConfigError(
+            f"{changed[0]} is of the config, and fixed in an exported model: choose the backend "
+            "torch, which needs pip install 'maskrcnnpp[train]'"
+        )
+    return False
+
+
+def _has_torch() -> bool:
+    try:
+        return all(importlib.util.find_spec(name) for name in _NEEDED_BY_TORCH)
+    except (ImportError, ValueError):
+        return False
