@@ -28,7 +28,6 @@ $(SETUP): setup.py pyproject.toml constraints.txt maskrcnnpp/commands/requiremen
 	@$(BIN)/python -c 'import torchvision' || \
 		{ echo 'error: install the torchvision that fits the torch in $(VENV)'; exit 1; }
 	$(PIP) install $(CONSTRAINTS) -e '.[detectron2-needs,test]'
-	$(BIN)/python -c 'import cv2' 2>/dev/null || $(PIP) install $(CONSTRAINTS) -e '.[opencv]'
 	$(BIN)/python -m maskrcnnpp install-detectron2
 	touch $@
 

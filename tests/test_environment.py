@@ -69,11 +69,15 @@ def test_the_trainer_does_not_import_with_an_old_torch():
     assert done.returncode == 1 and "PyTorch 2.6 or newer, and 2.5.1 is" in done.stderr
 
 
-def test_without_opencv_both_packages_are_named():
-    code = "import sys; sys.modules['cv2'] = None; from maskrcnnpp import cli; cli.main(['train'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.startswith("error: maskrcnnpp needs OpenCV")
-    assert "opencv-python-headless" in done.stderr
+def test_a_package_that_is_missing_is_named():
+    code = "import sys; sys.modules['cv2'] = None; from maskrcnnpp import cli; "
+    for words, extra in ((["predict", "a", "--output", "b"], ""), (["train"], "[train]")):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}cli.main({words})"], capture_output=True, text=True
+        )
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        message = f"{words[0]} needs cv2, which is not installed: pip install 'maskrcnnpp{extra}'"
+        assert message in done.stderr
 
 
 def pinned(python):

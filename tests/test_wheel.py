@@ -6,11 +6,14 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from packaging.requirements import Requirement
+from without_torch import MISSING
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"
@@ -33,7 +36,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """``call(*words)`` runs the installed command in a folder of its own."""
+    """``call(*words)`` runs the installed command, or a script of it, in a folder of its own."""
     folder = tmp_path_factory.mktemp("elsewhere")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
@@ -47,9 +50,9 @@ def installed(wheel, tmp_path_factory):
     command += ["--no-deps", "--ignore-installed", str(wheel)]
     subprocess.run(command, check=True)
 
-    def call(*words):
+    def call(*words, script=folder / "venv" / "bin" / "maskrcnnpp"):
         done = subprocess.run(
-            [folder / "venv" / "bin" / "maskrcnnpp", *map(str, words)],
+            [python, script, *map(str, words)],
             cwd=folder, env={"PATH": "", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True, text=True,
         )  # fmt: skip
@@ -65,7 +68,26 @@ def test_it_has_what_is_no_python(wheel):
     for path in (ROOT / "configs").rglob("*.yaml"):
         assert f"maskrcnnpp/configs/{path.relative_to(ROOT / 'configs').as_posix()}" in names
     assert {f"maskrcnnpp/commands/splits/dsb2018/{s}.txt" for s in ("train", "val", "test")} < names
+    for file in ("card.yaml", "config.yaml", "model.onnx", "weights.safetensors"):
+        assert f"maskrcnnpp/models/nuclei/{file}" in names
     assert {"maskrcnnpp/py.typed", "maskrcnnpp/commands/requirements-detectron2.txt"} < names
+
+
+def test_without_an_extra_nothing_of_a_training_is_required(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        about = message_from_bytes(file.read(name))
+    needed = [Requirement(text) for text in about.get_all("Requires-Dist")]
+    light = {r.name.replace("-", "_") for r in needed if "extra" not in str(r.marker)}
+    assert "onnxruntime" in light and not light & {*MISSING, "scikit_image"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of a virtual environment")
+def test_predict_without_torch(installed):
+    script = ROOT / "tests" / "without_torch.py"
+    words = ["predict", ROOT / "tests/files/stardist_image.tif", "--output", "light"]
+    assert "1 of 1 images" in installed(*words, script=script)
+    assert tifffile.imread(installed.folder / "light" / "stardist_image.tif.labels.tif").max() > 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of a virtual environment")

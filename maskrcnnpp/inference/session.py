@@ -171,7 +171,9 @@ def _open_onnx(path: Path, threads: int) -> tuple[Run, str]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
     about = session.get_modelmeta().custom_metadata_map[ABOUT]
     return lambda inputs: session.run(None, inputs), about
 
