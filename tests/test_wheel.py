@@ -87,7 +87,7 @@ def test_predict_without_torch(installed):
     script = ROOT / "tests" / "without_torch.py"
     words = ["predict", ROOT / "tests/files/stardist_image.tif", "--output", "light"]
     assert "1 of 1 images" in installed(*words, script=script)
-    assert tifffile.imread(installed.folder / "light" / "stardist_image.tif.labels.tif").max() > 20
+    assert tifffile.imread(installed.folder / "light" / "stardist_image.tif.labels.tif").max() > 5
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of a virtual environment")

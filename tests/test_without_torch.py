@@ -44,7 +44,7 @@ def test_the_same_objects_as_with_torch(predicted):
     one, other = (
         tifffile.imread(predicted / name / f"{REAL.name}.labels.tif") for name in ("light", "torch")
     )
-    assert one.max() == other.max() > 20
+    assert one.max() == other.max() > 5
     assert (one != other).mean() < 1e-3  # probabilities at the threshold, by rounding
     assert sorted(p.name for p in (predicted / "light").iterdir()) == sorted(
         p.name for p in (predicted / "torch").iterdir()
@@ -67,7 +67,7 @@ def test_the_file_and_the_weights_agree():
         Predictor.load("nuclei", backend=name, score_threshold=0.3, overlaps="keep")(image)
         for name in ("onnx", "torch")
     )
-    assert len(onnx) == len(torch) > 20
+    assert len(onnx) == len(torch) > 5
     assert np.abs(onnx.scores - torch.scores).max() < 1e-4
     assert np.abs(onnx.boxes - torch.boxes).max() < 0.05
     model = find_model("nuclei")

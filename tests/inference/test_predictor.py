@@ -194,6 +194,29 @@ def test_a_training_is_loaded(tmp_path):
     assert maskrcnnpp.Predictor is Predictor
 
 
+def test_masks_are_computed_of_the_objects_that_are_shown(tmp_path):
+    """The same objects as of all, from a score on."""
+    weights = tmp_path / "a.pth"
+    torch.save({"model": build_model(build_config(QUICK, ["MODEL.DEVICE", "cpu"])).state_dict()},
+               weights)  # fmt: skip
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
+    load = {"opts": opts, "overlaps": "keep", "progress": False}
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    everything = Predictor.load(QUICK, weights, score_threshold=0.0, **load)(image)
+    limit = float(np.median(everything.scores)) + 1e-4
+    predictor = Predictor.load(QUICK, weights, score_threshold=limit, **load)
+    seen = []
+    predictor.model.roi_heads.mask_head.register_forward_hook(
+        lambda head, args, output: seen.append(len(args[1][0]))
+    )
+    found = predictor(image)
+    expected = [entry for entry in everything if entry.score >= limit]
+    assert 0 < len(expected) < len(everything)
+    np.testing.assert_allclose(found.scores, [entry.score for entry in expected], atol=1e-6)
+    assert [x.area for x in found] == [x.area for x in expected]
+    assert len(expected) <= seen[0] < len(everything)
+
+
 def test_weights_that_leave_something_at_random(tmp_path):
     model = build_model(build_config(QUICK, ["MODEL.DEVICE", "cpu"]))
     torch.save({"model": model.state_dict()}, tmp_path / "a.pth")

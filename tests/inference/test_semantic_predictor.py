@@ -7,8 +7,10 @@ from detectron2.modeling import Backbone, SemanticSegmentor, build_model
 from PIL import Image
 from semantic_config import head, unet_cfg
 
-from maskrcnnpp import cli
+from maskrcnnpp import Predictor, cli
+from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.exporting import export_model
 from maskrcnnpp.inference.semantic_predictor import (
     SemanticPredictor,
     load_predictor,
@@ -98,6 +100,18 @@ def test_the_command_writes_classes_and_probabilities(trained):
     assert values.shape == (2, 70, 90) and values.dtype == np.uint8
     assert classes.shape == (70, 90) and classes.max() <= 2
     assert (out / "a.png.labels.tif").is_file() and (out / "a.png.csv").is_file()
+
+
+def test_an_exported_model_gives_the_same(trained):
+    files = [trained / "config.yaml", trained / "model_final.pth"]
+    cfg = build_config(str(files[0]))
+    file = export_model(cfg, files[1], trained / "model.onnx")
+    options = {"progress": False, "flips": True, "tile_size": 64, "overlap": 16}
+    image = np.random.default_rng(0).integers(0, 256, (70, 90), np.uint8)
+    found, expected = (load_predictor(*x, **options)(image) for x in ((file,), files))
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+    with pytest.raises(ConfigError, match="the model gives probabilities of pixels: use Semantic"):
+        Predictor.load(file)
 
 
 def test_a_depth_can_be_chosen(trained):

@@ -16,7 +16,7 @@ from maskrcnnpp import Predictor, cli, models
 from maskrcnnpp.config_reader import build_config, changed_keys
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.checkpoint import Checkpointer, read_checkpoint
-from maskrcnnpp.models import card_text, find_model
+from maskrcnnpp.models import EXPORTED_FILE, card_text, find_model
 
 CARD = {
     "name": "tiny", "version": "0.1", "purpose": "tests", "data": "none", "licence": "CC0",
@@ -44,7 +44,7 @@ def training(tiny_cfg, tmp_path):
 def packed(training, tmp_path):
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(CARD))
     words = ["--card", str(tmp_path / "card.yaml"), "--output", str(tmp_path / "tiny")]
-    cli.run("models pack", [*training, *words])
+    cli.run("models pack", [*training, *words, "--no-onnx"])
     return tmp_path / "tiny"
 
 
@@ -67,6 +67,20 @@ def test_a_packed_model_is_the_training_in_half_precision(packed, training, imag
     theirs = Predictor.load(training[1], training[3], score_threshold=0.0)(image)
     assert len(ours) == len(theirs) > 0
     assert np.allclose(ours.scores, theirs.scores, atol=1e-2)
+
+
+def test_a_packed_model_runs_as_an_onnx_file_too(packed, training, image):
+    assert not (packed / EXPORTED_FILE).exists() and find_model(str(packed)).exported_file is None
+    words = ["--card", str(packed.parent / "card.yaml"), "--output", str(packed)]
+    cli.run("models pack", [*training, *words])
+    options = {"score_threshold": 0.0, "overlaps": "keep"}
+    onnx = Predictor.load(packed, backend="onnx", **options)(image)
+    torch = Predictor.load(packed, backend="torch", **options)(image)
+    assert len(onnx) == len(torch) > 0
+    assert np.abs(np.sort(onnx.scores) - np.sort(torch.scores)).max() < 1e-4
+    # in half precision, as the weights
+    sizes = [(packed / name).stat().st_size for name in (EXPORTED_FILE, "weights.safetensors")]
+    assert sizes[0] < 1.3 * sizes[1]
 
 
 def test_the_config_holds_what_differs_from_the_defaults(packed, training):
