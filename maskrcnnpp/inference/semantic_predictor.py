@@ -16,6 +16,7 @@ from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.objects import SemanticObjects
+from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
 from maskrcnnpp.inference.tiled import TiledPredictor, config_to_use
@@ -24,6 +25,8 @@ from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.modeling.semantic_depths import is_unet
 
 _FLIPS = ((), (1,), (2,), (1, 2))  # axes of (channels, height, width)
+# options that a mask of each object is needed for
+_OF_OBJECTS = ("scales", "diameter", "mask_threshold", "overlaps")
 
 
 class SemanticPredictor(TiledPredictor):
@@ -44,14 +47,20 @@ class SemanticPredictor(TiledPredictor):
         Args:
             model: one whose head gives probabilities.
             find_objects: makes objects of them.
-            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`; there are no scales.
+            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`; there are no scales, and
+                nothing that a mask of each object is needed for.
 
         Raises:
             ConfigError: an option is impossible.
         """
         super().__init__(model, **more)
-        if tuple(self.options.scales) != (1.0,):
-            raise ConfigError("scales are of models that find objects; a semantic one has none")
+        usual = Options()
+        for name in _OF_OBJECTS:
+            if getattr(self.options, name) != getattr(usual, name):
+                raise ConfigError(
+                    f"{name} is of models that find objects by themselves; this one is semantic: "
+                    "leave it out"
+                )
         self.find_objects = find_objects or ObjectFinder()
 
     @classmethod
