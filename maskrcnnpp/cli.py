@@ -27,7 +27,7 @@ COMMANDS = {
     "predict": "find the objects of images with a trained model",
     "models": "list the trained models that come with the package, with a card each",
     "models pack": "make a model with a card of a training, to hand on",
-    "prune": "cut a trained model to a smaller depth",
+    "prune": "prune a trained model to a smaller depth",
     "export-model": "write a trained model as ONNX, TorchScript or OpenVINO",
     "report": "report of a trained model: metrics and a sheet of images",
     "benchmark": "train and compare several models with several seeds",

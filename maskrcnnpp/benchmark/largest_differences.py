@@ -16,7 +16,7 @@ from maskrcnnpp.images.display import read_rgb
 from maskrcnnpp.visualization import Panel, SheetRow, write_contact_sheet
 
 
-def write_widest(
+def write_largest_differences(
     path: str | os.PathLike,
     dataset: str,
     truth: Mapping[str, Any],

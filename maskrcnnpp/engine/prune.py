@@ -1,4 +1,4 @@
-"""A training's checkpoint and config, cut to a depth: what ``maskrcnnpp prune`` writes."""
+"""A training's checkpoint and config, pruned to a depth: what ``maskrcnnpp prune`` writes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from maskrcnnpp.version import __version__
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model_pruned.pth"
-#: Entry of the checkpoint that says what it was cut from. Detectron2 leaves it alone.
+#: Entry of the checkpoint that says what it was pruned from. Detectron2 leaves it alone.
 ORIGIN = "maskrcnnpp"
 
 
-def cut_checkpoint(
+def prune_checkpoint(
     cfg: CfgNode, weights_file: str | os.PathLike, depth: int, output_dir: str | os.PathLike
 ) -> Path:
     """Write ``config.yaml`` and ``model_pruned.pth`` of ``weights_file`` at ``depth``.
@@ -45,9 +45,9 @@ def cut_checkpoint(
         weights = pruned_weights(cfg, checkpoint["model"], depth)
     except ConfigError as error:
         raise ConfigError(f"{weights_file}: {error}") from error
-    cut = pruned_config(cfg, depth)
-    cut.MODEL.WEIGHTS = os.path.abspath(output_dir / WEIGHTS_FILE)
-    cut.OUTPUT_DIR = os.path.abspath(output_dir)
+    pruned = pruned_config(cfg, depth)
+    pruned.MODEL.WEIGHTS = os.path.abspath(output_dir / WEIGHTS_FILE)
+    pruned.OUTPUT_DIR = os.path.abspath(output_dir)
     origin = {
         "cut_from": os.path.abspath(weights_file),
         "from_depth": depth_of_weights(checkpoint["model"]),
@@ -56,18 +56,19 @@ def cut_checkpoint(
     }
     with atomic_path(output_dir / WEIGHTS_FILE) as temporary:
         torch.save({"model": weights, ORIGIN: origin}, temporary)
-    write_text(output_dir / CONFIG_FILE, cut.dump())
+    write_text(output_dir / CONFIG_FILE, pruned.dump())
     return output_dir / CONFIG_FILE
 
 
 def _check_output(output_dir: Path) -> None:
-    """A folder of something else, such as the training that is cut, stays as it is."""
+    """A folder of something else, such as the training that is pruned, stays as it is."""
     if (output_dir / CONFIG_FILE).exists() and not (output_dir / WEIGHTS_FILE).exists():
         raise ConfigError(
-            f"{output_dir} holds a {CONFIG_FILE} that is not of a cut, and would be overwritten: "
+            f"{output_dir} holds a {CONFIG_FILE} that is not of pruning, and would be overwritten: "
             "choose another --output-dir"
         )
     if (output_dir / "last_checkpoint").exists():
         raise ConfigError(
-            f"{output_dir} holds a training that began from a cut: choose another --output-dir"
+            f"{output_dir} holds a training that began from a pruned model: choose another "
+            "--output-dir"
         )

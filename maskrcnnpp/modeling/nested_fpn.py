@@ -74,7 +74,7 @@ class NestedFPN(Backbone):
             num_levels: how many levels to return, the first of row 0; at least depth + 1. Those
                 of ``top_block`` come on top.
             size_divisibility: of the padded input; the coarsest stride of the encoder before
-                it was cut to ``depth``, so that a cut model sees the same input.
+                it was pruned to ``depth``, so that a pruned model sees the same input.
             extra_depths_in_training: shallower depths whose pyramids :meth:`forward` returns too,
                 one an iteration, in turn; all of them with "ensemble" connections, where each has
                 nodes of its own, which would have no gradient out of turn.

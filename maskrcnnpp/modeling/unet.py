@@ -44,8 +44,8 @@ class NestedUNet(Backbone):
             bottom_up: gives X(0,0), X(1,0), ... of ``row_channels``, fine to coarse.
             row_channels: of rows 0..depth.
             depth: d.
-            size_divisibility: of the padded input; that of the network before it was cut, so that
-                a cut one sees the same input.
+            size_divisibility: of the padded input; that of the network before pruning, so that
+                a pruned one sees the same input.
             extra_depths_in_training, extra_depths_at_inference: shallower depths that are
                 given too.
             connections, num_convs, upsample, norm, checkpointing: see ``MODEL.NESTED_UNET`` in

@@ -9,7 +9,7 @@ import torch
 
 from maskrcnnpp import cli
 from maskrcnnpp.engine import Trainer, build_config, run
-from maskrcnnpp.engine.cut import CONFIG_FILE, ORIGIN, WEIGHTS_FILE, cut_checkpoint
+from maskrcnnpp.engine.prune import CONFIG_FILE, ORIGIN, WEIGHTS_FILE, prune_checkpoint
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.checkpoint import read_checkpoint
 
@@ -51,8 +51,8 @@ def test_a_checkpoint_is_cut_evaluated_and_trained_further(trained, tiny_nuclei,
     assert (
         read_checkpoint(tmp_path / "cut" / "model_final.pth")["model"].keys() == cut["model"].keys()
     )
-    with pytest.raises(ConfigError, match="training that began from a cut"):
-        cut_checkpoint(build_config(common[1]), weights, 1, tmp_path / "cut")
+    with pytest.raises(ConfigError, match="training that began from a pruned"):
+        prune_checkpoint(build_config(common[1]), weights, 1, tmp_path / "cut")
 
 
 def test_every_depth_is_cut_evaluated_and_measured(trained, tmp_path, capsys):
@@ -72,7 +72,7 @@ def test_every_depth_is_cut_evaluated_and_measured(trained, tmp_path, capsys):
 
 def test_a_cut_checkpoint_does_not_fit_the_full_config(trained, tmp_path, tiny_nuclei):
     cfg = build_config(str(trained / "config.yaml"))
-    cut_checkpoint(cfg, str(trained / "model_final.pth"), 1, tmp_path / "cut")
+    prune_checkpoint(cfg, str(trained / "model_final.pth"), 1, tmp_path / "cut")
     weights = str(tmp_path / "cut" / WEIGHTS_FILE)
     words = "depth 1, the config asks for depth 4: set MODEL.NESTED_FPN.DEPTH to 1"
     with pytest.raises(ConfigError, match=words):
@@ -90,8 +90,8 @@ def test_files_that_are_no_checkpoint(tmp_path, content):
         path.write_bytes(content)
     else:
         torch.save([1, 2] if content == "list" else {"weights": {}}, path)
-    with pytest.raises(ConfigError, match="some.pth is no checkpoint"):
-        cut_checkpoint(build_config(QUICK), str(path), 1, tmp_path / "cut")
+    with pytest.raises(ConfigError, match="some.pth is not a checkpoint"):
+        prune_checkpoint(build_config(QUICK), str(path), 1, tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
 
 
@@ -100,10 +100,10 @@ def test_the_config_of_the_training_is_not_overwritten(trained):
     before = (trained / "config.yaml").read_text()
     for _ in range(2):
         with pytest.raises(ConfigError, match="choose another --output-dir"):
-            cut_checkpoint(cfg, str(trained / "model_final.pth"), 2, trained)
+            prune_checkpoint(cfg, str(trained / "model_final.pth"), 2, trained)
     assert (trained / "config.yaml").read_text() == before
     for _ in range(2):  # a cut can be made again
-        cut_checkpoint(cfg, str(trained / "model_final.pth"), 2, trained / "cut")
+        prune_checkpoint(cfg, str(trained / "model_final.pth"), 2, trained / "cut")
 
 
 def test_bad_arguments(tmp_path, capsys):
@@ -113,7 +113,7 @@ def test_bad_arguments(tmp_path, capsys):
     for words, message in (
         (["--weights", "nowhere.pth", "--depth", "1"], "nowhere.pth cannot be read"),
         (["--weights", weights, "--depth", "7"], "choose 1..4"),
-        (["--weights", QUICK, "--depth", "1"], "is no checkpoint of a training"),
+        (["--weights", QUICK, "--depth", "1"], "is not a checkpoint of a training"),
     ):
         with pytest.raises(SystemExit) as stop:
             cli.main(["prune", *common, *words])
