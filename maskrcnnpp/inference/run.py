@@ -194,7 +194,7 @@ def predict_files(
 ) -> None:
     """Predict on ``files``, some of the job's.
 
-    One that cannot be read, or needs more memory than there is, is told and left out; the rest
+    One that cannot be read, or needs more memory than there is, is reported and left out; the rest
     goes on. Outputs appear whole or not at all.
 
     Args:

@@ -120,7 +120,7 @@ class Checkpointer(DetectionCheckpointer):
             try:
                 found = read_torch(path, mmap=True)
                 if not (isinstance(found, dict) and "model" in found):
-                    raise ConfigError(f"{path} is no checkpoint of a training: it has no model")
+                    raise ConfigError(f"{path} is not a checkpoint of a training: it has no model")
                 if self.checkpointables and not found.keys() & self.checkpointables:
                     raise ConfigError(
                         f"{path} has weights alone, and a training cannot go on from these: "
@@ -295,7 +295,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         checkpoint = {"model": checkpoint}
     weights = checkpoint["model"] if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(hasattr(x, "shape") for x in weights.values()):
-        raise ConfigError(f"{path} is no checkpoint of a training: it holds no weights by name")
+        raise ConfigError(f"{path} is not a checkpoint of a training: it holds no weights by name")
     return {**checkpoint, "model": _unwrapped(weights)}
 
 

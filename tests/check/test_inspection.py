@@ -617,8 +617,8 @@ def test_a_size_in_quotes_is_told(coco, as_set):
     [
         ({"file_name": "../../secret.png"}, "../../secret.png", "leads out"),
         ({"file_name": "/etc/x.png"}, "/etc/x.png", "leads out"),
-        ({"file_name": ""}, "image 99", "is no text, or an empty one"),
-        ({"file_name": 5}, "image 99", "is no text, or an empty one"),
+        ({"file_name": ""}, "image 99", "is not text, or an empty one"),
+        ({"file_name": 5}, "image 99", "is not text, or an empty one"),
         ({"file_name": "nuclei_0000.png"}, "nuclei_0000.png", "listed twice"),
         ({"id": 1}, "x y é.png", "two images have the id 1"),
         ({"id": [1]}, "x y é.png", "no such file"),

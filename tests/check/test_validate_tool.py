@@ -182,7 +182,7 @@ def test_paths_that_are_not_there(file, run, tmp_path):
     status, _, err = run(tmp_path / "none.json")
     assert (status, "none.json: cannot be read (No such file" in err) == (2, True)
     status, _, err = run(file, "--images", tmp_path / "none")
-    assert (status, "none: is no folder" in err) == (2, True)
+    assert (status, "none: is not a folder" in err) == (2, True)
     status, _, err = run(file, "--fix", tmp_path)
     assert (status, "is a folder; name a file for --fix" in err) == (2, True)
     (tmp_path / "text").write_text("")

@@ -174,7 +174,7 @@ BAD = {
     "channels": (
         png(image(0)),
         tiff(np.stack([labels(0), labels(1), labels(2)], axis=-1).astype(np.int32)),
-        "is no label image: 40x50x3",
+        "is not a label image: 40x50x3",
     ),
 }
 
@@ -243,7 +243,9 @@ def test_layouts_that_cannot_be_told(tmp_path):
         find_layout(written(tmp_path, {"a.txt": b""}))
     with pytest.raises(ConfigError, match="there is none; choose of"):
         open_reader("kaggle", tmp_path / "source", ProblemLog(), {})
-    with pytest.raises(ConfigError, match="--watershed is no option of the format labels, which"):
+    with pytest.raises(
+        ConfigError, match="--watershed is not an option of the format labels, which"
+    ):
         open_reader("labels", tmp_path / "source", ProblemLog(), {"watershed": True})
     with pytest.raises(DataError, match="holds no image with a label image"):
         open_reader("labels", tmp_path / "source", ProblemLog(), {})

@@ -71,12 +71,12 @@ GOOD = content(ONE, path="b.png")
 BAD = {
     "truncated": ({"b.json": GOOD[:-30]}, "image", "b.json", "is no JSON, or damaged"),
     "empty file": ({"b.json": b""}, "image", "b.json", "is no JSON"),
-    "other JSON": ({"b.json": b'{"images": []}'}, "file", "b.json", "is no file of labelme"),
-    "a list": ({"b.json": b"[]"}, "file", "b.json", "is no file of labelme"),
+    "other JSON": ({"b.json": b'{"images": []}'}, "file", "b.json", "is not a file of labelme"),
+    "a list": ({"b.json": b"[]"}, "file", "b.json", "is not a file of labelme"),
     "shapes no list": ({"b.json": b'{"shapes": {}}'}, "image", "b.json", "no list of shapes"),
     "shapes no shapes": ({"b.json": b'{"shapes": [1]}'}, "image", "b.json", "no list of shapes"),
     "truncated image": ({"b.png": IMAGE[:200]}, "image", "b.png", ""),
-    "no image": ({"b.png": None}, "image", "b.json", "imagePath 'b.png' is no image in the"),
+    "no image": ({"b.png": None}, "image", "b.json", "imagePath 'b.png' is not an image in the"),
     "image outside": (
         {"b.png": None, "b.json": content(ONE, path="../../c.png")},
         "image", "b.json", "'../../c.png' leads out of the source",

@@ -46,13 +46,13 @@ def test_one_that_is_cut_short_is_passed_over(opts, tmp_path, caplog):
     os.truncate(last, last.stat().st_size // 2)
     again = trainer_of(opts)
     assert again.start_iter == 3
-    assert "model_0000003.pth is no checkpoint" in caplog.text and "one before" in caplog.text
+    assert "model_0000003.pth is not a checkpoint" in caplog.text and "one before" in caplog.text
     again.train()
     after = torch.load(folder / "model_final.pth", weights_only=True)["model"]
     assert all(torch.equal(weights[name], after[name]) for name in weights)
     for path in folder.glob("*.pth"):
         path.write_bytes(b"")
-    with pytest.raises(ConfigError, match="model_0000003.pth is no checkpoint.*model_final.pth"):
+    with pytest.raises(ConfigError, match="model_0000003.pth is not a checkpoint.*model_final.pth"):
         trainer_of(opts)
 
 

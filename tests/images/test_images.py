@@ -39,7 +39,7 @@ def test_8_bits(tmp_path, ending, channels):
     pixels = values(7, 9, channels)
     path = tmp_path / f"an ä image.{ending}"
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
-    assert (pixels_of(path) == pixels[..., :3]).all()  # alpha is no colour
+    assert (pixels_of(path) == pixels[..., :3]).all()  # alpha is not a colour
     assert open_image(path).micrometres is None
 
 

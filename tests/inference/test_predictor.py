@@ -149,7 +149,7 @@ def test_other_ranges_of_values(dtype):
         (np.zeros((4, 4), complex), (1, 99), "complex"),
         (np.zeros((0, 4), np.uint8), None, "empty: 0x4"),
         (np.zeros((4, 4, 2), np.uint8), None, "4x4x2 has 2 channels, .* takes 3 channels"),
-        (np.zeros((2, 3, 4, 4, 3), np.uint8), None, "2x3x4x4x3 is no image"),
+        (np.zeros((2, 3, 4, 4, 3), np.uint8), None, "2x3x4x4x3 is not an image"),
         (np.zeros(4, np.uint8), None, "no image"),
         (np.full((4, 4), np.nan, np.float32), (1, 99), "NaN or infinite"),
         (np.full((4, 4), np.inf, np.float32), (1, 99), "NaN or infinite"),
