@@ -195,6 +195,11 @@ class Checkpointer(DetectionCheckpointer):
         return incompatible
 
 
+def holds_training(folder: str | os.PathLike) -> bool:
+    """Whether a training has saved a checkpoint in a folder."""
+    return any(_OF_TRAINING.fullmatch(path.name) for path in Path(folder).glob("*.pth"))
+
+
 def _iteration_of(path: Path) -> int:
     """That a checkpoint is of; -1 where it cannot be read."""
     number = path.stem.rpartition("_")[2]
