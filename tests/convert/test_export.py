@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -9,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import tifffile
 from coco_source import encode, truth_of, write_images
@@ -97,12 +97,10 @@ def test_table(source):
     export_csv(*source)
     output = source[2]
     assert files_of(output) == ["images/a.png", "images/b.png", "labels.csv"]
-    frame = pd.read_csv(output / "labels.csv", keep_default_na=False)
-    assert list(frame.columns) == ["ImageId", "EncodedPixels"]
-    assert frame.values.tolist()[0] == ["a", "26 3 38 3 50 3 62 3"]
-    assert (
-        frame["ImageId"].tolist() == ["a", "a", "a", "b"] and frame["EncodedPixels"].iloc[3] == ""
-    )
+    header, *rows = csv.reader((output / "labels.csv").read_text().splitlines())
+    assert header == ["ImageId", "EncodedPixels"]
+    assert rows[0] == ["a", "26 3 38 3 50 3 62 3"] and rows[3] == ["b", ""]
+    assert [name for name, _ in rows] == ["a", "a", "a", "b"]
 
 
 def test_polygons_crowds_and_order_of_ids(source):
