@@ -82,7 +82,7 @@ def parse_coco(
         object_hook: see :func:`json.loads`.
 
     Raises:
-        DataError: it is no JSON, or has no ``images`` or ``categories``.
+        DataError: it is not JSON, or has no ``images`` or ``categories``.
     """
     try:
         # some programs write a byte order mark

@@ -89,7 +89,7 @@ def load(path: Path) -> Any:
     except RecursionError as error:
         raise DataError(f"{path}: is no COCO file: lists in lists in lists, too deep") from error
     except ValueError as error:
-        raise DataError(f"{path}: is no JSON, or cut short ({error}); fetch it again") from error
+        raise DataError(f"{path}: is not JSON, or cut short ({error}); fetch it again") from error
 
 
 def contents(truth: Any) -> str:

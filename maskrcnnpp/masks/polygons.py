@@ -63,7 +63,7 @@ def make_ring(points: Any) -> np.ndarray:
     """Points as float64 (N, 2), x and y in pixels; further numbers of a point are left out.
 
     Raises:
-        DataError: they are no list of points.
+        DataError: they are not a list of points.
     """
     try:
         ring = np.asarray(points, dtype=np.float64)

@@ -90,7 +90,7 @@ def _ordered(pairs: Any = ()) -> OrderedDict:
 
 def _check_keys(keys: list) -> None:
     if not all(isinstance(key, _KEYS) for key in keys):
-        raise pickle.UnpicklingError("it holds a dict with keys that are no text or number")
+        raise pickle.UnpicklingError("it holds a dict with keys that are not text or numbers")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:

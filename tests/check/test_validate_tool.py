@@ -156,11 +156,11 @@ def test_what_cannot_be_repaired_is_told_and_not_written(file, run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is no JSON, or cut short"),
-        (b'{"images": [', "is no JSON, or cut short"),
-        (b"\xff\xfe\x00", "is no JSON, or cut short"),
+        (b"", "is not JSON, or cut short"),
+        (b'{"images": [', "is not JSON, or cut short"),
+        (b"\xff\xfe\x00", "is not JSON, or cut short"),
         (b"[" * 100_000, "too deep"),
-        (b'{"images": ' + b"9" * 5000 + b"}", "is no JSON, or cut short"),
+        (b'{"images": ' + b"9" * 5000 + b"}", "is not JSON, or cut short"),
     ],
 )
 def test_what_is_no_json_cannot_be_read(file, run, content, reason):

@@ -55,7 +55,7 @@ BAD = {
     "two points": (edit_object(0, segmentation=[SQUARE[:4]]), "object", A9, "2 points", (1, 2)),
     "NaN": (
         edit_object(0, segmentation=[[float("nan"), *SQUARE[1:]]]), "object", A9,
-        "no finite number", (1, 2),
+        "not a finite number", (1, 2),
     ),
     "mask of another size": (
         edit_object(1, segmentation={"size": [16, 12], "counts": "T6"}), "object", B12,

@@ -280,12 +280,12 @@ def test_splits_of_the_tool(tmp_path):
         (["--folds", "1"], "at least 2"),
         (["--folds", "2", "--fractions", "a=1"], "choose one way"),
         (["--group-by", "x"], "goes with --fractions"),
-        (["--folds", "2", "--group-by", "("], "no regular expression"),
+        (["--folds", "2", "--group-by", "("], "not a regular expression"),
         (["--folds", "2", "--group-by", "q"], "matches nothing in the name"),
         (["--folds", "9"], "too few"),
         (["--folds", "2", "--groups", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--split-lists", "tests"], "there is no list"),
-        (["--watershed"], "no option of the format labels"),
+        (["--watershed"], "not an option of the format labels"),
     ],
 )
 def test_splits_that_cannot_be(tmp_path, words, message):

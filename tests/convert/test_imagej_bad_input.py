@@ -54,7 +54,7 @@ BAD_ROIS = {
     "no ROI": (b"text" * 100, "is not an ROI of ImageJ", False),
     "of no kind": (ONE[:6] + bytes([42]) + ONE[7:], "is of a kind that ImageJ has not", False),
     "not finite": (
-        exact([[1, 2], [3, 4], [5, np.inf]]), "no finite number", False,
+        exact([[1, 2], [3, 4], [5, np.inf]]), "not a finite number", False,
     ),
     "huge": (exact([[1, 2], [3, 4], [5, 1e12]]), "far out of any image", False),
     "too large": (bytes(2**24 + 1), "holds '0002-é.roi', too large for a ROI", False),

@@ -145,7 +145,7 @@ def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         predict(model_files, images, output)
     (output / RECORD_FILE).write_text("[]")
-    with pytest.raises(ConfigError, match="no record of a run"):
+    with pytest.raises(ConfigError, match="not a record of a run"):
         predict(model_files, images, output)
 
 

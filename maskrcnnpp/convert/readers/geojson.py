@@ -155,7 +155,7 @@ def _with_children(features: Sequence[Any]) -> Iterator[Any]:
             if isinstance(children, dict):
                 children = children.get("features") or []
             if not (isinstance(children, list) and all(map(_is_feature, children))):
-                raise DataError("has childObjects that are no list of features")
+                raise DataError("has childObjects that are not a list of features")
             waiting += reversed(children)
 
 
@@ -260,7 +260,7 @@ def _polygons(geometry: Any) -> list[list[Any]]:
     coordinates = geometry.get("coordinates")
     polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
     if not isinstance(polygons, list) or not all(isinstance(p, list) for p in polygons):
-        raise DataError("has coordinates that are no lists")
+        raise DataError("has coordinates that are not lists")
     return [polygon for polygon in polygons if polygon]
 
 

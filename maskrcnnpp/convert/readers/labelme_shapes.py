@@ -32,7 +32,7 @@ def shapes_of(content: Any) -> list[dict[str, Any]]:
         raise NotAnObject("is not a file of labelme: it has no shapes; move it out of the source")
     shapes = content["shapes"]
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DataError("has shapes that are no list of shapes")
+        raise DataError("has shapes that are not a list of shapes")
     return shapes
 
 

@@ -86,7 +86,7 @@ def read_json(files: FileSource, name: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is no JSON, or damaged ({error})") from error
+        raise DataError(f"is not JSON, or damaged ({error})") from error
 
 
 def collect(
