@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compare embedded with isolated training, depth by depth, as the UNet++ papers do.
 
-    python docs/benchmarks/embedded.py --output-dir output/benchmark/quick --seeds 0 1 2 --jobs 2
+    python docs/benchmarks/embedded.py --output-dir output/benchmark/cpu --seeds 0 1 2 --jobs 2
 
 Isolated: a training for each depth. Embedded: one training, pruned to each depth. Trainings that
 lie in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Writes embedded.json,
@@ -41,12 +41,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS, QUOTED = ROOT / "docs/results.md", "embedded"
 RECORD, PAGE, PICTURE = (HERE / f"embedded.{ending}" for ending in ("json", "md", "png"))
-STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
-EMBEDDED = "configs/quick/maskrcnnpp_R_18_embedded.yaml"
-#: By depth; at the full one the same training as the arm without deep supervision.
+STOCK = "configs/cpu/mask_rcnn_lite0_FPN.yaml"
+EMBEDDED = "configs/cpu/maskrcnnpp_lite0_embedded.yaml"
 ISOLATED = {
-    **{depth: f"configs/benchmark/R_18/isolated_L{depth}.yaml" for depth in (1, 2, 3)},
-    4: "configs/benchmark/R_18/dense_conv1.yaml",
+    **{depth: f"configs/benchmark/lite0/isolated_L{depth}.yaml" for depth in (1, 2, 3)},
+    4: "configs/cpu/maskrcnnpp_lite0_nested_fpn.yaml",
 }
 OPTS = ("DATASETS.TEST", "('dsb2018_val','dsb2018_test')")
 
