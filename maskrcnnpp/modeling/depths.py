@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.grid_keys import check_deep_supervision, weighted_depths
+from maskrcnnpp.modeling.grid_checks import check_deep_supervision, weighted_depths
 from maskrcnnpp.modeling.losses import MASK_LOSSES
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from maskrcnnpp.modeling.depths import (
     supervised_depths,
 )
 from maskrcnnpp.modeling.encoder import RESNET_BACKBONE, build_encoder
-from maskrcnnpp.modeling.grid_keys import check_grid_norm, checked_depth
+from maskrcnnpp.modeling.grid_checks import check_grid_norm, checked_depth
 from maskrcnnpp.modeling.nested_grid import NestedGrid, outer_diagonal
 from maskrcnnpp.modeling.pyramid_readers import GradientWatch, check_readers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.grid_keys import check_deep_supervision, checked_depth, weighted_depths
+from maskrcnnpp.modeling.grid_checks import check_deep_supervision, checked_depth, weighted_depths
 from maskrcnnpp.modeling.losses import SEMANTIC_LOSSES
 
 #: Name by which the registry knows the networks.

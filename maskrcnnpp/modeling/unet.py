@@ -11,7 +11,7 @@ from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 
 from maskrcnnpp.modeling.blocks import conv_block
 from maskrcnnpp.modeling.depths import check_grid_weights
-from maskrcnnpp.modeling.grid_keys import check_grid_norm
+from maskrcnnpp.modeling.grid_checks import check_grid_norm
 from maskrcnnpp.modeling.nested_grid import NestedGrid
 from maskrcnnpp.modeling.semantic_depths import semantic_depths, top_node
 from maskrcnnpp.modeling.unet_encoders import build_unet_encoder

@@ -26,7 +26,7 @@ from maskrcnnpp.check.inspection.statistics import choose_samples, cluster, dist
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
 from maskrcnnpp.convert.synthetic import synthetic_samples
-from maskrcnnpp.data.input_keys import check_input
+from maskrcnnpp.data.input_checks import check_input
 from maskrcnnpp.data.named_by_file import register_file
 from maskrcnnpp.engine.setup import check_area_bins
 from maskrcnnpp.errors import DataError

@@ -77,8 +77,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--diameter",
         type=float,
         metavar="PIXELS",
-        help="median diameter of the objects, to which images are resized for a model by name; "
-        "default: estimated for each image",
+        help="typical diameter of the objects in the images, which are resized so that objects "
+        "are as large as a model by name knows them; default: estimated for each image",
     )
     parser.add_argument("--precision", help="float32 (default), float16 or bfloat16")
     parser.add_argument(
