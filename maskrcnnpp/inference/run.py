@@ -171,6 +171,20 @@ class Job:
             remove_partial(folder)
 
 
+def images_of_run(output_dir: Path) -> dict[str, tuple[Path, int] | None]:
+    """Images of a run by name: where each was and how many bytes it had, as far as that is kept."""
+    found: dict[str, tuple[Path, int] | None] = {}
+    for marker in (output_dir / _DONE_FOLDER).glob("*.json"):
+        try:
+            made = {**json.loads(marker.read_text(encoding="utf-8")), _SCALE: None}
+            state = next(m if isinstance(m, str) else m[0] for m in made.values() if m)
+            path, size, _ = state[:-1].rsplit("\n", 2)
+            found[marker.stem] = Path(path), int(size)
+        except (OSError, ValueError, LookupError, TypeError, StopIteration):
+            found[marker.stem] = None
+    return found
+
+
 def _is_whole(path: Path, state: str, made: Any) -> bool:
     """Whether an output is what was made of a file that is the same still."""
     if isinstance(made, str):  # of a run of an earlier version
