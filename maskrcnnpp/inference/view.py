@@ -19,7 +19,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, first_line
-from maskrcnnpp.files import PARTIAL, write_text
+from maskrcnnpp.files import PARTIAL, size_and_time, write_text
 from maskrcnnpp.images import LARGEST, open_image
 from maskrcnnpp.images.display import as_rgb
 from maskrcnnpp.inference.record import RECORD_FILE
@@ -283,9 +283,9 @@ def _image_file(name: str, place: tuple[Path, int] | None, folder: Path | None) 
         path = place[0]
     else:
         raise DataError(f"{name}: where this image was is not known: give --images FOLDER")
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path} is not there: give --images FOLDER, where the images are now")
-    if place and path.stat().st_size != place[1]:
+    if place and size_and_time(path)[0] != place[1]:
         raise DataError(f"{path} is not the file that was predicted on: it has another size")
     return path
 
@@ -296,7 +296,7 @@ def _add_picture(entry: dict[str, Any], path: Path, settings: dict[str, Any], si
     Raises:
         DataError: it cannot be read.
     """
-    with open_image(path, settings.get("channels")) as raster:
+    with open_image(path, settings.get("channels"), level=settings.get("level") or 0) as raster:
         if raster.height < entry["height"] or raster.width < entry["width"]:
             raise DataError(f"{path} is smaller than the image that was predicted on")
         entry["height"], entry["width"] = raster.height, raster.width
