@@ -7,35 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from ome_zarr_image import write
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import find_images, image_kind, image_size, open_image
 from maskrcnnpp.images.ome_zarr import ZarrRaster
-
-ABOUT = {name: {"type": "space", "unit": "micrometer"} for name in "zyx"}
-ABOUT |= {"t": {"type": "time", "unit": "second"}, "c": {"type": "channel"}}
-
-
-def write(path, pixels, axes="yx", version="0.4", *, scale=0.5, levels=2, chunk=32, **more):
-    """An image as its specification says; each level has every second pixel of the one above."""
-    about = [{"name": name, **ABOUT[name]} for name in axes]
-    group = zarr.open_group(str(path), mode="w", zarr_format=2 if version == "0.4" else 3)
-    datasets = []
-    for level in range(levels):
-        kept = tuple(slice(None, None, 2**level if a in "yx" else 1) for a in axes)
-        array = group.create_array(
-            str(level),
-            shape=pixels[kept].shape,
-            chunks=tuple(chunk if a in "yx" else 1 for a in axes),
-            dtype=pixels.dtype,
-        )
-        array[...] = pixels[kept]
-        factors = [scale * 2**level if a in "yx" else 1.0 for a in axes]
-        transforms = [{"type": "scale", "scale": factors}]
-        datasets.append({"path": str(level), "coordinateTransformations": transforms})
-    ome = {"multiscales": [{"version": version, "axes": about, "datasets": datasets}], **more}
-    group.attrs.update(ome if version == "0.4" else {"ome": {"version": version, **ome}})
-    return path
 
 
 def noise(*shape, dtype=np.uint16):
@@ -115,6 +91,17 @@ def test_chunks_that_are_missing_are_told_or_refused(tmp_path, caplog):
     shutil.rmtree(path / "0")
     with pytest.raises(DataError, match="a.zarr lacks its array 0: copy the folder again"):
         open_image(path)
+
+
+def test_shards_that_are_missing_are_told(tmp_path, caplog):
+    path = write(tmp_path / "a.zarr", noise(70, 90), version="0.5", chunk=16, shards=(32, 32))
+    with caplog.at_level(logging.WARNING), open_image(path) as raster:
+        np.testing.assert_array_equal(raster.whole()[..., 0], noise(70, 90))
+    assert "chunks" not in caplog.text
+    (path / "0" / "c" / "1" / "1").unlink()
+    with caplog.at_level(logging.WARNING):
+        open_image(path)
+    assert "a.zarr has 8 of 9 chunks" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """Labels as OME-Zarr, read back with zarr and held against models of the specification."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import zarr
+from ome_zarr_image import write
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images import ArrayRaster, open_image
@@ -14,9 +12,6 @@ from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
-from test_ome_zarr import write  # noqa: E402
 
 NAMING = Naming(["nucleus", "cell"], [1, 2])
 
