@@ -39,6 +39,7 @@ _READERS = (
     "pillow",
     "tifffile",
     "imagecodecs",
+    "zarr",
     "openslide-python",
     "opencv-python-headless",
     "opencv-python",
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     # as in training, unless told otherwise
     args.channels = args.channels or list(cfg.INPUT.CHANNELS) or None
     args.percentiles = args.percentiles or list(cfg.INPUT.PERCENTILES) or None
-    job = Job(files, args.output, args.format, args.channels)
+    job = Job(files, args.output, args.format, args.channels, args.level or 0)
     job.check(is_semantic=is_semantic(cfg))
     if not Path(args.weights).is_file():
         raise ConfigError(f"--weights {args.weights}: there is no such file")
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         "config": config_settings(cfg),
         "weights": digest(args.weights),
         "channels": args.channels,
+        "level": args.level or None,
         "annotations": args.annotations and digest(args.annotations),
         **asdict(options(args)),
     }
