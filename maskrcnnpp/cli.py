@@ -25,9 +25,10 @@ COMMANDS = {
     "export": "write a COCO data set as label images, PNGs or a table",
     "train": "train or evaluate a model",
     "predict": "find the objects of images with a trained model",
+    "view": "one page to look through what was predicted",
     "models": "list the trained models that come with the package, with a card each",
     "models pack": "make a model with a card of a training, to hand on",
-    "prune": "cut a trained model to a smaller depth",
+    "prune": "prune a trained model to a smaller depth",
     "export-model": "write a trained model as ONNX, TorchScript or OpenVINO",
     "report": "report of a trained model: metrics and a sheet of images",
     "benchmark": "train and compare several models with several seeds",
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 
 #: Commands that do without PyTorch, or ask for it themselves.
-LIGHT = ("predict", "models", "install-detectron2")
+LIGHT = ("predict", "view", "models", "install-detectron2")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "maskrcnnpp") -> int:

@@ -169,8 +169,8 @@ def _check_file(config_file: str) -> None:
     config_file = local_path(config_file)
     if "://" in config_file:
         raise ConfigError(
-            f"{config_file} is no file of this machine, and configs are not fetched: save it, and "
-            "name the file as the config or as its _BASE_"
+            f"{config_file} is not a file of this machine, and configs are not fetched: save it, "
+            "and name the file as the config or as its _BASE_"
         )
     with open(config_file, encoding="utf-8") as file:
         try:

@@ -50,7 +50,7 @@ class DivergedError(UserError, FloatingPointError):
 def printable(text: object) -> str:
     """Text that a terminal shows and does not obey: names of files may hold its commands.
 
-    All that is no visible character, space or new line becomes an escape, such as ``\\x1b``.
+    All that is not a visible character, space or new line becomes an escape, such as ``\\x1b``.
     """
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")

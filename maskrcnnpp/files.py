@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,50 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """:func:`atomic_path` for a folder: yield an empty one that becomes ``path`` at the end.
+
+    Raises:
+        OutputError: it cannot be made or written to, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with output_errors(path), staging_folder(path.parent, ".unfinished-") as staging:
+            (new := staging / path.name).mkdir()
+            yield new
+            if path.exists():
+                os.replace(path, staging / ".former")
+            os.replace(new, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    path = Path(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def size_and_time(path: str | os.PathLike) -> tuple[int, int]:
+    """Bytes of a file, or of all in a folder, and when it last changed, nanoseconds.
+
+    Raises:
+        OSError: it is not there.
+    """
+    path = Path(path)
+    found = [path.stat()]
+    if path.is_dir():
+        found += [entry.stat() for entry in path.rglob("*")]
+        sizes = sum(status.st_size for status in found if stat.S_ISREG(status.st_mode))
+        return sizes, max(status.st_mtime_ns for status in found)
+    return found[0].st_size, found[0].st_mtime_ns
 
 
 def _sync(path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_base_is_not_fetched(tmp_path, fetched, base):
     (tmp_path / "middle.yaml").write_text(f"_BASE_: {base}\nVERSION: 2\n")
     (tmp_path / "a.yaml").write_text("_BASE_: middle.yaml\n")
     with pytest.raises(
-        ConfigError, match="a.yaml is no file of this machine, .* not fetched: save"
+        ConfigError, match="a.yaml is not a file of this machine, .* not fetched: save"
     ):
         build_config(str(tmp_path / "a.yaml"))
     if base.startswith("http"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnnpp.config_reader import build_config
-from maskrcnnpp.engine.training_keys import check_training_keys
+from maskrcnnpp.engine.training_checks import check_training_keys
 
 CONFIGS = sorted(p for p in Path("configs").rglob("*.yaml") if not p.name.startswith("Base"))
 

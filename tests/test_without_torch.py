@@ -51,6 +51,11 @@ def test_the_same_objects_as_with_torch(predicted):
     )
 
 
+def test_the_page_of_a_run(predicted):
+    done = light(predicted, "view", "light", "--output", "page.html")
+    assert done.returncode == 0 and (predicted / "page.html").is_file(), done.stderr
+
+
 def test_the_record_says_what_ran(predicted):
     records = [json.loads((predicted / n / "run.json").read_text()) for n in ("light", "torch")]
     assert records[0]["settings"]["backend"] == "onnx" and "backend" not in records[1]["settings"]

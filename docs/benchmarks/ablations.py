@@ -19,7 +19,7 @@ from typing import Any
 from detectron2.modeling import build_model
 
 from maskrcnnpp.benchmark.record import record_files
-from maskrcnnpp.benchmark.tables import cost_ratio_table, markdown_table
+from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.run_record import FILE as RUNS_FILE
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
@@ -28,7 +28,6 @@ from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE
 from maskrcnnpp.files import write_json, write_text
 
 RECORD, PAGE = record_files(__file__)
-COSTS = RECORD.with_name("depth_cost.json")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 # where a run puts its files and what it is held to, not what it trains
 _NOT_KEPT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "SEED")
@@ -50,12 +49,6 @@ GROUPS = {
     "recipe": "The recipe of configs/cpu, chosen with the stock arm",
     "design": "The design of the pyramid and of what reads it",
 }
-
-LADDER_INTRODUCTION = """\
-ResNet-50, the full depth, beside stock: each row has the change it names and those above it but for
-the rows it replaces. Measured as in [depth_cost.md](depth_cost.md), by the same script, which has
-the settings.
-"""
 
 
 def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
@@ -109,7 +102,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
         of_group = [e for e in entries if e["group"] == group]
         if of_group:
             parts += [f"## {title}\n", _table(of_group), ""]
-    return "\n".join(parts) + ladder()
+    return "\n".join(parts)
 
 
 def _table(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -136,16 +129,6 @@ def _table(entries: Sequence[Mapping[str, Any]]) -> str:
     headers = ["what", "seed", "iterations", "mask AP", "gain", *METRICS[1:], "box AP"]
     headers += ["M parameters", "commit", "arguments"]
     return markdown_table(headers, rows, words=len(headers))
-
-
-def ladder() -> str:
-    """What each step from the plain design to the shipped one costs, of depth_cost.json."""
-    if not COSTS.is_file():
-        return ""
-    costs = json.loads(COSTS.read_text(encoding="utf-8"))
-    lines = ["", "## What the design costs, step by step", "", LADDER_INTRODUCTION]
-    lines += [cost_ratio_table(costs["ladder"]), ""]
-    return "\n".join(lines)
 
 
 def main() -> None:

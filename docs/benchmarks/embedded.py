@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Compare embedded with isolated training, depth by depth, as the UNet++ papers do.
 
-    python docs/benchmarks/embedded.py --output-dir output/benchmark/quick --seeds 0 1 2 --jobs 2
+    python docs/benchmarks/embedded.py --output-dir output/benchmark/cpu --seeds 0 1 2 --jobs 2
 
-Isolated: a training for each depth. Embedded: one training, cut to each depth. Trainings that lie
-in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Writes embedded.json,
+Isolated: a training for each depth. Embedded: one training, pruned to each depth. Trainings that
+lie in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Writes embedded.json,
 embedded.md and embedded.png beside this file, and the table in docs/results.md.
 """
 
@@ -23,14 +23,14 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.collect import REPLICATES, Row, compare, score_file
-from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.depth_table import evaluate_pruned
 from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance, quote
 from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
 from maskrcnnpp.benchmark.tables import difference_text, markdown_table, mean_and_sd
 from maskrcnnpp.engine import build_config
-from maskrcnnpp.engine.cut import cut_checkpoint
+from maskrcnnpp.engine.prune import prune_checkpoint
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
@@ -41,12 +41,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS, QUOTED = ROOT / "docs/results.md", "embedded"
 RECORD, PAGE, PICTURE = (HERE / f"embedded.{ending}" for ending in ("json", "md", "png"))
-STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
-EMBEDDED = "configs/quick/maskrcnnpp_R_18_embedded.yaml"
-#: By depth; at the full one the same training as the arm without deep supervision.
+STOCK = "configs/cpu/mask_rcnn_lite0_FPN.yaml"
+EMBEDDED = "configs/cpu/maskrcnnpp_lite0_embedded.yaml"
 ISOLATED = {
-    **{depth: f"configs/benchmark/R_18/isolated_L{depth}.yaml" for depth in (1, 2, 3)},
-    4: "configs/benchmark/R_18/dense_conv1.yaml",
+    **{depth: f"configs/benchmark/lite0/isolated_L{depth}.yaml" for depth in (1, 2, 3)},
+    4: "configs/cpu/maskrcnnpp_lite0_nested_fpn.yaml",
 }
 OPTS = ("DATASETS.TEST", "('dsb2018_val','dsb2018_test')")
 
@@ -56,7 +55,7 @@ def arm(kind: str, depth: int) -> str:
 
 
 def run(output_dir: Path, seeds: Sequence[int], jobs: int) -> dict[str, Any]:
-    """Train what is missing, cut, evaluate and score."""
+    """Train what is missing, prune, evaluate and score."""
     files = [STOCK, *ISOLATED.values(), EMBEDDED]
     trials, problems = plan_trials(files, seeds, output_dir, OPTS)
     problems |= run_trials(trials, jobs=jobs)
@@ -94,7 +93,7 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int) -> dict[str, Any]:
 def predictions(trial: Trial) -> Iterator[tuple[str, Path]]:
     """What a training is called here and where its predictions lie; for the embedded one by depth.
 
-    What was cut and evaluated before is kept.
+    What was pruned and evaluated before is kept.
     """
     isolated = {file: depth for depth, file in ISOLATED.items()}
     if trial.config_file != EMBEDDED:
@@ -107,8 +106,8 @@ def predictions(trial: Trial) -> Iterator[tuple[str, Path]]:
         last = folder / "inference" / trial.cfg.DATASETS.TEST[-1] / PREDICTIONS_FILE
         if not last.is_file():
             kept = build_config(str(trial.kept_config))
-            cut_checkpoint(kept, trial.weights, depth, folder)
-            evaluate_cut(arm("embedded", depth), folder, kept.DATASETS.TEST[-1:])
+            prune_checkpoint(kept, trial.weights, depth, folder)
+            evaluate_pruned(arm("embedded", depth), folder, kept.DATASETS.TEST[-1:])
         yield arm("embedded", depth), folder
     yield arm("embedded", full), trial.output_dir
 

@@ -22,10 +22,10 @@ PAGE = ROOT / "MODEL_ZOO.md"
 INTRODUCTION = """\
 # Model zoo
 
-Every config that is compared, with what it reached on the test images of DSB2018
-([data and split](datasets/README.md)). The page is written by `python docs/benchmarks/model_zoo.py`
-from the results.json of each benchmark. There are no weights to download: each section says how to
-train its own.
+Every config that is compared, with what it reached on the test images of DSB2018 ([data and
+split](datasets/README.md)). The page is written by `python docs/benchmarks/model_zoo.py` from the
+results.json of each benchmark. Of these trainings no weights are kept: each section says how to
+repeat them. The model that comes with the package is [nuclei](docs/models/nuclei.md).
 
 How to read the tables:
 
@@ -35,11 +35,14 @@ How to read the tables:
   is the latter, image by image. They, PQ and AJI are of the objects above a score threshold that
   each training tunes on validation images.
 - "latency" and "training step" are medians in multiples of stock's, measured side by side.
-- Arms differ in the pyramid and the mask head only. Where GN is used it has Detectron2's 32 groups,
-  and groups of two channels in rows of the grid that are narrower than 64.
+- Arms differ in the pyramid and the mask head only. GN has Detectron2's 32 groups, and groups of
+  two channels in rows of the grid that are narrower than 64.
 - Whether a difference holds up is in the report of each section, not in this table.
-- A row without seeds has not been run with the present design. Controls and StarDist beside the
-  design of commit 77afce9: [its report](docs/benchmarks/quick_77afce9/report.md).
+- A row without seeds has not been run yet.
+- `mask_rcnn_wide` is stock, widened to the parameters of Mask R-CNN++; `mask_rcnn_twofold` is stock
+  on enlarged images. `mask_rcnn_L1` to `L3` are stock on the encoder stages of a smaller depth, and
+  `isolated_L1` to `L3` Mask R-CNN++ of that depth, trained alone. `plain` is a U-Net-like decoder
+  and `unetplus` UNet+ on the same rows. `dense` has all nodes of the finest row.
 """
 
 
@@ -71,31 +74,26 @@ class Section:
         return shlex.join(words) + JUDGED_ON_TEST
 
 
-def arms(encoder: str, pair: str, between: list[str]) -> list[str]:
+def arms(*controls: str) -> list[str]:
     """Config files from stock to Mask R-CNN++, which comes last: it is the one that is judged."""
     return [
-        f"configs/{pair}/mask_rcnn_{encoder}_FPN.yaml",
-        *(f"configs/benchmark/{encoder}/{name}.yaml" for name in between),
-        f"configs/{pair}/maskrcnnpp_{encoder}_embedded.yaml",
-        f"configs/{pair}/maskrcnnpp_{encoder}_nested_fpn.yaml",
+        "configs/cpu/mask_rcnn_lite0_FPN.yaml",
+        *(f"configs/benchmark/lite0/{name}.yaml" for name in controls),
+        "configs/cpu/maskrcnnpp_lite0_nested_fpn.yaml",
     ]
 
 
-NESTED = ["unet_conv1", "unetplus_conv1", "dense_res2", "dense_conv1"]
 JUDGED_ON_TEST = " --opts DATASETS.TEST \"('dsb2018_val','dsb2018_test')\""
 SECTIONS = (
     Section(
-        "ResNet-18, two CPU cores",
-        "From scratch, 128x128 crops, 500 iterations of 4 images.",
-        HERE / "quick",
-        arms("R_18", "quick", ["mask_rcnn_wide", *NESTED]),
-    ),
-    Section(
-        "ResNet-50, one GPU",
-        "From ImageNet weights, 512x512 crops, 1000 iterations of 16 images, mixed precision. "
-        "Stock has the most parameters of these, so no arm is widened.",
-        HERE / "gpu",
-        arms("R_50", "dsb2018", NESTED),
+        "EfficientNet-Lite0, two CPU cores",
+        "From ImageNet weights, 128x128 crops, 3000 iterations of 4 images.",
+        HERE / "cpu",
+        arms(
+            *("mask_rcnn_wide", "mask_rcnn_twofold", "mask_rcnn_L1", "mask_rcnn_L2"),
+            *("mask_rcnn_L3", "plain", "unetplus", "dense"),
+            *("isolated_L1", "isolated_L2", "isolated_L3"),
+        ),
     ),
 )
 

@@ -4,7 +4,7 @@
     python docs/benchmarks/unet_depths.py --output-dir output/benchmark/nuclei --seeds 0 1 2 \\
         --jobs 2 --page-dir docs/benchmarks/unet/nuclei
 
-Isolated: a training for each depth. Embedded: one training of all depths, cut to each. Trainings
+Isolated: a training for each depth. Embedded: one training of all depths, pruned to each. Trainings
 that lie in the output folder, such as `maskrcnnpp benchmark` makes, are kept. Ensemble: the mean
 of the heads of the embedded one. Writes depths.json,
 depths.md and depths.png into the page's folder; without --output-dir only draws them up anew.
@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from maskrcnnpp.benchmark.cost import Arm, measure_inference
-from maskrcnnpp.benchmark.depth_table import evaluate_cut
+from maskrcnnpp.benchmark.depth_table import evaluate_pruned
 from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
@@ -36,7 +36,7 @@ from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
 from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table, mean_and_sd
 from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine import build_config
-from maskrcnnpp.engine.cut import CONFIG_FILE, WEIGHTS_FILE, cut_checkpoint
+from maskrcnnpp.engine.prune import CONFIG_FILE, WEIGHTS_FILE, prune_checkpoint
 from maskrcnnpp.environment import machine
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, read_metrics
@@ -56,7 +56,7 @@ def arm(kind: str, depth: int) -> str:
 
 
 def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) -> dict[str, Any]:
-    """Train what is missing, cut, evaluate and measure."""
+    """Train what is missing, prune, evaluate and measure."""
     trials, problems = plan_trials([EMBEDDED, *ISOLATED.values()], seeds, output_dir, opts)
     problems |= run_trials(trials, jobs=jobs)
     if problems:
@@ -70,7 +70,7 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) 
     arms = [
         Arm(f"L{depth}", str(folder / CONFIG_FILE), str(folder / WEIGHTS_FILE))
         for depth in SHALLOWER
-        for folder in [cut_folder(first, depth)]
+        for folder in [pruned_folder(first, depth)]
     ]
     arms.append(Arm(f"L{FULL}", str(first.kept_config), str(first.weights)))
     return {
@@ -82,31 +82,31 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) 
     }
 
 
-def cut_folder(trial: Trial, depth: int) -> Path:
+def pruned_folder(trial: Trial, depth: int) -> Path:
     return trial.output_dir / f"L{depth}"
 
 
 def depths_of(trial: Trial) -> Iterator[tuple[str, Path]]:
     """What a training is called here and where its metrics lie; for the embedded one by depth.
 
-    What was cut and evaluated before is kept.
+    What was pruned and evaluated before is kept.
     """
     isolated = {file: depth for depth, file in ISOLATED.items()}
     if trial.config_file != EMBEDDED:
         yield arm("isolated", isolated[trial.config_file]), trial.output_dir
         return
     for depth in SHALLOWER:
-        folder = cut_folder(trial, depth)
+        folder = pruned_folder(trial, depth)
         if not is_evaluated(trial, folder):
-            cut_checkpoint(build_config(str(trial.kept_config)), trial.weights, depth, folder)
-            evaluate_cut(f"L{depth}", folder, trial.cfg.DATASETS.TEST)
+            prune_checkpoint(build_config(str(trial.kept_config)), trial.weights, depth, folder)
+            evaluate_pruned(f"L{depth}", folder, trial.cfg.DATASETS.TEST)
         yield arm("embedded", depth), folder
     folder = trial.output_dir / ENSEMBLE
     if not is_evaluated(trial, folder):
         opts = ["MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.MODE", "ensemble", "OUTPUT_DIR", str(folder)]
         cfg = build_config(str(trial.kept_config), [*opts, "MODEL.WEIGHTS", str(trial.weights)])
         write_text(folder / CONFIG_FILE, cfg.dump())
-        evaluate_cut(ENSEMBLE, folder, trial.cfg.DATASETS.TEST)
+        evaluate_pruned(ENSEMBLE, folder, trial.cfg.DATASETS.TEST)
     yield ENSEMBLE, folder
     # the full depth alone is the same training
     yield arm("embedded", FULL), trial.output_dir

@@ -12,11 +12,11 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
+from maskrcnnpp.benchmark.largest_differences import write_largest_differences
 from maskrcnnpp.benchmark.results import FORMAT
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
 from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
-from maskrcnnpp.benchmark.widest import write_widest
 from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine.training_log import read_training_log
 from maskrcnnpp.errors import ConfigError, DataError
@@ -251,7 +251,9 @@ def _widest(
     if not both:
         return {"widest": []}
     try:
-        found = write_widest(sheet, dataset, truth, {arm: both[0][arm] for arm in arms})
+        found = write_largest_differences(
+            sheet, dataset, truth, {arm: both[0][arm] for arm in arms}
+        )
     except DataError as error:  # one image that cannot be read is no reason to lose the rest
         return {"widest": [], "widest_not_drawn": str(error)}
     return {"widest": found}

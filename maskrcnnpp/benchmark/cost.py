@@ -98,11 +98,17 @@ def _parent(module_name: str) -> str:
 
 
 @contextmanager
-def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Seconds that each of :data:`STAGES` takes while the context is open, summed."""
+def stage_times(
+    model: nn.Module, clock: Callable[[], float] | None = None
+) -> Iterator[dict[str, float]]:
+    """Seconds that each of :data:`STAGES` takes while the context is open, summed.
+
+    Args:
+        clock: seconds of what counts; default is the time that passes.
+    """
     seconds: dict[str, float] = defaultdict(float)
     handles = []
-    clock = _clock(model)
+    clock = clock or _clock(model)
 
     def watch(module: nn.Module | None, sign: dict[str, int]) -> None:
         if module is None:
@@ -138,12 +144,19 @@ def stage_times(model: nn.Module) -> Iterator[dict[str, float]]:
 
 
 def measure_latency(
-    models: Mapping[str, nn.Module], images: Sequence[Batch], *, warm_up: int = 2
+    models: Mapping[str, nn.Module],
+    images: Sequence[Batch],
+    *,
+    warm_up: int = 2,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds an image by arm and stage: median, first and third quartile.
 
     The arms alternate image by image and take turns in going first, so that what else the machine
     does meets them all.
+
+    Args:
+        clock: see :func:`stage_times`.
     """
     taken: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in models}
     names = list(models)
@@ -153,7 +166,7 @@ def measure_latency(
     for index, image in enumerate(tqdm([*warming, *images], desc="latency", unit="image")):
         turn = index % len(names)
         for name in [*names[turn:], *names[:turn]]:
-            with torch.no_grad(), stage_times(models[name]) as seconds:
+            with torch.no_grad(), stage_times(models[name], clock) as seconds:
                 models[name](image)
             if index >= len(warming):
                 for stage, value in seconds.items():

@@ -17,7 +17,7 @@ from maskrcnnpp.benchmark.tables import made_with, markdown_table
 from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import Trainer, build_config
-from maskrcnnpp.engine.cut import CONFIG_FILE, cut_checkpoint
+from maskrcnnpp.engine.prune import CONFIG_FILE, prune_checkpoint
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
@@ -43,27 +43,27 @@ _JUDGED = {
 def measure_depths(
     cfg: CfgNode, weights_file: str, output_dir: Path, *, images: int = 20
 ) -> dict[str, Any]:
-    """Cut a checkpoint to every depth, evaluate each cut and measure what it costs.
+    """Prune a checkpoint to every depth, evaluate each and measure what it costs.
 
-    The cuts stay in ``output_dir``/depth1, ... AP and scores, or IoU and Dice of a semantic model,
-    are of the first of DATASETS.TEST, the one that choices are made on; the score threshold of the
-    DSB score is tuned there too, for each depth.
+    The pruned models stay in ``output_dir``/depth1, ... AP and scores, or IoU and Dice of a
+    semantic model, are of the first of DATASETS.TEST, the one that choices are made on; the score
+    threshold of the DSB score is tuned there too, for each depth.
 
     Args:
         images: how many latency is measured on; depths alternate image by image.
 
     Raises:
-        ConfigError, DataError: see :func:`maskrcnnpp.engine.cut.cut_checkpoint`.
+        ConfigError, DataError: see :func:`maskrcnnpp.engine.prune.prune_checkpoint`.
     """
     dataset = cfg.DATASETS.TEST[0]
     judge = _judged_by_pixels if is_semantic(cfg) else _judged_by_objects
     folders = {d: output_dir / f"depth{d}" for d in range(1, full_depth(cfg) + 1)}
     for depth, folder in folders.items():  # all before the first is evaluated: one may not be there
-        cut_checkpoint(cfg, weights_file, depth, folder)
+        prune_checkpoint(cfg, weights_file, depth, folder)
     arms = []
     rows = []
     for depth, folder in tqdm(folders.items(), desc="depths", unit="depth"):
-        arms.append(evaluate_cut(f"L{depth}", folder, [dataset]))
+        arms.append(evaluate_pruned(f"L{depth}", folder, [dataset]))
         rows.append({"depth": depth, **judge(cfg, folder)})
     costs = measure_inference(arms, images=images)
     for row, arm in zip(rows, arms):
@@ -102,8 +102,8 @@ def _judged_by_pixels(cfg: CfgNode, folder: Path) -> dict[str, float]:
     return {name: found[name] for name in ("IoU", "Dice", "mIoU_thresholds")}
 
 
-def evaluate_cut(name: str, folder: Path, datasets: Sequence[str]) -> Arm:
-    """Evaluate what :func:`maskrcnnpp.engine.cut.cut_checkpoint` wrote to ``folder``, into it.
+def evaluate_pruned(name: str, folder: Path, datasets: Sequence[str]) -> Arm:
+    """Evaluate what :func:`maskrcnnpp.engine.prune.prune_checkpoint` wrote to ``folder``, into it.
 
     Args:
         name: of the arm that is returned.
@@ -205,8 +205,8 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
     lines = [
         "# What each depth costs and gives",
         "",
-        f"One checkpoint, `{results['weights']}`, cut to each depth; {results['dataset']}. Latency "
-        f"is the median of {results['images']} images, depths alternating image by image; "
+        f"One checkpoint, `{results['weights']}`, pruned to each depth; {results['dataset']}. "
+        f"Latency is the median of {results['images']} images, depths alternating image by image; "
         f"multiply-adds are of one {height}x{width} image"
         + (", and depend on how many objects a depth finds in it." if metric == "AP" else "."),
         "",

@@ -12,13 +12,17 @@ from typing import Any
 import yaml
 from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
+from tabulate import tabulate
 
+from maskrcnnpp.benchmark.scoring import SHOWN
 from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.data.catalog import register_dataset
 from maskrcnnpp.data.named_by_file import folder_name, register_file
 from maskrcnnpp.engine.training_log import read_training_log, seconds_per_iteration
 from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
+from maskrcnnpp.evaluation.instance_metrics import count_images, summarize
+from maskrcnnpp.evaluation.overlaps import find_overlaps
 from maskrcnnpp.evaluation.sheet import result_rows, spread
 from maskrcnnpp.files import write_text
 from maskrcnnpp.visualization import write_contact_sheet
@@ -57,11 +61,12 @@ def build_report(
             ``image_root`` in its metadata, or ``FILE.json[:FOLDER]``. None: that of DATASETS.TEST
             in ``config.yaml``.
         output_dir: where the two files go.
-        score_threshold: predictions below are not drawn, 0..1. The metrics count them.
+        score_threshold: predictions below are not drawn and no objects, 0..1. AP counts them.
         images: how many images the sheet shows, spread evenly over the dataset; >= 1.
 
     Returns:
-        What ``coco_metrics.json`` holds.
+        What ``coco_metrics.json`` holds; and with masks ``shown``, see
+        :func:`maskrcnnpp.evaluation.instance_metrics.summarize`.
 
     Raises:
         DataError: a file is missing or cannot be read; the message says what makes it.
@@ -82,6 +87,9 @@ def build_report(
     if not isinstance(results, list) or not all({"image_id", "score"} <= r.keys() for r in results):
         raise DataError(f"{inference / RESULTS_FILE}: not COCO results; make the file anew")
     truth, image_root = _dataset(dataset_name)
+    if "segm" in summary:
+        overlaps = find_overlaps(truth, results, summary["max_dets"])
+        summary["shown"] = summarize(count_images(overlaps, score_threshold))
     chosen = spread(truth["images"], images)
 
     rows = result_rows(truth, chosen, image_root, results, score_threshold)
@@ -191,6 +199,7 @@ def _report_lines(
         "",
         coco_metrics_table(summary),
         "",
+        *_objects_lines(summary, score_threshold),
         "## What it looks like",
         "",
         f"{shown} of {summary['images']} images, at even steps through the dataset. Predictions",
@@ -198,6 +207,20 @@ def _report_lines(
         "apart.",
         "",
         f"![image, truth and prediction]({SHEET_FILE})",
+    ]
+
+
+def _objects_lines(summary: Mapping[str, Any], score_threshold: float) -> list[str]:
+    """The table of the objects that a user would get; none without masks."""
+    if "shown" not in summary:
+        return []
+    cells = [f"{summary['shown'][name]:.3f}" for name in SHOWN]
+    return [
+        f"Objects with a score of {score_threshold:g} or more, compared with the truth at IoU 0.5,",
+        "from 0 to 1; count error: objects too many or too few, mean over images.",
+        "",
+        tabulate([cells], headers=[*SHOWN.values()], tablefmt="pipe", disable_numparse=True),
+        "",
     ]
 
 

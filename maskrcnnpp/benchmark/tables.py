@@ -214,39 +214,6 @@ def cost_tables(results: Mapping[str, Any]) -> str:
     )
 
 
-def cost_ratio_table(found: Mapping[str, Any]) -> str:
-    """A row for each image size and arm: seconds, memory, parameters; multiples of stock's.
-
-    Args:
-        found: ``parameters`` by arm and ``sizes``: ``latency`` and ``peak_memory`` by arm, of
-            :mod:`maskrcnnpp.benchmark.cost`. One arm is "stock".
-    """
-    parameters, pyramid_parts = found["parameters"], ("encoder", "pyramid")
-    rows = []
-    for size, costs in found["sizes"].items():
-        stock = costs["latency"]["stock"]
-        for name, stages in costs["latency"].items():
-            pyramid, whole = (_seconds(stages, *pyramid_parts), _seconds(stages, "total"))
-            memory = costs["peak_memory"]
-            rows.append(
-                [
-                    f"{size}x{size}",
-                    name,
-                    f"{pyramid:.3f} ({pyramid / _seconds(stock, *pyramid_parts):.2f})",
-                    f"{whole:.3f} ({whole / _seconds(stock, 'total'):.2f})",
-                    f"{memory[name]:.0f} ({memory[name] / memory['stock']:.2f})",
-                    f"{parameters[name] / 1e6:.2f} ({parameters[name] / parameters['stock']:.2f})",
-                ]
-            )
-    headers = ["image", "arm", "encoder and pyramid, s", "end to end, s"]
-    headers += ["peak memory, MiB", "M parameters"]
-    return markdown_table(headers, rows)
-
-
-def _seconds(stages: Mapping[str, Any], *names: str) -> float:
-    return sum(stages[name][0] for name in names)
-
-
 def made_with(key: str, entries: Mapping[str, Any]) -> str:
     """A Markdown line of what a result came from, such as ``machine`` or ``versions``."""
     return f"- {key}: " + ", ".join(f"{name} {value}" for name, value in entries.items())

@@ -80,7 +80,7 @@ def parse_coco(
         object_hook: see :func:`json.loads`.
 
     Raises:
-        DataError: it is no JSON, or has no ``images`` or ``categories``.
+        DataError: it is not JSON, or has no ``images`` or ``categories``.
     """
     try:
         # some programs write a byte order mark
@@ -101,14 +101,16 @@ def entries_of(truth: Mapping[str, Any], kind: str, where: object) -> list[dict[
         where: what the file is called in messages.
 
     Raises:
-        DataError: it is no list, or an entry has no keys.
+        DataError: it is not a list, or an entry has no keys.
     """
     entries = truth.get(kind, [])
     if not isinstance(entries, list):
-        raise DataError(f"{where}: {kind!r} is no list")
+        raise DataError(f"{where}: {kind!r} is not a list")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise DataError(f"{where}: {_ENTRIES[kind][0]} number {number} is no object with keys")
+            raise DataError(
+                f"{where}: {_ENTRIES[kind][0]} number {number} is not an object with keys"
+            )
     return entries
 
 
@@ -145,6 +147,6 @@ def _without_mark(path: str | os.PathLike) -> Iterator[str | os.PathLike]:
 
 
 def validate_hint(path: str | os.PathLike, image_root: str | os.PathLike) -> str:
-    """The command that tells all that is wrong with a COCO file."""
+    """The command that reports all that is wrong with a COCO file."""
     command = ["maskrcnnpp", "check", str(path), "--images", str(image_root)]
-    return f"All that is wrong with it is told by:\n  {shlex.join(command)}"
+    return f"All that is wrong with it is reported by:\n  {shlex.join(command)}"

@@ -1,4 +1,4 @@
-"""What the members of a COCO entry may be: each rule tells the fault, or that there is none."""
+"""What the members of a COCO entry may be: each rule returns the fault, or that there is none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskrcnnpp.masks.rle import LARGEST_IMAGE
 
 _ROUNDING = 0.01  # pixels that a box may reach outside
 _BOX_TOLERANCE = 1.0  # pixels
-_SHARED = 0.25  # of what box and mask's box cover together: less is no box of the object
+_SHARED = 0.25  # of what box and mask's box cover together: less is not a box of the object
 _AREA_TOLERANCE = 0.01
 # Many programs store the area inside of an outline and not its pixels. By 2400 random outlines of
 # 2 to 40 pixels radius the two differ by up to 0.46 times the box's width and height together; of
@@ -56,7 +56,7 @@ def file_name_fault(name: Any) -> str:
     if name is None:
         return "no file_name"
     if not isinstance(name, str) or not name.strip():
-        return "file_name is no text, or an empty one"
+        return "file_name is not text, or an empty one"
     if "\0" in name or escapes(name):
         return "file_name leads out of the folder of images; name files relative to it"
     return ""
@@ -130,7 +130,7 @@ def mask_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
 
 
 def is_crowd(entry: Mapping) -> bool:
-    """Whether an annotation says that it is no single object."""
+    """Whether an annotation says that it is not a single object."""
     return entry.get("iscrowd") not in (None, 0, "0", "")
 
 

@@ -67,7 +67,7 @@ def check_paths(args: argparse.Namespace) -> None:
     if args.fix and args.report and same_file(args.fix, args.report):
         raise DataError(f"{args.report}: --fix and --report name the same file; name two")
     if args.images and not args.images.is_dir():
-        raise DataError(f"{args.images}: is no folder; name that of the images for --images")
+        raise DataError(f"{args.images}: is not a folder; name that of the images for --images")
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -89,25 +89,25 @@ def load(path: Path) -> Any:
     except RecursionError as error:
         raise DataError(f"{path}: is no COCO file: lists in lists in lists, too deep") from error
     except ValueError as error:
-        raise DataError(f"{path}: is no JSON, or cut short ({error}); fetch it again") from error
+        raise DataError(f"{path}: is not JSON, or cut short ({error}); fetch it again") from error
 
 
 def contents(truth: Any) -> str:
-    told = []
+    lines = []
     for key, one in _LISTS.items():
         found = truth.get(key) if isinstance(truth, dict) else None
         number = len(found) if isinstance(found, list) else "no"
-        told.append(f"{number} {one if number == 1 else key}")
-    return ", ".join(told)
+        lines.append(f"{number} {one if number == 1 else key}")
+    return ", ".join(lines)
 
 
 def notes(args: argparse.Namespace) -> list[str]:
-    told = []
+    lines = []
     if not args.images:
-        told.append("the image files are not looked at; name their folder with --images")
+        lines.append("the image files are not looked at; name their folder with --images")
     if not CHECKS_CROSSINGS:
-        told.append("outlines that cross themselves are not looked for: pip install shapely")
-    return told
+        lines.append("outlines that cross themselves are not looked for: pip install shapely")
+    return lines
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -25,6 +25,7 @@ _PACKAGES = (
     "pillow",
     "tifffile",
     "imagecodecs",
+    "zarr",
     "openslide-python",
     "opencv-python-headless",
     "opencv-python",
@@ -79,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
     check_gpus(args.num_gpus, trained)
     # as in training, unless told otherwise
     args.channels = args.channels or list(trained.channels) or None
-    job = Job(files, args.output, args.format, args.channels)
+    job = Job(files, args.output, args.format, args.channels, args.level or 0)
     job.check(is_semantic=trained.is_semantic)
     naming = trained.naming(args.annotations)
     settings = {
         **trained.settings(),
         "channels": args.channels,
+        "level": args.level or None,
         "annotations": args.annotations and digest(args.annotations),
         **asdict(trained.tuned(options(args))),
     }

@@ -18,7 +18,7 @@ from maskrcnnpp.benchmark.depth_table import (
 from maskrcnnpp.benchmark.runner import check_test_set
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine import build_config
-from maskrcnnpp.engine.cut import WEIGHTS_FILE, cut_checkpoint
+from maskrcnnpp.engine.prune import WEIGHTS_FILE, prune_checkpoint
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError
 
@@ -28,11 +28,11 @@ def run(args: argparse.Namespace) -> None:
     if args.table:
         table(cfg, args)
     else:
-        cut(cfg, args)
+        prune(cfg, args)
 
 
-def cut(cfg: CfgNode, args: argparse.Namespace) -> None:
-    config_file = cut_checkpoint(cfg, args.weights, args.depth, args.output_dir)
+def prune(cfg: CfgNode, args: argparse.Namespace) -> None:
+    config_file = prune_checkpoint(cfg, args.weights, args.depth, args.output_dir)
     pruned = args.output_dir / WEIGHTS_FILE
     after, before = (Path(path).stat().st_size / 2**20 for path in (pruned, args.weights))
     print(f"{pruned}: {after:.1f} MiB, from {before:.1f} MiB")

@@ -16,6 +16,12 @@ def run(args: argparse.Namespace) -> None:
         images=args.images,
     )
     ap = summary.get("segm", {}).get("AP")
-    print(f"segm AP {'n/a' if ap is None else format(ap, '.2f')}")
+    line = f"segm AP {'n/a' if ap is None else format(ap, '.2f')}"
+    if shown := summary.get("shown"):
+        line += (
+            f"; with a score of {args.score_threshold:g} or more F1 {shown['f1']:.3f}, "
+            f"PQ {shown['pq']:.3f}, count error {shown['count_error']:.1f} objects an image"
+        )
+    print(line)
     print(f"report: {args.output / REPORT_FILE}")
     print(f"images: {args.output / SHEET_FILE}")

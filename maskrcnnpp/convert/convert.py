@@ -48,7 +48,8 @@ def open_reader(
         if name not in known:
             has = ", ".join(f"--{k.replace('_', '-')}" for k in known) or "none"
             raise ConfigError(
-                f"--{name.replace('_', '-')} is no option of the format {layout}, which has: {has}"
+                f"--{name.replace('_', '-')} is not an option of the format {layout}, which has: "
+                f"{has}"
             )
     return READERS[layout](source, problems, **options)
 
@@ -111,12 +112,12 @@ def groups_by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
     """The group of each name: what the pattern's first parentheses, or else all of it, match.
 
     Raises:
-        ConfigError: it is no regular expression, or does not match a name.
+        ConfigError: it is not a regular expression, or does not match a name.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"--group-by {pattern!r} is no regular expression: {error}") from error
+        raise ConfigError(f"--group-by {pattern!r} is not a regular expression: {error}") from error
     groups = {}
     for name in names:
         match = compiled.search(name)

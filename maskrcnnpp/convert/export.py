@@ -49,7 +49,7 @@ class ExportCounts:
     objects_lost: int = 0
     """Objects that lost all."""
     crowds: int = 0
-    """Annotations left out since they are ``iscrowd``, which is no single object."""
+    """Annotations left out since they are ``iscrowd``, which is not a single object."""
     empty_images: int = 0
     """Images without objects."""
     other_images: int = 0
@@ -59,26 +59,26 @@ class ExportCounts:
 
     def lines(self) -> str:
         """For people."""
-        told = [f"{self.images} images, {self.objects} objects"]
+        lines = [f"{self.images} images, {self.objects} objects"]
         if self.objects_cut:
-            told.append(
+            lines.append(
                 f"masks overlap: {self.objects_cut} objects lost {self.pixels_lost} pixels to "
                 f"smaller ones, {self.objects_lost} of them all they had"
             )
         if self.classes:
-            told.append(
+            lines.append(
                 f"{len(self.classes)} classes ({', '.join(self.classes)}) are not in this format: "
                 "its objects have none"
             )
         if self.crowds:
-            told.append(f"{self.crowds} annotations are crowds (iscrowd) and were left out")
+            lines.append(f"{self.crowds} annotations are crowds (iscrowd) and were left out")
         if self.empty_images:
-            told.append(f"{self.empty_images} images have no objects")
+            lines.append(f"{self.empty_images} images have no objects")
         if self.other_images:
-            told.append(
+            lines.append(
                 f"{self.other_images} images are no PNG files, which DSB2018 readers expect"
             )
-        return "\n".join(told)
+        return "\n".join(lines)
 
 
 def export_labels(

@@ -95,7 +95,7 @@ def _annotations(truth: Mapping[str, Any]) -> dict[Any, list[tuple[str, Mapping[
         raise DataError("the annotation file has no annotations; is it the list of a test set?")
     named = [*truth["images"], *truth["annotations"]]
     if not all(isinstance(entry.get("image_id", entry.get("id")), (int, str)) for entry in named):
-        raise DataError(f"an id of an image is no number or text; {_REMEDY}")
+        raise DataError(f"an id of an image is not a number or text; {_REMEDY}")
     ids = {image["id"] for image in truth["images"]}
     if len(ids) < len(truth["images"]):
         raise DataError(f"two images have one id; {_REMEDY}")

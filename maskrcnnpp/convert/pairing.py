@@ -97,7 +97,7 @@ def images_beside(
     Args:
         names: of files, relative, with "/".
         keys_of: of a file's name, what its image may be called, with or without suffix, the
-            likeliest first; nothing for what is no annotation file.
+            likeliest first; nothing for what is not an annotation file.
     """
     names = sorted(set(names))
     by_key: dict[str, list[str]] = defaultdict(list)
@@ -181,7 +181,7 @@ def check_any(
 
     Args:
         source: for messages.
-        problems: of the run; where there is no pair, what is wrong with each entry is told.
+        problems: of the run; where there is no pair, what is wrong with each entry is reported.
         entries: of :func:`find_entries`; none where the source has no annotation file.
         layout: what would be one, for messages.
 
@@ -327,7 +327,7 @@ class Lookup:
         """The file that is called so.
 
         Raises:
-            DataError: there is none, or more than one, or it is no image. The message holds the
+            DataError: there is none, or more than one, or it is not an image. The message holds the
                 reason only.
         """
         if not isinstance(path, str) or not path:
@@ -336,7 +336,7 @@ class Lookup:
         path = _clean(path)
         base = path.rsplit("/", 1)[-1]
         if not base.lower().endswith(self._suffixes):
-            raise DataError(f"is no image that can be read: {', '.join(self._suffixes)}")
+            raise DataError(f"is not an image that can be read: {', '.join(self._suffixes)}")
         if is_out:  # of the machine it was written on: what counts is how it ends
             return self._by_tail(path, base)
         return self._only(self._candidates(path, base), path)

@@ -1,4 +1,4 @@
-"""Bad input, gathered over a whole run and told at once."""
+"""Bad input, gathered over a whole run and reported together."""
 
 from __future__ import annotations
 

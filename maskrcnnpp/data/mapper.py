@@ -17,7 +17,7 @@ from PIL import Image
 from maskrcnnpp.data.augment.geometry import Elastic
 from maskrcnnpp.data.augment.values import build_augmentations, loosens_boxes, with_scale
 from maskrcnnpp.data.crop_objects import drop_objects_outside_crop, no_objects, without_polygons
-from maskrcnnpp.data.input_keys import check_input, is_augmented, reads_microscopy
+from maskrcnnpp.data.input_checks import check_input, is_augmented, reads_microscopy
 from maskrcnnpp.data.semantic import (
     CLASS_COUNT,
     IGNORED,
@@ -40,7 +40,7 @@ def find_mapper(cfg: CfgNode, is_train: bool) -> MicroscopyMapper | None:
     """The mapper that a config asks for; None where that is Detectron2's own.
 
     Raises:
-        ConfigError: see :func:`maskrcnnpp.data.input_keys.check_input`.
+        ConfigError: see :func:`maskrcnnpp.data.input_checks.check_input`.
     """
     check_input(cfg)
     # with masks, Detectron2's takes ten times as long for a crop of a crowded image, and fails for

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from maskrcnnpp.coco.file import read_coco
-from maskrcnnpp.data.input_keys import reads_microscopy
+from maskrcnnpp.data.input_checks import reads_microscopy
 from maskrcnnpp.errors import ConfigError, DataError, printable
 from maskrcnnpp.images import Kind, image_kind
 

@@ -55,7 +55,9 @@ def register_file(name: str) -> bool:
     file = Path(match["file"])
     places = [Path(match["images"])] if match["images"] else _places(file)
     if match["images"] and not os.path.isdir(places[0]):
-        raise DataError(f"{name}: {places[0]} is no folder; name that of the images: {file}:FOLDER")
+        raise DataError(
+            f"{name}: {places[0]} is not a folder; name that of the images: {file}:FOLDER"
+        )
     try:
         truth = load_coco_truth(file)
         check_loadable(file, truth)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "bad_losses"
 _WINDOW = 50  # losses that an explosion is measured by
-_ENOUGH = 20
+_FEWEST_LOSSES = 20
 
 
 class LossGuard:
@@ -48,7 +48,7 @@ class LossGuard:
         total = sum(losses.values())
         if not math.isfinite(total):
             return True
-        return len(self._recent) >= _ENOUGH and (
+        return len(self._recent) >= _FEWEST_LOSSES and (
             total > self._largest * statistics.median(self._recent)
         )
 

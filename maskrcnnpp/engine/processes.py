@@ -23,6 +23,6 @@ def any_process(flag: bool, device: torch.device | str) -> bool:
     return bool(there.item())
 
 
-def of_main_process(value: T) -> T:
+def broadcast_from_main(value: T) -> T:
     """The value that the main process has. All have to ask."""
     return comm.all_gather(value)[0]

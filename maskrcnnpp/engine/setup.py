@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from maskrcnnpp.coco.categories import are_same_names, classes_fault
 from maskrcnnpp.config_reader import build_config, check_device, check_weights
 from maskrcnnpp.data.catalog import check_dataset_is_prepared, has_rle_masks, register_dataset
-from maskrcnnpp.data.input_keys import check_input
+from maskrcnnpp.data.input_checks import check_input
 from maskrcnnpp.data.misread import check_detectron2_reads_correctly
 from maskrcnnpp.data.named_by_file import (
     check_has_masks,
@@ -27,8 +27,9 @@ from maskrcnnpp.data.named_by_file import (
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.engine.console import set_up_loggers, silent_children
 from maskrcnnpp.engine.evaluators import check_evaluator
-from maskrcnnpp.engine.training_keys import check_training_keys
+from maskrcnnpp.engine.training_checks import check_training_keys
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
+from maskrcnnpp.modeling.checkpoint import holds_training
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 from maskrcnnpp.package_files import local_path
 
@@ -48,7 +49,7 @@ def checked_config(args: argparse.Namespace) -> CfgNode:
     """
     cfg = build_config(args.config_file, args.opts)
     check_config(cfg, eval_only=args.eval_only)
-    _check_output(cfg)
+    _make_output(cfg, args)
     _check_weights(cfg, args)
     return cfg
 
@@ -247,7 +248,17 @@ def _class_names(name: str) -> Sequence[str]:
     return tuple(map(str, classes.get("thing_classes") or classes.get("stuff_classes") or ()))
 
 
-def _check_output(cfg: CfgNode) -> None:
+def _make_output(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Make OUTPUT_DIR, where it does not hold a training that would be lost."""
+    asked = vars(args)
+    is_training = not args.eval_only and not any(
+        asked.get(name) for name in ("dry_run", "profile", "find_lr")
+    )
+    if is_training and not args.resume and holds_training(cfg.OUTPUT_DIR):
+        raise ConfigError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} holds a training, which would be overwritten: go on with "
+            "it by --resume, or name another OUTPUT_DIR, or remove the folder"
+        )
     try:
         Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
     except OSError as error:

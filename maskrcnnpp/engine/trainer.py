@@ -43,7 +43,7 @@ from maskrcnnpp.engine.progress import (
 )
 from maskrcnnpp.engine.run_record import record_start
 from maskrcnnpp.engine.step import build_step
-from maskrcnnpp.engine.training_keys import check_training_keys
+from maskrcnnpp.engine.training_checks import check_training_keys
 from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.inference import with_rle_masks

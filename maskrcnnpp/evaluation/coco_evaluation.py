@@ -263,7 +263,7 @@ def coco_metrics_table(summary: Mapping[str, Any]) -> str:
 def write_coco_metrics(output_dir: str | os.PathLike, summary: Mapping[str, Any]) -> None:
     """Write ``summary`` (see :func:`coco_metrics_table`) as coco_metrics.json and coco_metrics.md.
 
-    nan is no JSON: it is written as null.
+    nan is not JSON: it is written as null.
     """
     nulled = {
         key: {name: _null(number) for name, number in value.items()}

@@ -58,7 +58,7 @@ def export_model(
         weights: a checkpoint of it.
         path: of the file, or of the folder to put it in as ``model.onnx``, ...
         format: a key of :data:`maskrcnnpp.exporting.FORMATS`.
-        depth: to cut a nested pyramid or network to; None: as the config says.
+        depth: to prune a nested pyramid or network to; None: as the config says.
         classes: their names; None: those of the data that the model was trained on.
 
     Returns:

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskrcnnpp.errors import DataError, first_line
+from maskrcnnpp.images.ome_zarr import ZARR_SUFFIX, ZarrRaster, is_zarr
 from maskrcnnpp.images.plain import PLAIN_SUFFIXES, open_plain, plain_kind, plain_size
 from maskrcnnpp.images.raster import Kind, Raster
 from maskrcnnpp.images.slide import SLIDE_SUFFIXES, SlideRaster, is_slide
 from maskrcnnpp.images.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, tiff_kind, tiff_size
 
-#: Endings of files that are taken from a folder.
+#: Endings of files of images.
 SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES)
+_TAKEN = (*SUFFIXES, ZARR_SUFFIX)  # from a folder
 
 _LONGEST_NAME = 255
 
@@ -23,8 +25,8 @@ _LONGEST_NAME = 255
 def find_images(inputs: Sequence[str]) -> list[Path]:
     """Image files of files, folders and patterns such as ``"slides/*.tif"``, sorted, each once.
 
-    A folder stands for the images that lie in it, by their endings (:data:`SUFFIXES`), not for
-    those in folders below.
+    A folder stands for the images that lie in it, by their endings (:data:`SUFFIXES`
+    and .zarr), not for those in folders below. A folder of OME-Zarr is an image.
 
     Raises:
         DataError: an input is not there, or has no image.
@@ -34,13 +36,13 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
         path = Path(word)
         if len(path.name) > _LONGEST_NAME:
             raise DataError(f"{word}: is longer than the name of a file can be")
-        if path.is_dir():
-            files = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
-            what = f"the folder {word} has no image: none of its files ends in {list(SUFFIXES)}"
-        elif path.is_file():
+        if path.is_dir() and not is_zarr(path):
+            files = [p for p in path.iterdir() if _is_image(p) and p.suffix.lower() in _TAKEN]
+            what = f"the folder {word} has no image: none of its files ends in {list(_TAKEN)}"
+        elif _is_image(path):
             files, what = [path], ""
         else:
-            files = [p for p in map(Path, glob.glob(word)) if p.is_file()]
+            files = [p for p in map(Path, glob.glob(word)) if _is_image(p)]
             what = f"{word}: there is no such file or folder, nor does the pattern fit any"
         if not files:
             raise DataError(what)
@@ -49,8 +51,10 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -> Raster:
-    """Open PNG, JPEG, BMP, TIFF or a slide, with the bits that it has.
+def open_image(
+    path: str | os.PathLike, channels: Sequence[int] | None = None, *, level: int = 0
+) -> Raster:
+    """Open PNG, JPEG, BMP, TIFF, OME-Zarr or a slide, with the bits that it has.
 
     Large TIFFs and slides are read where and when they are looked at, others at once. What EXIF
     says about how to turn an image is done, as Detectron2 does it.
@@ -58,13 +62,14 @@ def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -
     Args:
         path: the file. Its content tells what it is, not its ending; but slides have theirs.
         channels: see :meth:`Raster.choose`.
+        level: of the pyramid of an OME-Zarr, 0 is the largest; others have no more than that.
 
     Raises:
         DataError: it cannot be read without loss, is cut short, has more than two dimensions
             beside its channels, has not these channels, unpacks to more than a memory holds, or
             needs a package that is not installed. The message names the file.
     """
-    raster = open_all_channels(path)
+    raster = open_all_channels(path, level=level)
     try:
         raster.choose(channels)
     except DataError:
@@ -73,20 +78,27 @@ def open_image(path: str | os.PathLike, channels: Sequence[int] | None = None) -
     return raster
 
 
-def open_all_channels(path: str | os.PathLike, content: bytes | None = None) -> Raster:
+def open_all_channels(
+    path: str | os.PathLike, content: bytes | None = None, *, level: int = 0
+) -> Raster:
     """:func:`open_image` with whatever channels there are.
 
     Args:
         path: the file, or only its name.
-        content: of the file, where it lies in an archive. Not for slides.
+        content: of the file, where it lies in an archive. Not for slides and OME-Zarr.
+        level: see :func:`open_image`.
 
     Raises:
         DataError: see :func:`open_image`.
     """
     path = Path(path)
     with _named(path):
-        if _is_slide(path, content):
-            raster: Raster = SlideRaster(path, content)
+        if content is None and is_zarr(path):
+            raster: Raster = ZarrRaster(path, level)
+        elif level:
+            raise DataError(f"{path} is read at its full size: --level is for OME-Zarr")
+        elif _is_slide(path, content):
+            raster = SlideRaster(path, content)
         else:
             raster = (open_tiff if is_tiff_file(path, content) else open_plain)(path, content)
     if 0 in raster.shape:
@@ -103,6 +115,9 @@ def image_kind(path: str | os.PathLike) -> Kind:
     """
     path = Path(path)
     with _named(path):
+        if is_zarr(path):
+            raster = ZarrRaster(path)
+            return Kind(str(raster.dtype), raster.shape[2], raster.is_colour)
         if _is_slide(path):
             return Kind("uint8", 3)
         return (tiff_kind if is_tiff_file(path) else plain_kind)(path)
@@ -116,10 +131,16 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """
     path = Path(path)
     with _named(path):
+        if is_zarr(path):
+            return ZarrRaster(path).level_sizes[0]
         if _is_slide(path):
             with SlideRaster(path) as raster:
                 return raster.height, raster.width
         return (tiff_size if is_tiff_file(path) else plain_size)(path)
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() or is_zarr(path)
 
 
 def _is_slide(path: Path, content: bytes | None = None) -> bool:

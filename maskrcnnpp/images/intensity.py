@@ -202,7 +202,7 @@ def _check_values(raster: Raster, percentiles: Sequence[float], remedy: str) -> 
     """That the values can become 0..255."""
     name, dtype = raster.name, raster.dtype
     if not np.issubdtype(dtype, np.number):
-        raise DataError(f"{name} is {dtype}, which is no number")
+        raise DataError(f"{name} is {dtype}, which is not a number")
     if np.issubdtype(dtype, np.complexfloating):
         raise DataError(f"{name} is of complex numbers: take their magnitude or phase")
     if not percentiles and dtype != np.uint8:

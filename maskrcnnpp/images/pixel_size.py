@@ -6,8 +6,9 @@ from typing import Any
 
 import tifffile
 
-# of what ImageJ and OME write as a unit
-_MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
+#: Of what ImageJ, OME and OME-Zarr write as a unit.
+MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
+MICROMETRES |= {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
 _SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
@@ -34,22 +35,23 @@ def _ome_pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
 def _side_of_pixel(pixels: dict[str, Any]) -> float | None:
     sides = []
     for axis in "XY":
-        factor = _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+        factor = MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
         sides.append(float(pixels.get(f"PhysicalSize{axis}", pixels["PhysicalSizeX"])) * factor)
-    return _side_of_square(*sides)
+    return side_of_square(*sides)
 
 
 def _imagej_pixel_size(file: tifffile.TiffFile) -> float | None:
     if not file.is_imagej:
         return None
-    factor = _MICROMETRES[file.imagej_metadata.get("unit", "")]
+    factor = MICROMETRES[file.imagej_metadata.get("unit", "")]
     sides = []
     for axis in "XY":
         pixels, units = file.pages[0].tags[f"{axis}Resolution"].value
         sides.append(factor * units / pixels)
-    return _side_of_square(*sides)
+    return side_of_square(*sides)
 
 
-def _side_of_square(width: float, height: float) -> float | None:
+def side_of_square(width: float, height: float) -> float | None:
+    """The side of a pixel; None where it is oblong."""
     is_square = width > 0 and abs(width - height) <= _SQUARE * width
     return width if is_square else None

@@ -44,7 +44,7 @@ def open_plain(path: Path, content: bytes | None = None) -> ArrayRaster:
     """Grey or colour, with the bits that it has, turned as EXIF says, as Detectron2 does.
 
     Raises:
-        DataError: it is no image of a kind that is read, is larger than a memory holds, or has
+        DataError: it is not an image of a kind that is read, is larger than a memory holds, or has
             several frames. Decoders raise other errors too.
     """
     content = path.read_bytes() if content is None else content
@@ -105,7 +105,7 @@ def _opened(path: Path, source: bytes | io.BufferedIOBase | Path) -> Iterator[Im
         with Image.open(file, formats=[*_EIGHT_BITS, *_DEEP]) as image:
             yield image
     except UnidentifiedImageError as error:  # whose message has an address of the memory
-        what = f"it is no image of a kind that is known ({_READ}); save it as TIFF or PNG"
+        what = f"it is not an image of a kind that is known ({_READ}); save it as TIFF or PNG"
         if source == b"":
             what = "it is empty"
         raise DataError(f"{path} cannot be read as an image: {what}") from error

@@ -43,6 +43,8 @@ class Raster(ABC):
     To be closed, or used as a context manager, as a file is.
     """
 
+    #: Of the channels, where the file names them.
+    channel_names: Sequence[str] = ()
     #: How the pixels were turned, by the number that EXIF has for it; 1 is not at all.
     orientation = 1
 
@@ -91,9 +93,10 @@ class Raster(ABC):
         if channels is None and there == 1:
             channels = [0]
         if channels is None:
+            names = f" ({', '.join(self.channel_names)})" if any(self.channel_names) else ""
             raise DataError(
-                f"{self.name} has {there} channels; choose some of 0..{there - 1} with --channels "
-                "or, to train, INPUT.CHANNELS"
+                f"{self.name} has {there} channels{names}; choose some of 0..{there - 1} with "
+                "--channels or, to train, INPUT.CHANNELS"
             )
         if len(channels) == 0:
             raise DataError(f"{self.name}: no channel is chosen")

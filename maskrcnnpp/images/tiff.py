@@ -352,7 +352,7 @@ def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
 def check_upright(path: Path, page: tifffile.TiffPage) -> None:
     """That the image is upright: of a large file only parts are read, and not turned."""
     tag = page.tags.get(_ORIENTATION)
-    # 0 is no orientation, and written where none is known
+    # 0 is not an orientation, and written where none is known
     if tag is not None and tag.value not in (0, 1):
         raise DataError(to_be_turned(path, tag.value))
 

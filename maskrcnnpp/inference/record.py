@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 RECORD_FILE = "run.json"
 # of a config: where and how fast it runs, not what comes out
-_NO_MATTER = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "DATALOADER", "SOLVER", "SEED")
+_WITHOUT_EFFECT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "DATALOADER", "SOLVER", "SEED")
 
 
 def config_settings(cfg: CfgNode) -> str:
     """A config as text, without what makes no difference to what is predicted."""
     cfg = cfg.clone()
     cfg.defrost()
-    for key in _NO_MATTER:
+    for key in _WITHOUT_EFFECT:
         *path, last = key.split(".")
         node = cfg
         for name in path:
@@ -55,7 +55,7 @@ def start_record(
             before, record["calls"] = dict(found["settings"]), list(found["calls"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigError(
-                f"{path} is no record of a run ({error}): choose another --output"
+                f"{path} is not a record of a run ({error}): choose another --output"
             ) from error
         now = record["settings"]
         differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))

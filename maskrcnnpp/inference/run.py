@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
-from maskrcnnpp.files import remove_partial, write_json, write_json_list
+from maskrcnnpp.files import remove, remove_partial, size_and_time, write_json, write_json_list
 from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
@@ -39,6 +39,7 @@ class Job:
     output_dir: Path
     formats: Sequence[str]  #: keys of :data:`maskrcnnpp.inference.writers.WRITERS`
     channels: Sequence[int] | None = None
+    level: int = 0  #: of pyramids, see :func:`maskrcnnpp.images.open_image`
 
     def outputs(self, file: Path) -> dict[str, Path]:
         """The files of an image by format: its whole name and the ending of the format."""
@@ -74,7 +75,7 @@ class Job:
         """Remove what was made of it, or of what it was before it was changed."""
         self._keep(file, {k: v for k, v in self._made(file).items() if k not in self.formats})
         for path in self.outputs(file).values():
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def mark_done(self, file: Path, state: str, scale: float = 1.0) -> None:
         """Call when all outputs are there.
@@ -83,7 +84,7 @@ class Job:
             state: :func:`_state` from before the file was read.
             scale: factor by which it was resized for the model.
         """
-        sizes = {name: path.stat().st_size for name, path in self.outputs(file).items()}
+        sizes = {name: size_and_time(path)[0] for name, path in self.outputs(file).items()}
         now = {name: [state, sizes[name]] for name in self.formats}
         self._keep(file, {**self._made(file), **now, _SCALE: scale})
 
@@ -141,10 +142,15 @@ class Job:
             if lacking:
                 raise ConfigError(
                     f"--format {name} needs {' and '.join(lacking)}: pip install "
-                    "'maskrcnnpp[outlines]', or leave it out"
+                    f"'maskrcnnpp[{WRITERS[name].extra}]', or leave it out"
                 )
         folders = {file.parent.resolve() for file in self.files}
-        if self.output_dir.resolve() in folders:
+        output = self.output_dir.resolve()
+        if {output, *output.parents} & {file.resolve() for file in self.files}:
+            raise ConfigError(
+                f"--output {self.output_dir} is in the folder of an image: choose one elsewhere"
+            )
+        if output in folders:
             raise ConfigError(
                 f"--output {self.output_dir} is a folder of the images: choose one for the outputs"
             )
@@ -170,17 +176,31 @@ class Job:
             remove_partial(folder)
 
 
+def images_of_run(output_dir: Path) -> dict[str, tuple[Path, int] | None]:
+    """Images of a run by name: where each was and how many bytes it had, as far as that is kept."""
+    found: dict[str, tuple[Path, int] | None] = {}
+    for marker in (output_dir / _DONE_FOLDER).glob("*.json"):
+        try:
+            made = {**json.loads(marker.read_text(encoding="utf-8")), _SCALE: None}
+            state = next(m if isinstance(m, str) else m[0] for m in made.values() if m)
+            path, size, _ = state[:-1].rsplit("\n", 2)
+            found[marker.stem] = Path(path), int(size)
+        except (OSError, ValueError, LookupError, TypeError, StopIteration):
+            found[marker.stem] = None
+    return found
+
+
 def _is_whole(path: Path, state: str, made: Any) -> bool:
     """Whether an output is what was made of a file that is the same still."""
     if isinstance(made, str):  # of a run of an earlier version
         return made == state and path.stat().st_size > 0
-    return made == [state, path.stat().st_size]
+    return made == [state, size_and_time(path)[0]]
 
 
 def _state(file: Path) -> str:
     """Of a file: tells it from others of its name, and from what it was before it was changed."""
-    status = file.stat()
-    return f"{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n"
+    size, time = size_and_time(file)
+    return f"{file.resolve()}\n{size}\n{time}\n"
 
 
 def predict_files(
@@ -193,7 +213,7 @@ def predict_files(
 ) -> None:
     """Predict on ``files``, some of the job's.
 
-    One that cannot be read, or needs more memory than there is, is told and left out; the rest
+    One that cannot be read, or needs more memory than there is, is reported and left out; the rest
     goes on. Outputs appear whole or not at all.
 
     Args:
@@ -210,7 +230,7 @@ def predict_files(
             with writing_to(job.output_dir):
                 job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
-            with open_image(file, job.channels) as raster:
+            with open_image(file, job.channels, level=job.level) as raster:
                 objects = predictor(raster)
                 _write(job, file, objects, Info(image_id, raster, naming))
             with writing_to(job.output_dir):

@@ -13,6 +13,7 @@ from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.backend import Backend, Trained, find_trained
 from maskrcnnpp.inference.objects import SemanticObjects
+from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.semantic_instances import ObjectFinder, SemanticObject
 from maskrcnnpp.inference.tiled import TiledPredictor
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from detectron2.modeling import SemanticSegmentor
 
 _FLIPS = ((), (1,), (2,), (1, 2))  # axes of (channels, height, width)
+# options that a mask of each object is needed for
+_OF_OBJECTS = ("scales", "diameter", "mask_threshold", "overlaps")
 
 
 class SemanticPredictor(TiledPredictor):
@@ -45,7 +48,8 @@ class SemanticPredictor(TiledPredictor):
         Args:
             model: one whose head gives probabilities.
             find_objects: makes objects of them.
-            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`; there are no scales.
+            more: see :class:`maskrcnnpp.inference.tiled.TiledPredictor`; there are no scales, and
+                nothing that a mask of each object is needed for.
 
         Raises:
             ConfigError: an option is impossible.
@@ -59,8 +63,13 @@ class SemanticPredictor(TiledPredictor):
                     "the objects of a semantic model need SciPy and scikit-image: pip install "
                     "scikit-image"
                 ) from error
-        if tuple(self.options.scales) != (1.0,):
-            raise ConfigError("scales are of models that find objects; a semantic one has none")
+        usual = Options()
+        for name in _OF_OBJECTS:
+            if getattr(self.options, name) != getattr(usual, name):
+                raise ConfigError(
+                    f"{name} is of models that find objects by themselves; this one is semantic: "
+                    "leave it out"
+                )
         self.find_objects = find_objects or ObjectFinder()
 
     @classmethod

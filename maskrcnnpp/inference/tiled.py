@@ -230,8 +230,8 @@ def as_raster(image: np.ndarray, channels_of_model: int) -> Raster:
     shape = "x".join(map(str, image.shape))
     if image.ndim not in (2, 3):
         raise DataError(
-            f"an array of {shape} is no image: it has to be height x width, or with channels last; "
-            "take planes and channels out of a stack one by one"
+            f"an array of {shape} is not an image: it has to be height x width, or with channels "
+            "last; take planes and channels out of a stack one by one"
         )
     if 0 in image.shape:
         raise DataError(f"the image is empty: {shape} pixels")

@@ -303,7 +303,7 @@ def _joined(
     joined = []
     for number, group in enumerate(groups):
         if group[0] != number:
-            continue  # told once, by its first part
+            continue  # reported once, by its first part
         whole = parts[number][1]
         for member in group[1:]:
             whole = _union(whole, parts[member][1])

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from maskrcnnpp.masks.rle import Rle, encode_crop
 
-_DENSE = 4  # labels a pixel up to which a table of all of them is no waste
+_DENSE = 4  # labels a pixel up to which a table of all of them is not a waste
 
 
 def label_masks(labels: np.ndarray) -> tuple[list[int], list[Rle]]:

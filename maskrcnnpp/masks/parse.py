@@ -122,7 +122,7 @@ def _ring(ring: Any, height: int, width: int) -> list[float]:
         raise DataError(f"has a polygon: {fault}")
     numbers = flat_numbers([ring])
     if not np.isfinite(numbers).all():
-        raise DataError("has a polygon with a coordinate that is no finite number")
+        raise DataError("has a polygon with a coordinate that is not a finite number")
     reach = _REACH * max(height, width)
     points = numbers.reshape(-1, 2)
     if (points < -reach).any() or (points > np.array([width, height]) + reach).any():

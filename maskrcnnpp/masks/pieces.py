@@ -74,7 +74,7 @@ def doubt_of(labels: np.ndarray) -> Doubt | None:
 
 
 def check_label_image(labels: np.ndarray) -> None:
-    """That a label image is no foreground mask, and none of classes, as far as is sure.
+    """That a label image is not a foreground mask, and none of classes, as far as is sure.
 
     Raises:
         DataError: it is. The message holds the reason only.

@@ -63,7 +63,7 @@ def make_ring(points: Any) -> np.ndarray:
     """Points as float64 (N, 2), x and y in pixels; further numbers of a point are left out.
 
     Raises:
-        DataError: they are no list of points.
+        DataError: they are not a list of points.
     """
     try:
         ring = np.asarray(points, dtype=np.float64)
@@ -75,12 +75,12 @@ def make_ring(points: Any) -> np.ndarray:
         raise DataError("has points that are no pairs of numbers")
     ring = ring[:, :2]
     if not np.isfinite(ring).all():
-        raise DataError("has a coordinate that is no finite number")
+        raise DataError("has a coordinate that is not a finite number")
     return ring
 
 
 def ring_mask(outer: Any, holes: Sequence[Any], height: int, width: int) -> Rle | None:
-    """What lies in a ring and in no hole; None where that is no pixel of the image.
+    """What lies in a ring and in no hole; None where that is not a pixel of the image.
 
     Raises:
         DataError: see :func:`make_ring`; or the outline is longer than any real one.
@@ -110,7 +110,7 @@ def ellipse_mask(
     """
     place = np.array([middle, radii], dtype=np.float64)
     if not np.isfinite(place).all():
-        raise DataError("has a coordinate that is no finite number")
+        raise DataError("has a coordinate that is not a finite number")
     if (place[1] <= 0).any():
         return None
     low = np.clip(np.floor(place[0] - place[1]), 0, (width, height)).astype(int)

@@ -82,16 +82,20 @@ class Checkpointer(DetectionCheckpointer):
 
     def save_aside(self, name: str, **kwargs: Any) -> None:
         """:meth:`save` of a file that a restart does not begin with."""
+        state = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        if self.averaged is not None:
+            state[_TRAINED] = self.model.state_dict()
+        self.save_weights(name, **state, **kwargs)
+
+    def save_weights(self, name: str, **kwargs: Any) -> None:
+        """Save the model and ``kwargs``, with nothing that only a restart needs."""
         if not self.save_dir or not self.save_to_disk:
             return
-        data: dict[str, Any] = {"model": self.model.state_dict()}
-        if self.averaged is not None:
-            data = {"model": self.averaged.state_dict(), _TRAINED: data["model"]}
-        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
+        model = self.model if self.averaged is None else self.averaged
         path = Path(self.save_dir, f"{name}.pth")
         try:
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                torch.save({**data, **kwargs}, file)
+                torch.save({"model": model.state_dict(), **kwargs}, file)
         except OutputError:
             raise
         # PyTorch has errors of its own for a full disk
@@ -116,7 +120,12 @@ class Checkpointer(DetectionCheckpointer):
             try:
                 found = read_torch(path, mmap=True)
                 if not (isinstance(found, dict) and "model" in found):
-                    raise ConfigError(f"{path} is no checkpoint of a training: it has no model")
+                    raise ConfigError(f"{path} is not a checkpoint of a training: it has no model")
+                if self.checkpointables and not found.keys() & self.checkpointables:
+                    raise ConfigError(
+                        f"{path} has weights alone, and a training cannot go on from these: "
+                        "without --resume, MODEL.WEIGHTS begins a new one with them"
+                    )
             except ConfigError as error:
                 errors.append(str(error))
                 logger.warning("%s; the one before is taken", error)
@@ -184,6 +193,11 @@ class Checkpointer(DetectionCheckpointer):
         else:
             _tell_what_fits(self.model, incompatible, self.unfilled)
         return incompatible
+
+
+def holds_training(folder: str | os.PathLike) -> bool:
+    """Whether a training has saved a checkpoint in a folder."""
+    return any(_OF_TRAINING.fullmatch(path.name) for path in Path(folder).glob("*.pth"))
 
 
 def _iteration_of(path: Path) -> int:
@@ -286,7 +300,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         checkpoint = {"model": checkpoint}
     weights = checkpoint["model"] if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(hasattr(x, "shape") for x in weights.values()):
-        raise ConfigError(f"{path} is no checkpoint of a training: it holds no weights by name")
+        raise ConfigError(f"{path} is not a checkpoint of a training: it holds no weights by name")
     return {**checkpoint, "model": _unwrapped(weights)}
 
 

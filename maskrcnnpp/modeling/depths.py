@@ -6,7 +6,6 @@ level p2 of depth 1 travels beside it as ``p2_d1``. Heads that do not know them 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -23,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from maskrcnnpp.config import add_maskrcnnpp_config
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.grid_checks import check_deep_supervision, weighted_depths
 from maskrcnnpp.modeling.losses import MASK_LOSSES
 
 T = TypeVar("T")
@@ -30,9 +30,7 @@ T = TypeVar("T")
 #: The level of stride 2, of its row's width: X(0,d) as it is. Only mask heads read it.
 FINE_LEVEL = "p1"
 
-#: What the mask head gives at inference: the full depth's masks, or the mean over depths.
-MODES = ("pruned", "ensemble")
-
+_DEEP = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION"
 _NODE = re.compile(r"\bgrid\.(?:x|up)_(\d+)_(\d+)\.")
 _LATERAL = re.compile(r"\bfpn_lateral(\d+)\.")
 _SHALLOW = re.compile(r"p\d+_d(\d+)")
@@ -55,20 +53,11 @@ def deep_supervision_config(cfg: CfgNode) -> CfgNode:
         ConfigError: a value is unknown or impossible; the message names the key.
     """
     deep = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION
-    rules = {
-        "LOSS": (deep.LOSS in MASK_LOSSES, f"it can be one of {sorted(MASK_LOSSES)}"),
-        "MODE": (deep.MODE in MODES, f"it can be one of {list(MODES)}"),
-        "WEIGHTS": (
-            all(isinstance(w, (int, float)) and 0 <= w < math.inf for w in deep.WEIGHTS),
-            "weights are numbers of 0 or more",
-        ),
-        "ROI_FRACTION": (0 < deep.ROI_FRACTION <= 1, "it must be above 0 and at most 1"),
-    }
-    for key, (is_possible, rule) in rules.items():
-        if not is_possible:
-            raise ConfigError(
-                f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.{key} is {deep[key]!r}; {rule}"
-            )
+    check_deep_supervision(deep, _DEEP, MASK_LOSSES)
+    if not 0 < deep.ROI_FRACTION <= 1:
+        raise ConfigError(
+            f"{_DEEP}.ROI_FRACTION is {deep.ROI_FRACTION}; it must be above 0 and at most 1"
+        )
     return deep
 
 
@@ -108,18 +97,8 @@ def supervised_depths(cfg: CfgNode, depth: int) -> tuple[list[int], list[int]]:
         return [], []
 
     deep = deep_supervision_config(cfg)
-    if len(deep.WEIGHTS) < depth - 1:
-        raise ConfigError(
-            f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS is {list(deep.WEIGHTS)}; a pyramid of "
-            f"depth {depth} needs a weight for each shallower depth, {depth - 1} of them"
-        )
-    supervised = [d for d in range(1, depth) if deep.WEIGHTS[d - 1] > 0]
-    if supervised and cfg.MODEL.NESTED_FPN.CONNECTIONS == "plain":
-        raise ConfigError(
-            "MODEL.NESTED_FPN.CONNECTIONS is 'plain', which has no shallower depths: set "
-            f"MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS to zeros, not {list(deep.WEIGHTS)}, or "
-            "the connections to 'ensemble'"
-        )
+    grid = cfg.MODEL.NESTED_FPN
+    supervised = weighted_depths(deep, _DEEP, depth, grid, "MODEL.NESTED_FPN")
     if deep.MODE == "ensemble" and not (masks and supervised):
         raise ConfigError(
             "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE is 'ensemble'; it needs "

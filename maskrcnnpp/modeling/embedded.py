@@ -28,7 +28,7 @@ class EmbeddedRCNN(GeneralizedRCNN):
     In each iteration RPN, box head and mask head are trained on the full pyramid and then on that
     of one shallower depth, which the nested backbone hands on in turn (all of them, with "ensemble"
     connections), with proposals of its own and a part of the RoIs.
-    After that the network can be cut to any depth (PAPER: embedded training, then pruning).
+    After that the network can be pruned to any depth (UNet++, IEEE TMI 2019: embedded training).
     Encoder and grid run once; losses of depth d end in ``_d{d}``.
 
     At inference it is GeneralizedRCNN.

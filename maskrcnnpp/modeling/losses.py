@@ -48,7 +48,7 @@ MASK_LOSSES = {
 }
 
 
-class Grouped(NamedTuple):
+class ClassGroups(NamedTuple):
     """Semantic predictions and their truth, in groups of which each pixel has one class.
 
     Several classes that exclude each other are one group of them all; a class that may overlap
@@ -63,7 +63,7 @@ class Grouped(NamedTuple):
     @classmethod
     def exclusive(
         cls, logits: torch.Tensor, labels: torch.Tensor, is_counted: torch.Tensor
-    ) -> Grouped:
+    ) -> ClassGroups:
         """
         Args:
             logits: (N, C, H, W).
@@ -77,7 +77,7 @@ class Grouped(NamedTuple):
     @classmethod
     def independent(
         cls, logits: torch.Tensor, members: torch.Tensor, is_counted: torch.Tensor
-    ) -> Grouped:
+    ) -> ClassGroups:
         """
         Args:
             logits: (N, C, H, W).
@@ -102,17 +102,17 @@ class Grouped(NamedTuple):
         return (overlap + 1) / ((y + p.pow(power)).sum(dim=(-2, -1)) + 1)
 
 
-def semantic_cross_entropy(grouped: Grouped) -> torch.Tensor:
+def semantic_cross_entropy(grouped: ClassGroups) -> torch.Tensor:
     """Cross-entropy alone."""
     return grouped.cross_entropy()
 
 
-def semantic_cross_entropy_dice(grouped: Grouped) -> torch.Tensor:
+def semantic_cross_entropy_dice(grouped: ClassGroups) -> torch.Tensor:
     """Cross-entropy plus :func:`soft_dice_loss` of each class of each image."""
     return grouped.cross_entropy() + (1 - grouped.dice(power=2)).mean()
 
 
-def unetpp_2018_loss(grouped: Grouped) -> torch.Tensor:
+def unetpp_2018_loss(grouped: ClassGroups) -> torch.Tensor:
     """DLMIA 2018: half the cross-entropy, and 2 Y P / (Y + P) of each image as a whole.
 
     As a loss that is 0 for a perfect prediction.
@@ -120,7 +120,7 @@ def unetpp_2018_loss(grouped: Grouped) -> torch.Tensor:
     return grouped.cross_entropy() / 2 + (1 - grouped.dice(power=1)).mean()
 
 
-def unetpp_2019_loss(grouped: Grouped) -> torch.Tensor:
+def unetpp_2019_loss(grouped: ClassGroups) -> torch.Tensor:
     """IEEE TMI 2019: -1/N sum_c sum_n (y log p + 2 y p / (y^2 + p^2)), pixel by pixel.
 
     Of a class that stands alone, what it is not is a class too: the sum over one class alone would

@@ -92,7 +92,7 @@ class DeepSupervisionMaskHead(MaskRCNNConvUpsampleHead):
 
     One set of layers, with the stock names, serves all depths. In training each depth has a loss
     of its own: ``loss_mask`` of the full depth in every iteration, ``loss_mask_d1``, ... of the
-    shallower ones as the backbone hands them on (PAPER: total = sum_i eta_i L(Y, P_i)). At
+    shallower ones as the backbone hands them on (UNet++, IEEE TMI 2019). At
     inference the probabilities of all depths it is given are averaged (ensemble mode); in pruned
     mode it is given one.
 

@@ -25,13 +25,8 @@ from maskrcnnpp.modeling.depths import (
     supervised_depths,
 )
 from maskrcnnpp.modeling.encoder import RESNET_BACKBONE, build_encoder
-from maskrcnnpp.modeling.nested_grid import (
-    CONNECTIONS,
-    FINE_ROWS,
-    UPSAMPLE_MODES,
-    NestedGrid,
-    outer_diagonal,
-)
+from maskrcnnpp.modeling.grid_checks import check_grid_norm, checked_depth
+from maskrcnnpp.modeling.nested_grid import NestedGrid, outer_diagonal
 from maskrcnnpp.modeling.pyramid_readers import GradientWatch, check_readers
 
 
@@ -79,7 +74,7 @@ class NestedFPN(Backbone):
             num_levels: how many levels to return, the first of row 0; at least depth + 1. Those
                 of ``top_block`` come on top.
             size_divisibility: of the padded input; the coarsest stride of the encoder before
-                it was cut to ``depth``, so that a cut model sees the same input.
+                it was pruned to ``depth``, so that a pruned model sees the same input.
             extra_depths_in_training: shallower depths whose pyramids :meth:`forward` returns too,
                 one an iteration, in turn; all of them with "ensemble" connections, where each has
                 nodes of its own, which would have no gradient out of turn.
@@ -263,8 +258,7 @@ def _build(
             f"encoder under it, such as {RESNET_BACKBONE}"
         )
     in_features = list(cfg.MODEL.FPN.IN_FEATURES)
-    _check_config(cfg, in_features)
-    depth = cfg.MODEL.NESTED_FPN.DEPTH or len(in_features) - 1
+    depth = _checked_depth(cfg, in_features)
     rows = in_features[: depth + 1]
 
     bottom_up = build_encoder(cfg, input_shape, encoder, rows)  # no stage below row `depth`
@@ -328,66 +322,24 @@ def _check_depths(
         )
 
 
-def _check_config(cfg: CfgNode, in_features: list[str]) -> None:
-    nested = cfg.MODEL.NESTED_FPN
+def _checked_depth(cfg: CfgNode, in_features: list[str]) -> int:
     if len(in_features) < 2:
         raise ConfigError(
             f"MODEL.FPN.IN_FEATURES is {in_features}; a nested pyramid needs two or more maps of "
             "its encoder, fine to coarse, such as res2, res3, res4, res5"
         )
-    deepest = len(in_features) - 1
-    if not 0 <= nested.DEPTH <= deepest:
+    depth = checked_depth(cfg.MODEL.NESTED_FPN, "MODEL.NESTED_FPN", in_features)
+    norm, fuse_type = cfg.MODEL.FPN.NORM, cfg.MODEL.FPN.FUSE_TYPE
+    if fuse_type != "sum":
         raise ConfigError(
-            f"MODEL.NESTED_FPN.DEPTH is {nested.DEPTH}; MODEL.FPN.IN_FEATURES {in_features} "
-            f"allows 1..{deepest} (0: {deepest})"
+            f"MODEL.FPN.FUSE_TYPE is {fuse_type!r}; a nested pyramid concatenates and has no such "
+            'choice: leave it at its default, "sum"'
         )
-    widths = list(nested.ROW_CHANNELS)
-    if len(widths) != len(in_features) or not all(type(w) is int and w > 0 for w in widths):
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.ROW_CHANNELS is {widths}; it needs a positive "
-            f"integer for each of MODEL.FPN.IN_FEATURES {in_features}"
-        )
-    for key, known in (
-        ("CONNECTIONS", CONNECTIONS),
-        ("UPSAMPLE", UPSAMPLE_MODES),
-        ("FINE_ROW", FINE_ROWS),
-    ):
-        if nested[key] not in known:
-            raise ConfigError(
-                f"MODEL.NESTED_FPN.{key} is {nested[key]!r}; it can be one of {sorted(known)}"
-            )
-    if nested.CHECKPOINTING and "BN" in cfg.MODEL.FPN.NORM.replace("FrozenBN", ""):
-        raise ConfigError(
-            f"MODEL.NESTED_FPN.CHECKPOINTING is True with MODEL.FPN.NORM {cfg.MODEL.FPN.NORM}, "
-            'which would count each batch twice: set the norm to "GN"'
-        )
-    if nested.NUM_CONVS < 1:
-        raise ConfigError(f"MODEL.NESTED_FPN.NUM_CONVS is {nested.NUM_CONVS}; it must be >= 1")
-    if cfg.MODEL.FPN.FUSE_TYPE != "sum":
-        raise ConfigError(
-            f"MODEL.FPN.FUSE_TYPE is {cfg.MODEL.FPN.FUSE_TYPE!r}; a nested pyramid concatenates "
-            'and has no such choice: leave it at its default, "sum"'
-        )
-    _check_norm(cfg, widths)
-
-
-def _check_norm(cfg: CfgNode, widths: list[int]) -> None:
-    norm = cfg.MODEL.FPN.NORM
-    try:
-        for width in widths:
-            node_norm(norm, width)
-    except KeyError as error:
-        raise ConfigError(
-            f"MODEL.FPN.NORM is {norm!r}; Detectron2 knows no such normalization"
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            f"MODEL.FPN.NORM is {norm}, which does not fit the widths of "
-            f"MODEL.NESTED_FPN.ROW_CHANNELS {widths}: {error}"
-        ) from error
+    check_grid_norm(cfg.MODEL.NESTED_FPN, "MODEL.NESTED_FPN", norm, "MODEL.FPN.NORM")
     try:
         get_norm(norm, cfg.MODEL.FPN.OUT_CHANNELS)
     except ValueError as error:  # GN has 32 groups
         raise ConfigError(
             f"MODEL.FPN.NORM is {norm}, which does not fit MODEL.FPN.OUT_CHANNELS: {error}"
         ) from error
+    return depth

@@ -1,6 +1,6 @@
-"""A trained network, cut to a smaller depth: the nodes that depth needs, and nothing else.
+"""A trained network, pruned to a smaller depth: the nodes that depth needs, and nothing else.
 
-PAPER: pruned mode. What a network is worth at a depth is decided in training; see
+UNet++ (IEEE TMI 2019), pruned mode. What a network is worth at a depth is decided in training; see
 :class:`maskrcnnpp.modeling.embedded.EmbeddedRCNN`.
 """
 
@@ -29,7 +29,7 @@ def full_depth(cfg: CfgNode) -> int:
     if cfg.MODEL.BACKBONE.NAME not in NESTED_BACKBONES:
         raise ConfigError(
             f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
-            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to cut"
+            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to prune"
         )
     return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
 
@@ -37,8 +37,8 @@ def full_depth(cfg: CfgNode) -> int:
 def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     """``cfg`` at ``depth``, for the weights of :func:`pruned_weights`; not frozen.
 
-    What a training of the full depth is to reach (``TEST.EXPECTED_RESULTS``) is left out. A cut
-    predicts what its depth does only (``MODE`` pruned); one of the U-Net family keeps one head.
+    ``TEST.EXPECTED_RESULTS``, which is of the full depth, is left out. The pruned model predicts
+    what its depth does only (``MODE`` pruned); one of the U-Net family keeps one head.
 
     Raises:
         ConfigError: there is no such depth.
@@ -48,7 +48,7 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     if not 1 <= depth <= deepest:
         raise ConfigError(
             f"a network of depth {deepest} ({key}.DEPTH {of_grid.DEPTH}) "
-            f"cannot be cut to depth {depth}: choose 1..{deepest}"
+            f"cannot be pruned to depth {depth}: choose 1..{deepest}"
         )
     cfg = cfg.clone()
     cfg.defrost()
@@ -84,7 +84,7 @@ def pruned_weights(
     """Those of ``weights`` that the model of ``cfg`` has at ``depth``, as they are.
 
     Args:
-        cfg: that the weights were trained with, before cutting.
+        cfg: that the weights were trained with, before pruning.
         weights: state dict of its model.
 
     Raises:
@@ -123,7 +123,7 @@ def pruned_weights(
 def _why_untrained(cfg: CfgNode) -> str:
     if is_unet(cfg):
         if cfg.MODEL.NESTED_UNET.CONNECTIONS == "plain":
-            return "A U-Net has one depth; MODEL.NESTED_UNET.CONNECTIONS plain cannot be cut"
+            return "A U-Net has one depth; MODEL.NESTED_UNET.CONNECTIONS plain cannot be pruned"
         return (
             "A depth has a head of its own, which exists where "
             "MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.WEIGHTS is above 0"

@@ -12,7 +12,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import nn
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.losses import SEMANTIC_LOSSES, Grouped
+from maskrcnnpp.modeling.losses import SEMANTIC_LOSSES, ClassGroups
 from maskrcnnpp.modeling.semantic_depths import (
     BACKBONE,
     is_unet,
@@ -29,7 +29,7 @@ _LABELS = 256  # of 8-bit label images
 class DeepSupervisionSemSegHead(nn.Module):
     """Heads of several depths, of which the full depth's or their mean is the prediction.
 
-    PAPER: a 1x1 convolution and a sigmoid on X(0,1) .. X(0,d). For Detectron2's
+    UNet++ (IEEE TMI 2019): a 1x1 convolution and a sigmoid on X(0,1) .. X(0,d). For Detectron2's
     ``SemanticSegmentor``; unlike its own head, this one gives probabilities.
     """
 
@@ -144,11 +144,11 @@ class DeepSupervisionSemSegHead(nn.Module):
 
     def _grouped(
         self, logits: torch.Tensor, labels: torch.Tensor, is_counted: torch.Tensor
-    ) -> Grouped:
+    ) -> ClassGroups:
         if self.activation == "softmax":
-            return Grouped.exclusive(logits, labels, is_counted)
+            return ClassGroups.exclusive(logits, labels, is_counted)
         members = self._members[:, labels].transpose(0, 1)
-        return Grouped.independent(logits, members, is_counted)
+        return ClassGroups.independent(logits, members, is_counted)
 
 
 def has_deep_head(cfg: CfgNode) -> bool:

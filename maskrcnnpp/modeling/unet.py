@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import BACKBONE_REGISTRY, Backbone
 
-from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.blocks import conv_block, node_norm
+from maskrcnnpp.modeling.blocks import conv_block
 from maskrcnnpp.modeling.depths import check_grid_weights
-from maskrcnnpp.modeling.nested_grid import CONNECTIONS, UPSAMPLE_MODES, NestedGrid
+from maskrcnnpp.modeling.grid_checks import check_grid_norm
+from maskrcnnpp.modeling.nested_grid import NestedGrid
 from maskrcnnpp.modeling.semantic_depths import semantic_depths, top_node
 from maskrcnnpp.modeling.unet_encoders import build_unet_encoder
 
@@ -44,8 +44,8 @@ class NestedUNet(Backbone):
             bottom_up: gives X(0,0), X(1,0), ... of ``row_channels``, fine to coarse.
             row_channels: of rows 0..depth.
             depth: d.
-            size_divisibility: of the padded input; that of the network before it was cut, so that
-                a cut one sees the same input.
+            size_divisibility: of the padded input; that of the network before pruning, so that
+                a pruned one sees the same input.
             extra_depths_in_training, extra_depths_at_inference: shallower depths that are
                 given too.
             connections, num_convs, upsample, norm, checkpointing: see ``MODEL.NESTED_UNET`` in
@@ -102,9 +102,9 @@ def build_nested_unet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedUN
     Raises:
         ConfigError: a value is unknown or impossible; the message names the key.
     """
-    _check_config(cfg)
     unet = cfg.MODEL.NESTED_UNET
     depth, in_training, at_inference = semantic_depths(cfg)
+    check_grid_norm(unet, "MODEL.NESTED_UNET", unet.NORM, "MODEL.NESTED_UNET.NORM")
     widths = unet.ROW_CHANNELS[: depth + 1]
     return NestedUNet(
         build_unet_encoder(cfg, input_shape, widths),
@@ -119,32 +119,3 @@ def build_nested_unet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> NestedUN
         norm=unet.NORM,
         checkpointing=unet.CHECKPOINTING,
     )
-
-
-def _check_config(cfg: CfgNode) -> None:
-    unet = cfg.MODEL.NESTED_UNET
-    widths = list(unet.ROW_CHANNELS)
-    if len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
-        raise ConfigError(
-            f"MODEL.NESTED_UNET.ROW_CHANNELS is {widths}; it needs two or more positive integers"
-        )
-    for key, known in (("CONNECTIONS", CONNECTIONS), ("UPSAMPLE", UPSAMPLE_MODES)):
-        if unet[key] not in known:
-            raise ConfigError(
-                f"MODEL.NESTED_UNET.{key} is {unet[key]!r}; it can be one of {sorted(known)}"
-            )
-    if unet.NUM_CONVS < 1:
-        raise ConfigError(f"MODEL.NESTED_UNET.NUM_CONVS is {unet.NUM_CONVS}; it must be >= 1")
-    if unet.CHECKPOINTING and "BN" in unet.NORM:
-        raise ConfigError(
-            f"MODEL.NESTED_UNET.CHECKPOINTING is True with NORM {unet.NORM}, which would count "
-            'each batch twice: set the norm to "GN"'
-        )
-    try:
-        for width in widths:
-            node_norm(unet.NORM, width)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(
-            f"MODEL.NESTED_UNET.NORM is {unet.NORM!r}, which Detectron2 does not know or which "
-            f"does not fit ROW_CHANNELS {widths}: {error}"
-        ) from error

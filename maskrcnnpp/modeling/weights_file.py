@@ -44,7 +44,7 @@ class _Type:
 
     def __init__(self, text: Any, *_: Any) -> None:
         if not isinstance(text, str) or not _NUMBERS.fullmatch(text):
-            raise pickle.UnpicklingError(f"it holds an array of {text!r}, which is no number")
+            raise pickle.UnpicklingError(f"it holds an array of {text!r}, which is not a number")
         self.dtype = np.dtype(text)
 
     def __setstate__(self, state: Any) -> None:
@@ -90,7 +90,7 @@ def _ordered(pairs: Any = ()) -> OrderedDict:
 
 def _check_keys(keys: list) -> None:
     if not all(isinstance(key, _KEYS) for key in keys):
-        raise pickle.UnpicklingError("it holds a dict with keys that are no text or number")
+        raise pickle.UnpicklingError("it holds a dict with keys that are not text or numbers")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
@@ -135,12 +135,12 @@ class _ArraysOnly(_Unpickler):
 
     def load_build(self) -> None:
         if not isinstance(self.stack[-2], (_Array, _Type)):
-            raise pickle.UnpicklingError("it holds an object that is no array")
+            raise pickle.UnpicklingError("it holds an object that is not an array")
         super().load_build()
 
     def load_reduce(self) -> None:
         if not isinstance(self.stack[-2], _Stand):
-            raise pickle.UnpicklingError("it calls what is no array")
+            raise pickle.UnpicklingError("it calls what is not an array")
         super().load_reduce()
 
     def load_setitem(self) -> None:
@@ -175,7 +175,7 @@ def read_pickle(file: BinaryIO) -> Any:
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # of damaged ones, which end in anything
-        raise pickle.UnpicklingError(f"it is no pickle, or damaged ({error})") from error
+        raise pickle.UnpicklingError(f"it is not a pickle, or damaged ({error})") from error
 
 
 def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
@@ -204,7 +204,7 @@ def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # of damaged ones, which end in anything
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise ConfigError(f"{path} is no checkpoint of a training: {reason}") from error
+        raise ConfigError(f"{path} is not a checkpoint of a training: {reason}") from error
 
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, torch.Tensor]:

@@ -170,7 +170,7 @@ def test_an_image_that_cannot_be_drawn_costs_no_report(tmp_path, monkeypatch):
     def cannot_read(*_):
         raise DataError("a.png: cannot be read")
 
-    monkeypatch.setattr(maskrcnnpp.benchmark.collect, "write_widest", cannot_read)
+    monkeypatch.setattr(maskrcnnpp.benchmark.collect, "write_largest_differences", cannot_read)
     rows = [Row(arm, 0, {}, {"val": None}) for arm in ("a", "b")]
     found = _widest(rows, ("a", "b"), "val", {}, tmp_path / "sheet.png")
     assert found == {"widest": [], "widest_not_drawn": "a.png: cannot be read"}

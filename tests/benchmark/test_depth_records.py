@@ -16,7 +16,7 @@ def script(name):
     return module
 
 
-embedded, depth_cost, ablations = map(script, ("embedded", "depth_cost", "ablations"))
+embedded, depth_cost = map(script, ("embedded", "depth_cost"))
 
 
 RECORDED = [module for module in (embedded, depth_cost) if module.RECORD.is_file()]
@@ -28,6 +28,7 @@ def test_the_page_is_what_the_record_gives(module):
     assert module.PAGE.read_text() == module.page(record)
 
 
+@pytest.mark.skipif(not embedded.RECORD.is_file(), reason="not measured with configs/cpu yet")
 def test_the_page_of_results_quotes_the_record():
     results = embedded.RESULTS.read_text()
     record = json.loads(embedded.RECORD.read_text())
@@ -82,42 +83,22 @@ def test_the_isolated_arms_are_of_the_depth_they_are_named_after():
         assert not any(cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS)
 
 
-def seconds(value):
-    return {stage: [value, value, value] for stage in [*STAGES, "total"]}
-
-
-@pytest.fixture
-def costs():
-    return {
-        "parameters": {"stock": 40_000_000, "L1": 20_000_000},
-        "sizes": {
-            "256": {
-                "latency": {"stock": seconds(0.5), "L1": seconds(0.25)},
-                "peak_memory": {"stock": 1000.0, "L1": 900.0},
-            }
-        },
+def test_the_costs_of_parts_are_shown_beside_stock(tmp_path):
+    seconds = {stage: [0.5] * 3 for stage in STAGES} | {"total": [2.0] * 3}
+    slow = {**seconds, "total": [5.0] * 3}
+    names = ["stock", "L1"]
+    costs = {
+        "parameters": dict.fromkeys(names, 4_000_000),
+        "peak_memory": dict.fromkeys(names, 900.0),
+        "latency": {"stock": seconds, "L1": slow},
+        "repeats": 1,
+        "machine": {},
+        "versions": {},
     }
-
-
-def test_costs_are_shown_in_multiples_of_stock(costs):
-    table = depth_cost.cost_ratio_table(costs)
-    row = next(line for line in table.splitlines() if "L1" in line)
+    row = next(line for line in depth_cost.page(costs).splitlines() if line.startswith("| L1"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == [
-        *("256x256", "L1", "0.500 (0.50)", "0.250 (0.50)", "900 (0.90)", "20.00 (0.50)"),
-    ]
-
-
-def test_the_steps_of_the_design_are_shown_beside_the_ablations(costs, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablations, "COSTS", tmp_path / "depth_cost.json")
-    assert ablations.ladder() == ""  # not measured
-    ablations.COSTS.write_text(json.dumps({"ladder": costs}))
-    assert " L1 |" in ablations.ladder() and "step by step" in ablations.ladder()
-
-
-def test_every_step_of_the_design_is_a_config(tmp_path):
-    stock, *rungs = depth_cost.ladder(tmp_path)
-    assert stock.name == "stock" and [rung.name for rung in rungs] == list(depth_cost.LADDER)
-    for arm in (*rungs, *depth_cost.predicting(tmp_path)[1:]):
+    assert cells == ["L1", *["0.50"] * (len(STAGES) - 1), "5.00 (2.50)", "900", "4.00"]
+    for arm in depth_cost.arms(tmp_path):
         cfg = build_config(arm.config_file)
-        assert len(cfg.MODEL.NESTED_FPN.ROW_CHANNELS) == len(cfg.MODEL.FPN.IN_FEATURES)
+        assert not cfg.MODEL.WEIGHTS
+        assert cfg.MODEL.NESTED_FPN.DEPTH == dict((n, d) for n, _, d in depth_cost.ARMS)[arm.name]

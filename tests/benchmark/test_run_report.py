@@ -88,7 +88,10 @@ def test_end_to_end(run_dir, tmp_path, capsys):
         ]
     )
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "segm AP 100.00"
+    assert printed[0] == (
+        "segm AP 100.00; with a score of 0.5 or more F1 1.000, PQ 1.000, count error 0.0 objects "
+        "an image"
+    )
     assert printed[1:] == [
         f"report: {output / 'report.md'}",
         f"images: {output / 'contact_sheet.png'}",
@@ -110,6 +113,14 @@ def test_end_to_end(run_dir, tmp_path, capsys):
     # below its threshold the second image's prediction is not drawn, so its cells are alike
     cells = [sheet[-300:-8, left : left + 400] for left in (8, 416, 824)]
     assert (cells[0] == cells[1]).all() and (cells[0] == cells[2]).all()
+
+
+def test_objects_are_those_above_the_threshold(run_dir, tmp_path):
+    # with the false object of the second image F1 is 2 / 3, one object too many in half the images
+    shown = build_report(run_dir, NAME, tmp_path / "report", score_threshold=0.1)["shown"]
+    assert shown["f1"] == pytest.approx(2 / 3) and shown["count_error"] == 0.5
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "| F1    |" in report and "0.667" in report and "score of 0.1 or more" in report
 
 
 def of_config(run_dir, *names):

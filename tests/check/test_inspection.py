@@ -26,7 +26,7 @@ from maskrcnnpp.check.inspection.statistics import choose_samples, cluster, dist
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
 from maskrcnnpp.convert.synthetic import synthetic_samples
-from maskrcnnpp.data.input_keys import check_input
+from maskrcnnpp.data.input_checks import check_input
 from maskrcnnpp.data.named_by_file import register_file
 from maskrcnnpp.engine.setup import check_area_bins
 from maskrcnnpp.errors import DataError
@@ -617,8 +617,8 @@ def test_a_size_in_quotes_is_told(coco, as_set):
     [
         ({"file_name": "../../secret.png"}, "../../secret.png", "leads out"),
         ({"file_name": "/etc/x.png"}, "/etc/x.png", "leads out"),
-        ({"file_name": ""}, "image 99", "is no text, or an empty one"),
-        ({"file_name": 5}, "image 99", "is no text, or an empty one"),
+        ({"file_name": ""}, "image 99", "is not text, or an empty one"),
+        ({"file_name": 5}, "image 99", "is not text, or an empty one"),
         ({"file_name": "nuclei_0000.png"}, "nuclei_0000.png", "listed twice"),
         ({"id": 1}, "x y é.png", "two images have the id 1"),
         ({"id": [1]}, "x y é.png", "no such file"),

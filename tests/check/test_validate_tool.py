@@ -156,11 +156,11 @@ def test_what_cannot_be_repaired_is_told_and_not_written(file, run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is no JSON, or cut short"),
-        (b'{"images": [', "is no JSON, or cut short"),
-        (b"\xff\xfe\x00", "is no JSON, or cut short"),
+        (b"", "is not JSON, or cut short"),
+        (b'{"images": [', "is not JSON, or cut short"),
+        (b"\xff\xfe\x00", "is not JSON, or cut short"),
         (b"[" * 100_000, "too deep"),
-        (b'{"images": ' + b"9" * 5000 + b"}", "is no JSON, or cut short"),
+        (b'{"images": ' + b"9" * 5000 + b"}", "is not JSON, or cut short"),
     ],
 )
 def test_what_is_no_json_cannot_be_read(file, run, content, reason):
@@ -182,7 +182,7 @@ def test_paths_that_are_not_there(file, run, tmp_path):
     status, _, err = run(tmp_path / "none.json")
     assert (status, "none.json: cannot be read (No such file" in err) == (2, True)
     status, _, err = run(file, "--images", tmp_path / "none")
-    assert (status, "none: is no folder" in err) == (2, True)
+    assert (status, "none: is not a folder" in err) == (2, True)
     status, _, err = run(file, "--fix", tmp_path)
     assert (status, "is a folder; name a file for --fix" in err) == (2, True)
     (tmp_path / "text").write_text("")

@@ -143,7 +143,7 @@ CASES = [
     (setting("images", 0, "width", 2**31), "sizes", "error", "image 1", "more than masks"),
     (setting("images", 1, "width", 19), "sizes", "error", "image 2", "19x25 pixels, but its file"),
     (setting("images", 0, "file_name", KeyError), "sizes", "error", "image 1", "no file_name"),
-    (setting("images", 0, "file_name", 5), "sizes", "error", "image 1", "no text"),
+    (setting("images", 0, "file_name", 5), "sizes", "error", "image 1", "not text"),
     (setting("images", 0, "file_name", "x.png"), "sizes", "error", "image 1", "no such file"),
     (setting("images", 0, "file_name", "../a b.png"), "sizes", "error", "image 1", "leads out"),
     (setting("images", 0, "file_name", "/etc/passwd"), "sizes", "error", "image 1", "leads out"),

@@ -44,7 +44,7 @@ def _write(labels):
         (_write(np.zeros((64, 64, 3), np.uint8)), "of mode RGB"),
         (lambda truth, folder: (folder / "1.png").unlink(), "cannot be read as a label image"),
         (lambda truth, folder: truth["images"][1].pop("sem_seg_file_name"), "which others have"),
-        (lambda truth, folder: truth["images"][1].update(sem_seg_file_name=3), "is no text"),
+        (lambda truth, folder: truth["images"][1].update(sem_seg_file_name=3), "is not text"),
     ],
 )
 def test_a_bad_label_image_is_told_by_its_image(check, change, words):

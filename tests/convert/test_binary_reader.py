@@ -244,7 +244,7 @@ BAD = {
     "inverted": (png(255 - WHITE), "has 255 on 89% of the image, at all four sides and around"),
     "palette": (palette((255, 255, 255), (0, 0, 0)), "1 is black and 0 is not: which is the back"),
     "two channels": ("tif", tif(np.zeros((2, 12, 16), np.uint8), metadata={"axes": "CYX"},
-        ome=True), "is no label image: 12x16x2"),
+        ome=True), "is not a label image: 12x16x2"),
     "probabilities": ("tif", SOFT, "has numbers that are no integers"),
     "other size": (png(MASK.T), "is of 12x16 pixels, but the image images/b.png is of 16x12"),
     "stack": ("tif", tif(np.zeros((5, 12, 16), np.uint8)), "is a stack"),

@@ -55,7 +55,7 @@ BAD = {
     "two points": (edit_object(0, segmentation=[SQUARE[:4]]), "object", A9, "2 points", (1, 2)),
     "NaN": (
         edit_object(0, segmentation=[[float("nan"), *SQUARE[1:]]]), "object", A9,
-        "no finite number", (1, 2),
+        "not a finite number", (1, 2),
     ),
     "mask of another size": (
         edit_object(1, segmentation={"size": [16, 12], "counts": "T6"}), "object", B12,
@@ -84,7 +84,7 @@ BAD = {
     "missing image": (
         lambda files: files.pop("images/b.png"), "image", B, "the image is missing", (2, None),
     ),
-    "image that is no image": (
+    "image that is not an image": (
         lambda files: files.update({"images/b.png": b"text"}), "image", "images/b.png",
         "cannot be read as an image", (2, None),
     ),
@@ -105,7 +105,7 @@ BAD = {
     ),
     "file of another kind": (
         edit_image(0, file_name="b.gif"), "image", "annotations/train.json: b.gif",
-        "is no image that can be read", (2, None),
+        "is not an image that can be read", (2, None),
     ),
     "path out of the source": (
         edit_image(0, file_name="../x.png"), "image", "annotations/train.json: ../x.png",
@@ -215,11 +215,11 @@ UNUSABLE = {
     "something else": (text(b'{"shapes": []}'), "not a COCO annotation file"),
     "a test set": (change(lambda c: c.pop("annotations")), "has no annotations; is it the list"),
     "no images": (change(lambda c: c["images"].clear()), "lists no image"),
-    "images no list": (change(lambda c: c.update(images=3)), "'images' is no list"),
-    "an image no object": (change(lambda c: c["images"].append(3)), "image number 2 is no object"),
+    "images no list": (change(lambda c: c.update(images=3)), "'images' is not a list"),
+    "an image no object": (change(lambda c: c["images"].append(3)), "number 2 is not an object"),
     "an image without id": (edit_image(1, id=None), 'image number 1 of the list has no "id"'),
     "an annotation no object": (
-        change(lambda c: c["annotations"].append(None)), "annotation number 4 is no object",
+        change(lambda c: c["annotations"].append(None)), "annotation number 4 is not an object",
     ),
     "boxes": (
         change(lambda c: [entry.pop("segmentation") for entry in c["annotations"]]),

@@ -174,7 +174,7 @@ BAD = {
     "channels": (
         png(image(0)),
         tiff(np.stack([labels(0), labels(1), labels(2)], axis=-1).astype(np.int32)),
-        "is no label image: 40x50x3",
+        "is not a label image: 40x50x3",
     ),
 }
 
@@ -243,7 +243,9 @@ def test_layouts_that_cannot_be_told(tmp_path):
         find_layout(written(tmp_path, {"a.txt": b""}))
     with pytest.raises(ConfigError, match="there is none; choose of"):
         open_reader("kaggle", tmp_path / "source", ProblemLog(), {})
-    with pytest.raises(ConfigError, match="--watershed is no option of the format labels, which"):
+    with pytest.raises(
+        ConfigError, match="--watershed is not an option of the format labels, which"
+    ):
         open_reader("labels", tmp_path / "source", ProblemLog(), {"watershed": True})
     with pytest.raises(DataError, match="holds no image with a label image"):
         open_reader("labels", tmp_path / "source", ProblemLog(), {})
@@ -278,12 +280,12 @@ def test_splits_of_the_tool(tmp_path):
         (["--folds", "1"], "at least 2"),
         (["--folds", "2", "--fractions", "a=1"], "choose one way"),
         (["--group-by", "x"], "goes with --fractions"),
-        (["--folds", "2", "--group-by", "("], "no regular expression"),
+        (["--folds", "2", "--group-by", "("], "not a regular expression"),
         (["--folds", "2", "--group-by", "q"], "matches nothing in the name"),
         (["--folds", "9"], "too few"),
         (["--folds", "2", "--groups", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--split-lists", "tests"], "there is no list"),
-        (["--watershed"], "no option of the format labels"),
+        (["--watershed"], "not an option of the format labels"),
     ],
 )
 def test_splits_that_cannot_be(tmp_path, words, message):

@@ -149,7 +149,7 @@ BAD = {
     "no TIFF": ({SEG: b"text" * 9}, "image", SEG, "cannot be read"),
     "other size": ({SEG: tif(LABELS.T)}, "image", SEG, "but the image 01/t001.tif is"),
     "a stack": ({SEG: tif(STACK)}, "image", SEG, "is a stack"),
-    "in colour": ({SEG: tif(np.arange(576).reshape(12, 16, 3))}, "image", SEG, "is no label image"),
+    "in colour": ({SEG: tif(np.arange(576).reshape(12, 16, 3))}, "image", SEG, "not a label image"),
     "a fraction": ({SEG: tif(LABELS.astype(np.float32) / 2)}, "image", SEG, "no integers"),
     "below 0": ({SEG: tif(LABELS.astype(np.int16) - 1)}, "image", SEG, "negative numbers"),
     "frame cut short": ({"01/t001.tif": FRAMES[1][:-9]}, "image", "01/t001.tif", ""),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from dsb2018_source import NOISE, png, write_source
 from pycocotools import mask as coco_mask
@@ -25,10 +25,12 @@ TABLE = "stage1_train_labels.csv"
 
 def table(runs=RUNS, **columns) -> bytes:
     rows = [(name, text) for name, of_image in runs.items() for text in of_image]
-    frame = pd.DataFrame(rows, columns=["ImageId", "EncodedPixels"])
-    for column, value in columns.items():
-        frame[column] = value
-    return frame.to_csv(index=False).encode()
+    more = [x if isinstance(x, list) else [x] * len(rows) for x in columns.values()]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["ImageId", "EncodedPixels", *columns])
+    writer.writerows([*row, *others] for row, *others in zip(rows, *more))
+    return text.getvalue().encode()
 
 
 def good_files() -> dict[str, bytes]:

@@ -111,7 +111,7 @@ BAD = {
     "image without its end": (
         replace("b/images/b.png", lambda d: d[:60]), "b/images/b.png: damaged", None,
     ),
-    "image that is no image": (
+    "image that is not an image": (
         replace("b/images/b.png", lambda d: b"text"), "b/images/b.png: not a PNG file\n", None,
     ),
     "empty image file": (replace("b/images/b.png", lambda d: b""), "b/images/b.png", None),

@@ -41,9 +41,9 @@ BAD_FEATURES = {
     "numbers": (geometry("Polygon", [[1, 2, 3]]), "no pairs of numbers", False),
     "ragged": (geometry("Polygon", [[[1, 2], [3], [4, 5]]]), "no pairs of numbers", False),
     "too flat": (geometry("Polygon", square(0, 0, 5, 5)), "no pairs of numbers", False),
-    "no list": (geometry("Polygon", {"x": 1}), "feature 2 has coordinates that are no", False),
+    "no list": (geometry("Polygon", {"x": 1}), "feature 2 has coordinates that are not", False),
     "not finite": (
-        geometry("Polygon", [square(0, 0, float("inf"), 5)]), "no finite number", False,
+        geometry("Polygon", [square(0, 0, float("inf"), 5)]), "not a finite number", False,
     ),
     "huge": (geometry("Polygon", [square(0, 0, 1e12, 5)]), "leads far out of any image", False),
     "huge integer": (geometry("Polygon", [square(0, 0, 10**400, 5)]), "no pairs of num", False),
@@ -67,17 +67,17 @@ def test_bad_features(tmp_path, case):
 
 # what is done to image b, the item and the reason
 BAD = {
-    "truncated": ({"b.geojson": GOOD[:-30]}, "b.geojson", "is no JSON, or damaged"),
-    "empty file": ({"b.geojson": b""}, "b.geojson", "is no JSON"),
-    "not text": ({"b.geojson": b"\x80\xff\x00\x01"}, "b.geojson", "is no JSON"),
-    "too deep": ({"b.geojson": b"[" * 200_000}, "b.geojson", "is no JSON"),
-    "other JSON": ({"b.geojson": b'{"shapes": []}'}, "b.geojson", "is no GeoJSON"),
-    "list of others": ({"b.geojson": b'[{"x": 1}]'}, "b.geojson", "is no GeoJSON"),
+    "truncated": ({"b.geojson": GOOD[:-30]}, "b.geojson", "is not JSON, or damaged"),
+    "empty file": ({"b.geojson": b""}, "b.geojson", "is not JSON"),
+    "not text": ({"b.geojson": b"\x80\xff\x00\x01"}, "b.geojson", "is not JSON"),
+    "too deep": ({"b.geojson": b"[" * 200_000}, "b.geojson", "is not JSON"),
+    "other JSON": ({"b.geojson": b'{"shapes": []}'}, "b.geojson", "is not a GeoJSON"),
+    "list of others": ({"b.geojson": b'[{"x": 1}]'}, "b.geojson", "is not a GeoJSON"),
     "truncated image": ({"b.png": IMAGE[:200]}, "b.png", ""),
     "no image": ({"b.png": None}, "b.geojson", "no image of this name lies beside it"),
     "no outlines": ({"b.geojson": None}, "b.png", "has no annotation file beside it"),
     "labelme": ({"b.geojson": None, "b.json": b'{"shapes": []}'}, "b.png", "has no annotation"),
-    "damaged JSON": ({"b.geojson": None, "b.json": b"{"}, "b.json", "is no JSON"),
+    "damaged JSON": ({"b.geojson": None, "b.json": b"{"}, "b.json", "is not JSON"),
     "two images": ({"b.tif": IMAGE}, "b.geojson", "fits b.png and b.tif"),
     "two files": ({"b.png.geojson": GOOD}, "b.png", "b.geojson and b.png.geojson; keep one"),
     "unsafe name": (

@@ -163,7 +163,7 @@ def test_classes(tmp_path):
     told = [(p.scope, p.item, p.reason) for p in problems.problems]
     assert [t[:2] for t in told] == [("unwanted", "a.geojson")] * 2
     problems.skip_bad = False
-    problems.raise_unless_skipped(path)  # what the user left out is no error
+    problems.raise_unless_skipped(path)  # what the user left out is not an error
     assert told[0][2].startswith("feature 3 is of the class 'Immune cells: Positive'")
     assert told[1][2].startswith("feature 4 is of the class 'Stroma'")
     with pytest.raises(DataError, match="each once"):

@@ -110,7 +110,7 @@ def test_impossible_class_names(tmp_path, names):
 
 NOISY = TYPE_MAP.copy()
 NOISY[5, 0:3] = 2  # a minority of the pixels of 2
-NOISY[1, 2:6] = NOISY[2, 2:4] = 0  # half of those of 7, but 0 is no type
+NOISY[1, 2:6] = NOISY[2, 2:4] = 0  # half of those of 7, but 0 is not a type
 
 HOW_TYPES_ARE_TOLD = {
     "inst_type in a row": {"inst_type": TYPES.T},
@@ -177,12 +177,12 @@ HDF5 = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + b"
 BAD = {
     "version 7.3": (HDF5 + bytes(999), "is a MATLAB file of version 7.3; save it as -v7"),
     "cut short": (CONSEP[: len(CONSEP) // 2], "is cut short, or damaged"),
-    "cut in the header": (CONSEP[:100], "is no MATLAB file, or cut short"),
-    "empty": (b"", "is no MATLAB file"),
-    "text": (b"inst_map" * 99, "is no MATLAB file"),
+    "cut in the header": (CONSEP[:100], "is not a MATLAB file, or cut short"),
+    "empty": (b"", "is not a MATLAB file"),
+    "text": (b"inst_map" * 99, "is not a MATLAB file"),
     "no inst_map": (mat(type_map=TYPE_MAP), "has no inst_map"),
     "other size": (mat(inst_map=MAP.T), "is of 12x16 pixels, but the image "),
-    "three dimensions": (mat(inst_map=np.zeros((12, 16, 2))), "is no label image: 12x16x2"),
+    "three dimensions": (mat(inst_map=np.zeros((12, 16, 2))), "is not a label image: 12x16x2"),
     "a fraction": (mat(inst_map=MAP / 2, type_map=TYPE_MAP), "no integers"),
     "not a number": (mat(inst_map=np.where(MAP, np.nan, 0)), "no integers"),
     "below 0": (mat(inst_map=MAP - 1), "negative numbers, such as -1"),

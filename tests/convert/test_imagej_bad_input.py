@@ -49,12 +49,12 @@ BAD_ROIS = {
         composite(square(2, 2, 16, 16), bend=True), "is a composite with curves", False,
     ),
     "damaged composite": (composite(square(2, 2, 16, 16))[:90], "damaged", False),
-    "truncated": (ONE[:70], "0002-é.roi' is no ROI of ImageJ, or damaged", False),
+    "truncated": (ONE[:70], "0002-é.roi' is not an ROI of ImageJ, or damaged", False),
     "shorter": (ONE[:20], "too short", False),
-    "no ROI": (b"text" * 100, "is no ROI of ImageJ", False),
+    "no ROI": (b"text" * 100, "is not an ROI of ImageJ", False),
     "of no kind": (ONE[:6] + bytes([42]) + ONE[7:], "is of a kind that ImageJ has not", False),
     "not finite": (
-        exact([[1, 2], [3, 4], [5, np.inf]]), "no finite number", False,
+        exact([[1, 2], [3, 4], [5, np.inf]]), "not a finite number", False,
     ),
     "huge": (exact([[1, 2], [3, 4], [5, 1e12]]), "far out of any image", False),
     "too large": (bytes(2**24 + 1), "holds '0002-é.roi', too large for a ROI", False),
@@ -88,12 +88,12 @@ def test_damaged_bytes_never_end_in_a_traceback(tmp_path_factory, start, change)
 
 # what is done to image b, the item and the reason
 BAD = {
-    "truncated": ({"b.zip": GOOD[:-40]}, "b.zip", "is no zip of ROIs, or damaged"),
-    "empty file": ({"b.zip": b""}, "b.zip", "is no zip of ROIs"),
-    "no zip": ({"b.zip": b"text"}, "b.zip", "is no zip of ROIs"),
+    "truncated": ({"b.zip": GOOD[:-40]}, "b.zip", "is not a zip of ROIs, or damaged"),
+    "empty file": ({"b.zip": b""}, "b.zip", "is not a zip of ROIs"),
+    "no zip": ({"b.zip": b"text"}, "b.zip", "is not a zip of ROIs"),
     "no ROIs": ({"b.zip": zipped(**{"b.png": IMAGE})}, "b.zip", "holds no .roi files"),
     "changed bytes": ({"b.zip": GOOD[:60] + b"####" + GOOD[64:]}, "b.zip", "damaged"),
-    "damaged ROI": ({"b.zip": None, "b.roi": ONE[:50]}, "b.roi", "the ROI is no ROI of ImageJ"),
+    "damaged ROI": ({"b.zip": None, "b.roi": ONE[:50]}, "b.roi", "the ROI is not an ROI of ImageJ"),
     "large ROI": ({"b.zip": None, "b.roi": bytes(2**24 + 1)}, "b.roi", "is too large"),
     "truncated image": ({"b.tif": TIF[:100]}, "b.tif", ""),
     "no image": ({"b.tif": None}, "b.zip", "no image of this name lies beside it"),

@@ -121,7 +121,7 @@ class _Evil:
     ("content", "words"),
     [
         (seg_npy("text"), 'has no array "masks"'),
-        (seg_npy(np.array([{}], dtype=object)), "no array of numbers"),
+        (seg_npy(np.array([{}], dtype=object)), "not an array of numbers"),
         (seg_npy(np.zeros((3, 40, 50), int)), "masks of a stack"),
         (seg_npy(LABELS)[:-900], "damaged"),
         (seg_npy(LABELS / 2), "no integers"),

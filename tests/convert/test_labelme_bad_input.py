@@ -32,7 +32,7 @@ BAD_SHAPES = {
     "no area": (shape([[1, 2], [1, 9]], "rectangle"), "shape 2 is empty", True),
     "outside": (shape(square(90, 2, 95, 9)), "shape 2 is empty", True),
     "circle of three": (shape(square(1, 2, 3, 4)[:3], "circle"), "circle of 3 points", False),
-    "circle, not finite": (shape([[1, 2], [float("nan"), 3]], "circle"), "no finite", False),
+    "circle, not finite": (shape([[1, 2], [float("nan"), 3]], "circle"), "not a finite", False),
     "words": (shape([["a", 1], [2, 3], [4, 5]]), "no pairs of numbers", False),
     "null": (shape(None), "no pairs of numbers", False),
     "no label": (shape(square(2, 3, 5, 6), label=None), "shape 2 has no label", False),
@@ -69,14 +69,14 @@ def test_bad_shapes(tmp_path, case):
 GOOD = content(ONE, path="b.png")
 # what is done to image b, scope, item and reason
 BAD = {
-    "truncated": ({"b.json": GOOD[:-30]}, "image", "b.json", "is no JSON, or damaged"),
-    "empty file": ({"b.json": b""}, "image", "b.json", "is no JSON"),
-    "other JSON": ({"b.json": b'{"images": []}'}, "file", "b.json", "is no file of labelme"),
-    "a list": ({"b.json": b"[]"}, "file", "b.json", "is no file of labelme"),
-    "shapes no list": ({"b.json": b'{"shapes": {}}'}, "image", "b.json", "no list of shapes"),
-    "shapes no shapes": ({"b.json": b'{"shapes": [1]}'}, "image", "b.json", "no list of shapes"),
+    "truncated": ({"b.json": GOOD[:-30]}, "image", "b.json", "is not JSON, or damaged"),
+    "empty file": ({"b.json": b""}, "image", "b.json", "is not JSON"),
+    "other JSON": ({"b.json": b'{"images": []}'}, "file", "b.json", "is not a file of labelme"),
+    "a list": ({"b.json": b"[]"}, "file", "b.json", "is not a file of labelme"),
+    "shapes no list": ({"b.json": b'{"shapes": {}}'}, "image", "b.json", "not a list of shapes"),
+    "shapes no shapes": ({"b.json": b'{"shapes": [1]}'}, "image", "b.json", "not a list of shapes"),
     "truncated image": ({"b.png": IMAGE[:200]}, "image", "b.png", ""),
-    "no image": ({"b.png": None}, "image", "b.json", "imagePath 'b.png' is no image in the"),
+    "no image": ({"b.png": None}, "image", "b.json", "imagePath 'b.png' is not an image in the"),
     "image outside": (
         {"b.png": None, "b.json": content(ONE, path="../../c.png")},
         "image", "b.json", "'../../c.png' leads out of the source",

@@ -232,10 +232,13 @@ DOCTYPE = b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
 
 # what is done to a.xml or its image, what is told
 BAD_FILES = {
-    "cut short": ({"a.xml": TWO[:-30]}, "a.xml: is no XML, or cut short"),
-    "empty": ({"a.xml": b""}, "a.xml: is no XML"),
-    "no XML": ({"a.xml": b"\x89PNG\r\n"}, "a.xml: is no XML"),
-    "odd encoding": ({"a.xml": b'<?xml version="1.0" encoding="none"?><a/>'}, "a.xml: is no XML"),
+    "cut short": ({"a.xml": TWO[:-30]}, "a.xml: is not an XML file, or cut short"),
+    "empty": ({"a.xml": b""}, "a.xml: is not an XML file"),
+    "no XML": ({"a.xml": b"\x89PNG\r\n"}, "a.xml: is not an XML file"),
+    "odd encoding": (
+        {"a.xml": b'<?xml version="1.0" encoding="none"?><a/>'},
+        "a.xml: is not an XML file",
+    ),
     "other XML": ({"a.xml": b"<annotation/>"}, "a.xml: is not of ImageScope: begins with <annota"),
     "doctype": ({"a.xml": DOCTYPE + TWO}, "a.xml: has a DOCTYPE"),
     "doctype in UTF-16": ({"a.xml": (DOCTYPE + TWO).decode().encode("utf-16")}, "a DOCTYPE"),

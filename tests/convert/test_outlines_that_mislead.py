@@ -59,7 +59,7 @@ def test_objects_inside_others_are_read(tmp_path):
     assert len(samples["a"].masks) == 6
     assert [problem.scope for problem in problems.problems] == ["region"]
     samples, problems = geojson(tmp_path / "b", {**region, "childObjects": [1]})
-    assert not samples and "childObjects that are no list" in problems.lines()
+    assert not samples and "childObjects that are not a list" in problems.lines()
 
 
 def test_objects_of_several_planes(tmp_path):

@@ -151,11 +151,11 @@ def npz() -> bytes:
 
 # the files of the second fold that are changed, the one that is named, and why
 BAD_FOLDS = {
-    "cut short": ({"images": npy(IMAGES)[:-8]}, "images", "is no array of numbers, or cut short"),
-    "cut in the header": ({"masks": npy(MASKS)[:20]}, "masks", "is no array of numbers"),
-    "empty": ({"masks": b""}, "masks", "is no array of numbers"),
-    "text": ({"images": b"text" * 99}, "images", "is no array of numbers"),
-    "pickled": ({"images": PICKLED}, "images", "is no array of numbers"),
+    "cut short": ({"images": npy(IMAGES)[:-8]}, "images", "not an array of numbers, or cut short"),
+    "cut in the header": ({"masks": npy(MASKS)[:20]}, "masks", "is not an array of numbers"),
+    "empty": ({"masks": b""}, "masks", "is not an array of numbers"),
+    "text": ({"images": b"text" * 99}, "images", "is not an array of numbers"),
+    "pickled": ({"images": PICKLED}, "images", "is not an array of numbers"),
     "npz": ({"images": npz()}, "images", "is an archive of arrays"),
     "channels first": (
         {"images": npy(np.moveaxis(IMAGES, 3, 1))}, "images", "is 4 x 3 x 32 x 32, not N x height",
@@ -250,5 +250,5 @@ def test_nothing_of_the_layout(tmp_path, kind):
 
 def test_only_bad_folds(tmp_path):
     source = write_source(tmp_path, fold() | {"masks.npy": b""}, "folder")
-    with pytest.raises(DataError, match="masks.npy: is no array of numbers"):
+    with pytest.raises(DataError, match="masks.npy: is not an array of numbers"):
         PannukeReader(source, ProblemLog())

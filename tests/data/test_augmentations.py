@@ -60,7 +60,7 @@ def test_an_image_of_a_mask_moves_as_the_mask_does(name, seed, channels):
     moved = transform.apply_segmentation(mask)
     assert set(np.unique(moved)) <= {0, 1} and moved.dtype == np.uint8
     seen = transform.apply_image(image)
-    # what comes from outside is no object, and in the image of the median's value: left out here
+    # what comes from outside is not an object, and has the median's value: left out here
     inside = transform.apply_segmentation(np.ones_like(mask)) == 1
     inside = ndimage.binary_erosion(inside, iterations=2)  # nor at the sides, where both mix
     assert (seen == seen[..., :1]).all()

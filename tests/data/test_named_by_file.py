@@ -95,7 +95,7 @@ def test_files_that_are_not_there(folder, tmp_path):
     assert "maskrcnnpp check" not in str(caught.value)  # which could not read it either
     with pytest.raises(DataError, match="File name too long"):
         register_file(f"{'d' * 300}.json")
-    with pytest.raises(DataError, match="nowhere is no folder; name that of the images"):
+    with pytest.raises(DataError, match="nowhere is not a folder; name that of the images"):
         register_file(f"{file}:nowhere")
     with pytest.raises(DataError, match=f"of 2 images, 2 are not in {tmp_path}: .*.json:FOLDER"):
         register_file(f"{file}:{tmp_path}")
@@ -172,10 +172,10 @@ LEFT_OUT = object()
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("images",), None, "'images' is no list"),
+        (("images",), None, "'images' is not a list"),
         (("images",), [], "'images' is empty"),
         (("categories",), [], "'categories' is empty"),
-        (("annotations",), None, "'annotations' is no list"),
+        (("annotations",), None, "'annotations' is not a list"),
         (("images", 1, "id"), 0, "image ids are there more than once: 0"),
         (("images", 1, "id"), "b", "image number 1 has the id 'b'"),
         (("images", 1, "file_name"), 5, "image 1: file_name is 5"),

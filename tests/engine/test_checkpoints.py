@@ -42,18 +42,33 @@ def test_one_that_is_cut_short_is_passed_over(opts, tmp_path, caplog):
     trainer_of(opts).train()
     folder = tmp_path / "output"
     weights = torch.load(folder / "model_final.pth", weights_only=True)["model"]
-    for name in ("model_final.pth", "model_0000003.pth"):
-        os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    last = folder / "model_0000003.pth"
+    os.truncate(last, last.stat().st_size // 2)
     again = trainer_of(opts)
     assert again.start_iter == 3
-    assert "model_final.pth is no checkpoint" in caplog.text and "one before" in caplog.text
+    assert "model_0000003.pth is not a checkpoint" in caplog.text and "one before" in caplog.text
     again.train()
     after = torch.load(folder / "model_final.pth", weights_only=True)["model"]
     assert all(torch.equal(weights[name], after[name]) for name in weights)
     for path in folder.glob("*.pth"):
         path.write_bytes(b"")
-    with pytest.raises(ConfigError, match="model_final.pth is no checkpoint.*model_0000003.pth"):
+    with pytest.raises(ConfigError, match="model_0000003.pth is not a checkpoint.*model_final.pth"):
         trainer_of(opts)
+
+
+def test_the_last_iteration_leaves_weights_to_use_and_a_checkpoint_to_go_on_from(opts, tmp_path):
+    opts = [*opts, "SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.EMA_DECAY", "0.9"]
+    trainer_of(opts).train()
+    folder = tmp_path / "output"
+    final = torch.load(folder / "model_final.pth", weights_only=True)
+    last = torch.load(folder / "model_0000003.pth", weights_only=True)
+    assert final.keys() == {"model", "iteration"} and final["iteration"] == 3
+    assert all(torch.equal(final["model"][name], x) for name, x in last["model"].items())
+    longer = trainer_of(opts, "SOLVER.MAX_ITER", 6)
+    assert longer.start_iter == 4 and longer.optimizer.state
+    (folder / "model_0000003.pth").unlink()
+    with pytest.raises(ConfigError, match="model_final.pth has weights alone.*MODEL.WEIGHTS"):
+        trainer_of(opts, "SOLVER.MAX_ITER", 6)
 
 
 def test_a_full_disk_fails_the_saving_and_not_the_training(opts, tmp_path, monkeypatch, caplog):

@@ -49,7 +49,7 @@ def test_the_best_is_kept_across_a_restart(opts, values, tmp_path):
     first = trainer_of(opts, "SOLVER.MAX_ITER", 4)
     first.train()
     assert first.evaluation.best == (30.0, 2) and kept(tmp_path) == 2
-    assert (tmp_path / "output" / "last_checkpoint").read_text() == "model_final.pth"
+    assert (tmp_path / "output" / "last_checkpoint").read_text() == "model_0000003.pth"
     values += [29.0, 25.0, 31.0, 5.0]
     second = trainer_of(opts)
     assert second.start_iter == 4
@@ -118,7 +118,7 @@ def test_averaged_weights_are_evaluated_and_are_the_model_of_a_checkpoint(opts, 
     more = ["SOLVER.EMA_DECAY", 0.9, "SOLVER.MAX_ITER", 2]
     trainer = trainer_of(opts, *more)
     trainer.train()
-    saved = torch.load(tmp_path / "output" / "model_final.pth", weights_only=True)
+    saved = torch.load(tmp_path / "output" / "model_0000001.pth", weights_only=True)
     name = "backbone.bottom_up.stem.conv1.weight"
     used = dict(trainer.model_in_use.named_parameters())[name]
     trained = dict(trainer.model.named_parameters())[name]

@@ -26,7 +26,6 @@ def opts(tiny_opts):
     opts = [*tiny_opts, *(str(word) for pair in more.items() for word in pair)]
     resumed(opts).train()
     folder = Path(opts[opts.index("OUTPUT_DIR") + 1])
-    (folder / "model_final.pth").unlink()
     (folder / "model_0000003.pth").unlink()
     (folder / "last_checkpoint").write_text("model_0000001.pth")
     return opts

@@ -9,8 +9,8 @@ from semantic_config import ROWS, WEIGHTS, grid, head
 from maskrcnnpp.benchmark.depth_table import measure_depths
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.data.named_by_file import folder_name
-from maskrcnnpp.engine.cut import cut_checkpoint
 from maskrcnnpp.engine.main import run
+from maskrcnnpp.engine.prune import prune_checkpoint
 from maskrcnnpp.engine.setup import checked_config
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE
@@ -57,7 +57,7 @@ def test_a_cut_is_evaluated(args, tmp_path):
     run(args())
     cfg = build_config(str(tmp_path / "output" / "config.yaml"))
     weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
-    config_file = cut_checkpoint(cfg, weights, 2, tmp_path / "cut")
+    config_file = prune_checkpoint(cfg, weights, 2, tmp_path / "cut")
     words = ["--config-file", str(config_file), "--eval-only"]
     assert "IoU" in run(default_argument_parser().parse_args(words))["sem_seg"]
 

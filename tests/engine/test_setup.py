@@ -181,6 +181,18 @@ def file_of_classes(folder, *names):
     return path
 
 
+def test_a_folder_of_another_training_is_not_overwritten(tiny_opts, tmp_path):
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "log.txt").touch()
+    checked_config(arguments(opts=tiny_opts))  # no training has come so far
+    (output / "model_0000499.pth").touch()
+    with pytest.raises(ConfigError, match="OUTPUT_DIR .*output holds a training.* --resume"):
+        checked_config(arguments(opts=tiny_opts))
+    checked_config(arguments(resume=True, opts=tiny_opts))
+    checked_config(arguments(dry_run=True, opts=tiny_opts))
+
+
 @pytest.mark.parametrize("eval_only", [False, True])
 def test_classes_in_another_order_are_refused(tmp_path, caplog, eval_only):
     train = file_of_classes(tmp_path, "small", "large")

@@ -269,7 +269,7 @@ def test_bad_arguments(cfg, checkpoint, tmp_path, monkeypatch):
         export_model(cfg, weights, tmp_path, "tflite")
     with pytest.raises(ConfigError, match=r"model.onnx .* torchscript, whose files end in .ts"):
         export_model(cfg, weights, tmp_path / "model.onnx", "torchscript")
-    with pytest.raises(ConfigError, match=r"cannot be cut to depth 7: choose 1..4"):
+    with pytest.raises(ConfigError, match=r"cannot be pruned to depth 7: choose 1..4"):
         export_model(cfg, weights, tmp_path, depth=7)
     with pytest.raises(ConfigError, match="there is no such file"):
         export_model(cfg, tmp_path / "none.pth", tmp_path)

@@ -64,7 +64,7 @@ def test_errors_are_for_the_reader(run_folder, capsys):
     words += ["--weights", str(run_folder / "model_final.pth")]
     for more, message in (
         (["--format", "tflite"], "the format is 'tflite'"),
-        (["--depth", "9"], "cannot be cut to depth 9: choose 1..3"),
+        (["--depth", "9"], "cannot be pruned to depth 9: choose 1..3"),
         (["MODEL.MASK_ON", "False"], "cannot be exported: set MODEL.MASK_ON"),
     ):
         with pytest.raises(SystemExit) as ended:

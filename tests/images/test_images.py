@@ -39,7 +39,7 @@ def test_8_bits(tmp_path, ending, channels):
     pixels = values(7, 9, channels)
     path = tmp_path / f"an ä image.{ending}"
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
-    assert (pixels_of(path) == pixels[..., :3]).all()  # alpha is no colour
+    assert (pixels_of(path) == pixels[..., :3]).all()  # alpha is not a colour
     assert open_image(path).micrometres is None
 
 
@@ -121,7 +121,7 @@ def test_files_that_are_no_image_are_named(tmp_path):
     with pytest.raises(DataError, match="stack with the axes T 2, Z 3, C 2, Y 8, X 9"):
         open_image(tmp_path / "stack.tif")
     (tmp_path / "zero.jpg").touch()
-    for name, reason in (("text.png", "no image of a kind"), ("zero.jpg", "it is empty")):
+    for name, reason in (("text.png", "not an image of a kind"), ("zero.jpg", "it is empty")):
         with pytest.raises(DataError, match=f"{name} cannot be read as an image: .*{reason}"):
             open_image(tmp_path / name)
     with pytest.raises(DataError, match="nowhere.png cannot be read"):

@@ -24,7 +24,7 @@ from maskrcnnpp.inference.record import RECORD_FILE
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.lock import LOCK_FILE, locked
 
-FORMATS = ["coco", "labels", "csv", "overlay", "geojson", "rois"]
+FORMATS = ["coco", "labels", "csv", "overlay", "geojson", "rois", "ome-zarr"]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     assert predict(model_files, images, output, "--tile-size", "48", "--overlap", "16") == 0
     images = ("a.png", "b.png", "c.jpg")
     expected = {f"{image}{WRITERS[name].ending}" for image in images for name in FORMATS}
-    seen = {p.name for p in output.iterdir() if p.is_file()}
+    seen = {p.name for p in output.iterdir() if p.name != ".done"}
     assert seen == expected | {RECORD_FILE, run.COCO_FILE}
     assert tifffile.imread(output / "a.png.labels.tif").shape == (70, 50)
     results = json.loads((output / run.COCO_FILE).read_text())
@@ -145,7 +145,7 @@ def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         predict(model_files, images, output)
     (output / RECORD_FILE).write_text("[]")
-    with pytest.raises(ConfigError, match="no record of a run"):
+    with pytest.raises(ConfigError, match="not a record of a run"):
         predict(model_files, images, output)
 
 
@@ -387,7 +387,7 @@ def test_an_image_whose_name_is_too_long_is_named_and_left_out(
     for _ in range(2):
         assert predict(model_files, images, output) == 1
         said = capsys.readouterr()
-        assert f"{long}: its name is too long: with the ending of an output it has 256" in said.err
+        assert f"{long}: its name is too long: with the ending of an output it has 260" in said.err
         assert "2 of 3 images" in said.out
     assert not [path for path in output.rglob("*") if path.name.startswith("x")]
 
@@ -413,3 +413,36 @@ def test_sigterm_leaves_nothing_half_written(model_files, images, tmp_path):
     done = subprocess.run([sys.executable, "-c", TERMINATED, *words], capture_output=True)
     assert done.returncode == 143
     assert not list(output.rglob(f"{PARTIAL}*")) and not (output / LOCK_FILE).exists()
+
+
+def test_a_folder_of_ome_zarr_is_an_image(model_files, images, tmp_path, capsys):
+    zarr = pytest.importorskip("zarr", minversion="3.0")
+    (images / "a.png").unlink()
+    store = images / "a.ome.zarr"
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 50), dtype=np.uint8)
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    datasets = [{"path": "0"}, {"path": "1"}]
+    group = zarr.open_group(str(store), mode="w", zarr_format=2)
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    zarr.save_array(str(store / "0"), pixels, zarr_format=2)
+    zarr.save_array(str(store / "1"), pixels[::2, ::2], zarr_format=2)
+    (images / "bad.zarr").mkdir()
+    output = tmp_path / "out"
+    with pytest.raises(ConfigError, match="is in the folder of an image"):
+        predict(model_files, images, store / "labels")
+    assert predict(model_files, images, output) == 1
+    assert "left out: " in (said := capsys.readouterr().err) and "bad.zarr is not Zarr" in said
+    assert tifffile.imread(output / "a.ome.zarr.labels.tif").shape == (70, 50)
+    labels = zarr.open_group(str(output / "a.ome.zarr.labels.ome.zarr"), mode="r")
+    assert labels["labels/objects/1"].shape == (35, 25)
+    (images / "bad.zarr").rmdir()
+    assert predict(model_files, images, output) == 0
+    assert "3 of 3 images are done" in capsys.readouterr().out
+    zarr.open_array(str(store / "0"), mode="a")[:9] = 0  # a chunk changes, and no name
+    predict(model_files, images, output)
+    assert "2 of 3 images are done" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"other settings \(level\)"):
+        predict(model_files, images, output, "--level", "1")
+    assert predict(model_files, images, tmp_path / "half", "--level", "1") == 1
+    assert "b.png is read at its full size: --level is for OME-Zarr" in capsys.readouterr().err
+    assert tifffile.imread(tmp_path / "half" / "a.ome.zarr.labels.tif").shape == (35, 25)

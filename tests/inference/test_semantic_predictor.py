@@ -72,9 +72,13 @@ def test_objects_are_those_of_the_options(brightness):
     assert [entry.area for entry in predictor_of(brightness, score_threshold=0.9)(image)] == [400]
 
 
-def test_there_are_no_scales(brightness):
-    with pytest.raises(ConfigError, match="scales"):
-        predictor_of(brightness, scales=(1.0, 2.0))
+@pytest.mark.parametrize(
+    "option",
+    [{"scales": (1.0, 2.0)}, {"diameter": 20}, {"mask_threshold": 0.4}, {"overlaps": "keep"}],
+)
+def test_there_is_nothing_that_needs_masks_of_objects(brightness, option):
+    with pytest.raises(ConfigError, match=f"{next(iter(option))} is of models that find objects"):
+        predictor_of(brightness, **option)
 
 
 @pytest.fixture

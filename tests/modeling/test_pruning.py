@@ -84,7 +84,7 @@ def test_what_is_left_shrinks_with_the_depth(deep_cfg):
 @pytest.mark.parametrize("depth", [0, -1, 5])
 def test_a_depth_out_of_range(deep_cfg, depth):
     with pytest.raises(
-        ConfigError, match=rf"depth 4 .*DEPTH 0. cannot be cut to depth {depth}: choose"
+        ConfigError, match=rf"depth 4 .*DEPTH 0. cannot be pruned to depth {depth}: choose"
     ):
         pruned_config(deep_cfg, depth)
 

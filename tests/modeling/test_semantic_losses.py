@@ -5,7 +5,7 @@ import torch
 
 from maskrcnnpp.modeling.losses import (
     SEMANTIC_LOSSES,
-    Grouped,
+    ClassGroups,
     unetpp_2018_loss,
     unetpp_2019_loss,
 )
@@ -13,7 +13,7 @@ from maskrcnnpp.modeling.losses import (
 
 def one_class(logits, members, counted=None):
     counted = torch.ones_like(members[:, 0], dtype=torch.bool) if counted is None else counted
-    return Grouped.independent(logits, members, counted)
+    return ClassGroups.independent(logits, members, counted)
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_pixels_that_do_not_count_change_nothing(name):
 def test_cross_entropy_is_pytorchs():
     logits, labels = torch.randn(2, 4, 6, 5), torch.randint(0, 4, (2, 6, 5))
     counted = torch.ones(2, 6, 5, dtype=torch.bool)
-    found = SEMANTIC_LOSSES["cross_entropy"](Grouped.exclusive(logits, labels, counted))
+    found = SEMANTIC_LOSSES["cross_entropy"](ClassGroups.exclusive(logits, labels, counted))
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, labels))
     members = torch.randint(0, 2, (2, 4, 6, 5)).float()
-    found = SEMANTIC_LOSSES["cross_entropy"](Grouped.independent(logits, members, counted))
+    found = SEMANTIC_LOSSES["cross_entropy"](ClassGroups.independent(logits, members, counted))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, members)
     torch.testing.assert_close(found, 4 * each)  # summed over classes

@@ -71,7 +71,7 @@ def test_missing_and_cut_files_are_named(tmp_path):
     content = (tmp_path / "b.pth").read_bytes()
     for size in (0, 1, 100, len(content) // 2, len(content) - 1):
         (tmp_path / "b.pth").write_bytes(content[:size])
-        with pytest.raises(ConfigError, match="b.pth (is no checkpoint|cannot be read)"):
+        with pytest.raises(ConfigError, match="b.pth (is not a checkpoint|cannot be read)"):
             read_torch(tmp_path / "b.pth", mmap=True)
 
 

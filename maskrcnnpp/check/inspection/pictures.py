@@ -15,7 +15,7 @@ from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.plots import COLORS, new_figure, png
 from maskrcnnpp.visualization import Panel, SheetRow, contact_sheet
 
-#: What is told of objects: name in the numbers, and in words.
+#: What is reported of objects: name in the numbers, and in words.
 DISTRIBUTIONS = (
     ("an_image", "objects an image"),
     ("density", "objects a megapixel"),
@@ -32,7 +32,8 @@ DISTRIBUTIONS = (
 #: Those of which an image has one; the others are of objects.
 OF_IMAGES = ("an_image", "density", "area_fraction")
 _CELL = 300  # pixels of an image on the sheet
-_SEEN = 14  # pixels that a typical object should have on the sheet, or only a part is shown
+# of a typical object on the sheet; where it would have fewer, only a part of the image is shown
+_OBJECT_PIXELS = 14
 
 
 def samples_sheet(numbers: Mapping[str, Any], data: CocoSet) -> bytes:
@@ -61,7 +62,7 @@ def _sheet_rows(
         pixels = as_rgb(image.pixels, image.is_colour)
         height, width = pixels.shape[:2]
         # of a large image a part, or its objects would be dots
-        side = max(64, round(_CELL * diameter / _SEEN))
+        side = max(64, round(_CELL * diameter / _OBJECT_PIXELS))
         top, left = _window(image.crops, height, width, side)
         bottom, right = min(top + side, height), min(left + side, width)
         whole = (bottom - top, right - left) == (height, width)

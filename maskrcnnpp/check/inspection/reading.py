@@ -1,4 +1,4 @@
-"""A COCO data set, read an image at a time, with whatever is wrong in it told by name."""
+"""A COCO data set, read an image at a time, with whatever is wrong in it reported by name."""
 
 from __future__ import annotations
 

@@ -283,7 +283,7 @@ def _notes(numbers: Mapping[str, Any]) -> list[str]:
     is_mixed = not _is_colour(numbers) and len(layouts) > 1
     rare = [g for g in images["groups"] if g["images"] < 0.05 * images["number"]]
     unused = [category["name"] for category in numbers["categories"] if not category["objects"]]
-    told = [
+    lines = [
         is_mixed
         and f"The images differ in their channels ({', '.join(sorted(layouts))}): no model takes "
         "all of them. Make one data set of each kind.",
@@ -302,4 +302,4 @@ def _notes(numbers: Mapping[str, Any]) -> list[str]:
         "Detectron2 does not train on them.",
         unused and f"No object is of the category {', '.join(map(str, unused))}.",
     ]
-    return [text for text in told if text]
+    return [text for text in lines if text]

@@ -105,7 +105,7 @@ def choose_samples(images: Sequence[Mapping[str, Any]], count: int) -> list[dict
 
 def rounded(value: float) -> float:
     """To five digits."""
-    # what is told is no more exact, and differs by no rounding between machines
+    # what is reported is no more exact, and differs by no rounding between machines
     return float(f"{float(value):.5g}")
 
 

@@ -78,7 +78,7 @@ class Finding(NamedTuple):
     image: str
     """File name of the image that it belongs to; empty where it belongs to none."""
     item: str
-    """Such as "annotation 17": by its id or, where that is no use, its number in the list."""
+    """Such as "annotation 17": by its id or, where that is useless, its number in the list."""
     reason: str
 
 
@@ -181,7 +181,7 @@ class _Check:
             else:
                 ids[category["id"]] = item
             if not isinstance(name, str) or not name.strip():
-                self.add(CATEGORIES, item, "no name, or one that is no text")
+                self.add(CATEGORIES, item, "no name, or one that is not text")
                 continue
             if names[name]:
                 self.add(CATEGORIES, item, f"its name {short(name)} is that of another category")
@@ -316,8 +316,8 @@ class _Check:
         for what, known in (("image", owner), ("category", category)):
             if known is None:
                 value = entry.get(f"{what}_id")
-                told = f"no {what}_id" if value is None else f"of {what} {short(value)}, not listed"
-                self.add(IDS, item, told, image=image)
+                reason = f"of {what} {short(value)}, not listed"
+                self.add(IDS, item, f"no {what}_id" if value is None else reason, image=image)
 
     def _counts(
         self,

@@ -100,7 +100,7 @@ class _Fix:
             return None
         found = truth.get(key)
         if not isinstance(found, list):
-            raise DataError(f"cannot be repaired: its {key} are no list, but {short(found)}")
+            raise DataError(f"cannot be repaired: its {key} are not a list, but {short(found)}")
         for number, entry in enumerate(found, start=1):
             if not isinstance(entry, dict):
                 self._tell("left out", f"entry {number} of {key}", f"is {short(entry)}")

@@ -24,7 +24,7 @@ def label_faults(
         images: with their numbers.
         classes: how many there are beside the background.
         root: folder of the file that lists them.
-        found: is told the pixels of each label.
+        found: is reported the pixels of each label.
     """
     for number, image in images:
         name = image.get(LABEL_FILE)
@@ -32,11 +32,11 @@ def label_faults(
             yield number, f"no {LABEL_FILE}, which others have"
             continue
         if not isinstance(name, str) or not name.strip() or "\0" in name:
-            yield number, f"{LABEL_FILE} is no text, or an empty one"
+            yield number, f"{LABEL_FILE} is not text, or an empty one"
             continue
         size = image.get("height"), image.get("width")
         if size_fault(*size) or file_name_fault(image.get("file_name")):
-            continue  # told of the image
+            continue  # reported for the image
         record = {LABEL_FILE: os.path.normpath(root / name), CLASS_COUNT: classes}
         record |= {"file_name": image["file_name"], "height": size[0], "width": size[1]}
         try:

@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--format", default="onnx", help="onnx (default), torchscript or openvino")
     parser.add_argument(
-        "--depth", type=int, help="to cut the grid to, if trained for it; default: the config's"
+        "--depth", type=int, help="to prune the grid to, if trained for it; default: the config's"
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of the config")
     return parser.parse_args(argv)

@@ -39,8 +39,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--format",
         nargs="+",
         default=["labels", "csv", "overlay"],
-        help="labels, csv, overlay (these three by default), geojson, rois, coco; of semantic "
-        "models also classes, probabilities",
+        help="labels, csv, overlay (these three by default), geojson, rois, coco, ome-zarr; of "
+        "semantic models also classes, probabilities",
     )
     # defaults are those of maskrcnnpp/inference/options.py, which takes seconds to import
     parser.add_argument(
@@ -83,12 +83,15 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--diameter",
         type=float,
         metavar="PIXELS",
-        help="median diameter of the objects, to which images are resized for a model by name; "
-        "default: estimated for each image",
+        help="typical diameter of the objects in the images, which are resized so that objects "
+        "are as large as a model by name knows them; default: estimated for each image",
     )
     parser.add_argument("--precision", help="float32 (default), float16 or bfloat16")
     parser.add_argument(
         "--channels", type=int, nargs="+", help="which to take, from 0; default: INPUT.CHANNELS"
+    )
+    parser.add_argument(
+        "--level", type=int, help="of the pyramid of an OME-Zarr; default: the largest, 0"
     )
     parser.add_argument(
         "--percentiles",

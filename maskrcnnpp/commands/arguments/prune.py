@@ -4,7 +4,7 @@
         --weights OUTPUT_DIR/model_final.pth --depth 2 --output-dir DIR
     maskrcnnpp train --config-file DIR/config.yaml --eval-only
 
-With --table in the place of --depth it cuts to every depth, evaluates each and measures what it
+With --table in the place of --depth it prunes to every depth, evaluates each and measures what it
 costs: a table, a picture, and the depth to choose for --max-ap-drop or --max-latency.
 """
 
@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     parser.add_argument("--config-file", required=True, help="that the model was trained with")
     parser.add_argument("--weights", required=True, help="checkpoint of that training")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--depth", type=int, help="cut to this depth; 1 is the smallest")
+    what.add_argument("--depth", type=int, help="prune to this depth; 1 is the smallest")
     what.add_argument(
         "--table", action="store_true", help="measure every depth on the first of DATASETS.TEST"
     )
@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--max-ap-drop",
         type=float,
         metavar="AP",
-        help="points of AP, of IoU for a semantic model, that a cut may lose",
+        help="points of AP, of IoU for a semantic model, that pruning may cost",
     )
     parser.add_argument(
         "--max-latency", type=float, metavar="MS", help="milliseconds that an image may take"

@@ -23,7 +23,10 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--output", required=True, type=Path, help="folder for the report")
     parser.add_argument(
-        "--score-threshold", type=float, default=0.5, help="draw predictions from this score on"
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        help="predictions from this score on are drawn, and are the objects of F1, PQ and so on",
     )
     parser.add_argument("--images", type=int, default=8, help="how many images the sheet shows")
     return parser.parse_args(argv)

@@ -113,7 +113,7 @@ def _foreground(files: FileSource, name: str) -> np.ndarray:
     """(height, width), 0 and another number.
 
     Raises:
-        DataError: the file cannot be read, or is no mask of two values, of which one is 0.
+        DataError: the file cannot be read, or is not a mask of two values, of which one is 0.
     """
     mask = decode_labels(files, name)
     values = np.unique(mask)

@@ -46,7 +46,7 @@ class _Array:
     def made(self) -> np.ndarray:
         shape, kind, is_fortran, data = self.state
         if not isinstance(data, bytes) or not isinstance(kind, _Type):
-            raise DataError("has masks that are no array of numbers")
+            raise DataError("has masks that are not an array of numbers")
         sides = [side for side in shape if type(side) is int and 0 < side <= _LARGEST]
         if len(sides) != len(shape) or len(sides) not in (2, 3):
             raise DataError(f"has masks of the shape {shape}; height and width are needed")

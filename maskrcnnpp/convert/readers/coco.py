@@ -233,7 +233,8 @@ def _decode(
         try:
             if (is_crowd(annotation) and not are_single) or annotation.get("ignore"):
                 raise DataError(
-                    "is a crowd (iscrowd), which is no single object; CVAT writes so of every mask"
+                    "is a crowd (iscrowd), which is not a single object; CVAT writes this of every "
+                    "mask"
                 )
             if category is None:
                 raise _of_no_category(annotation.get("category_id"), no_objects)

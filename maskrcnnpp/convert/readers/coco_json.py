@@ -145,5 +145,5 @@ def _array(kind: str, numbers: Any) -> Any:
         return numbers
     try:
         return array(kind, numbers)
-    except (TypeError, OverflowError):  # told when it is made a mask
+    except (TypeError, OverflowError):  # reported when it is made a mask
         return numbers

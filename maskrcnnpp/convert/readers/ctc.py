@@ -76,7 +76,7 @@ class CtcReader(Reader):
 
     @classmethod
     def fits(cls, names: list[str]) -> bool:
-        # of three dimensions, too: it is told then that they are not read
+        # of three dimensions, too: it is reported then that they are not read
         matches = [match for name in names if (match := _SEGMENTATION.fullmatch(name))]
         return any(_FRAME.fullmatch(m["file"]) or _SLICE.fullmatch(m["file"]) for m in matches)
 

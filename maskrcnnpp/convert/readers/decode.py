@@ -46,7 +46,7 @@ def as_labels(numbers: np.ndarray) -> np.ndarray:
     labels = np.asarray(numbers)
     if labels.ndim != 2 or 0 in labels.shape:
         shape = "x".join(map(str, labels.shape))
-        raise DataError(f"is no label image: {shape}, where one number a pixel is needed")
+        raise DataError(f"is not a label image: {shape}, where one number a pixel is needed")
     return as_integers(labels)
 
 

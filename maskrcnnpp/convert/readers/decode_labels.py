@@ -24,7 +24,7 @@ def decode_labels(files: FileSource, name: str) -> np.ndarray:
     black is a label.
 
     Raises:
-        DataError: it cannot be read, is no label image, has negative labels, or such as are no
+        DataError: it cannot be read, is not a label image, has negative labels, or such as are no
             integers.
     """
     suffix = PurePosixPath(name).suffix.lower()
@@ -117,4 +117,4 @@ def _array(content: bytes) -> np.ndarray:
                 "holds objects of Python, not an array of numbers: save the labels alone, such as "
                 "its inst_map, with numpy.save"
             ) from error
-        raise DataError(f"is no array of NumPy ({error})") from error
+        raise DataError(f"is not an array of NumPy ({error})") from error

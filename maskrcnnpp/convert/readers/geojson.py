@@ -124,7 +124,7 @@ def _find(files: FileSource, names: Sequence[str]) -> dict[str, list[str]]:
         except NotAnObject:
             continue
         except DataError:
-            pass  # damaged: told when it is read
+            pass  # damaged: reported when it is read
         found[name] = images
     return found
 
@@ -141,7 +141,7 @@ def _features(content: Any) -> list[Any]:
             content = content.get("features")
     if isinstance(content, list) and all(_is_feature(feature) for feature in content):
         return list(_with_children(content))
-    raise NotAnObject("is no GeoJSON: neither a FeatureCollection nor a list of features")
+    raise NotAnObject("is not a GeoJSON: neither a FeatureCollection nor a list of features")
 
 
 def _with_children(features: Sequence[Any]) -> Iterator[Any]:
@@ -155,7 +155,7 @@ def _with_children(features: Sequence[Any]) -> Iterator[Any]:
             if isinstance(children, dict):
                 children = children.get("features") or []
             if not (isinstance(children, list) and all(map(_is_feature, children))):
-                raise DataError("has childObjects that are no list of features")
+                raise DataError("has childObjects that are not a list of features")
             waiting += reversed(children)
 
 
@@ -164,7 +164,7 @@ def _is_feature(feature: Any) -> bool:
 
 
 def _objects(features: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Every feature with what it is called, and for what is no object the reason instead of it."""
+    """Every feature with its name; instead of one that is not an object, the reason."""
     regions = _regions(features)
     for index, feature in enumerate(features):
         kind = _kind(feature)
@@ -225,7 +225,7 @@ def _class_of(feature: Mapping[str, Any]) -> str:
 
 
 def _classes_in(files: FileSource, name: str, nuclei: bool) -> set[str]:
-    """Of the objects of a file; none where it cannot be read, which is told when it is."""
+    """Of the objects of a file; none where it cannot be read, which is reported when it is."""
     try:
         features = _features(read_json(files, name))
     except DataError:
@@ -260,7 +260,7 @@ def _polygons(geometry: Any) -> list[list[Any]]:
     coordinates = geometry.get("coordinates")
     polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
     if not isinstance(polygons, list) or not all(isinstance(p, list) for p in polygons):
-        raise DataError("has coordinates that are no lists")
+        raise DataError("has coordinates that are not lists")
     return [polygon for polygon in polygons if polygon]
 
 

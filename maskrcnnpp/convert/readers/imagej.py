@@ -114,7 +114,7 @@ def _find(names: list[str]) -> dict[str, list[str]]:
         for name in alone:
             folder = PurePosixPath(name).parent
             here = [image for image in images if PurePosixPath(image).parent == folder]
-            # two images, or none: told as a file without an image of its name
+            # two images, or none: reported as a file without an image of its name
             found[name] = here if len(here) == 1 else []
     return found
 
@@ -151,7 +151,7 @@ def _members(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
         OSError, EOFError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
         NotImplementedError, RuntimeError,
     ) as error:  # fmt: skip
-        raise DataError(f"is no zip of ROIs, or damaged ({error})") from error
+        raise DataError(f"is not a zip of ROIs, or damaged ({error})") from error
 
 
 def _is_roi(name: str) -> bool:
@@ -170,7 +170,7 @@ def _parse(content: bytes) -> ImagejRoi:
     except DataError:
         raise
     except Exception as error:  # of a parser of bytes, which raises what comes up
-        raise DataError(f"is no ROI of ImageJ, or damaged ({error})") from error
+        raise DataError(f"is not an ROI of ImageJ, or damaged ({error})") from error
 
 
 def _plane_of(roi: ImagejRoi, channels: int) -> tuple[int, int]:

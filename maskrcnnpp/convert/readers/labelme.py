@@ -160,7 +160,7 @@ def _see(content: Any, name: str, names: Mapping[str, int]) -> _Seen:
     """What is needed of the content of the file ``name``.
 
     Raises:
-        NotAnObject: it is no file of labelme.
+        NotAnObject: it is not a file of labelme.
         DataError: it is damaged, or there is no image.
     """
     shapes = shapes_of(content)
@@ -180,7 +180,7 @@ def _see(content: Any, name: str, names: Mapping[str, int]) -> _Seen:
     if isinstance(content.get("imageData"), str):
         return _Seen("", labels)
     out = isinstance(said, str) and escapes(posixpath.normpath(said))
-    where = f"{said!r} " + ("leads out of the source" if out else "is no image in the source")
+    where = f"{said!r} " + ("leads out of the source" if out else "is not an image in the source")
     raise DataError(f"has no image: imagePath {where}; put the image beside this file")
 
 
@@ -200,7 +200,7 @@ def _ending(data: bytes) -> str:
     """Of a file with this content.
 
     Raises:
-        DataError: it is no image.
+        DataError: it is not an image.
     """
     for start, suffix in _STARTS.items():
         if data.startswith(start):

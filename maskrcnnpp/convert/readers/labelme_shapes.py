@@ -29,10 +29,10 @@ def shapes_of(content: Any) -> list[dict[str, Any]]:
         DataError: it is damaged.
     """
     if not (isinstance(content, dict) and "shapes" in content):
-        raise NotAnObject("is no file of labelme: it has no shapes; move it out of the source")
+        raise NotAnObject("is not a file of labelme: it has no shapes; move it out of the source")
     shapes = content["shapes"]
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DataError("has shapes that are no list of shapes")
+        raise DataError("has shapes that are not a list of shapes")
     return shapes
 
 
@@ -74,7 +74,7 @@ def groups(shapes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def shape_mask(shape: Mapping[str, Any], height: int, width: int) -> Rle | None:
-    """Pixels of a shape; None where that is no pixel of the image.
+    """Pixels of a shape; None where that is not a pixel of the image.
 
     Args:
         shape: such as :func:`is_area` is true for.

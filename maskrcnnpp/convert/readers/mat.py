@@ -37,7 +37,8 @@ def read_mat(content: bytes, wanted: Collection[str]) -> dict[str, np.ndarray]:
         wanted: names of variables.
 
     Raises:
-        DataError: it is no MATLAB file, is damaged, or a variable is no array of real numbers.
+        DataError: it is not a MATLAB file, is damaged, or a variable is not an array of real
+            numbers.
     """
     try:
         version, _ = matfile_version(io.BytesIO(content))
@@ -49,7 +50,7 @@ def read_mat(content: bytes, wanted: Collection[str]) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # of parsers, which raise what they like
-        raise DataError(f"is no MATLAB file, or cut short ({first_line(error)})") from error
+        raise DataError(f"is not a MATLAB file, or cut short ({first_line(error)})") from error
     return {name: found[name] for name in wanted if name in found}
 
 

@@ -83,14 +83,16 @@ def _regions(content: bytes) -> Iterator[_Region]:
     """The regions of all layers.
 
     Raises:
-        DataError: it is no file of ImageScope.
+        DataError: it is not a file of ImageScope.
     """
     try:
         _refuse_doctype(content)
         root = ElementTree.fromstring(content)
     # ValueError, LookupError: of encodings that there are not
     except (ElementTree.ParseError, expat.ExpatError, ValueError, LookupError) as error:
-        raise DataError(f"is no XML, or cut short ({error}); fetch or export it again") from error
+        raise DataError(
+            f"is not an XML file, or cut short ({error}); fetch or export it again"
+        ) from error
     if root.tag != "Annotations":
         raise DataError(f"is not of ImageScope: begins with <{root.tag}>, not <Annotations>")
     for number, region in enumerate(root.iter("Region"), start=1):

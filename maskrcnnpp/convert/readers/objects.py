@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 class NotAnObject(DataError):
-    """One item of an annotation file is no object; those beside it are as good as before."""
+    """One item of an annotation file is not an object; those beside it are as good as before."""
 
     scope: Scope = "object"  #: of its problem
 
 
 class Region(NotAnObject):
-    """An item that is no object by the rules of its layout, such as a point."""
+    """An item that is not an object by the rules of its layout, such as a point."""
 
     scope = "region"
 
@@ -35,7 +35,7 @@ class Unwanted(NotAnObject):
     scope = "unwanted"
 
 
-# classes that programs write for what is no object: labelme, and converters of its files
+# classes that programs write for what is not an object: labelme, and converters of its files
 _NO_CLASSES = ("_background_", "__background__", "__ignore__")
 
 
@@ -86,7 +86,7 @@ def read_json(files: FileSource, name: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is no JSON, or damaged ({error})") from error
+        raise DataError(f"is not JSON, or damaged ({error})") from error
 
 
 def collect(

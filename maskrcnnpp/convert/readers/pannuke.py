@@ -157,8 +157,10 @@ def _open(files: FileSource, name: str) -> np.ndarray:
     """An array of the source, of which nothing is read yet."""
     try:
         return np.load(files.path / name, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # ValueError of what is no array, or pickled; EOFError, OSError
-        raise DataError(f"is no array of numbers, or cut short ({first_line(error)})") from error
+    except Exception as error:  # ValueError of what is not an array, or pickled; EOFError, OSError
+        raise DataError(
+            f"is not an array of numbers, or cut short ({first_line(error)})"
+        ) from error
 
 
 def _decode(files: FileSource, entry: _Entry) -> Result:

@@ -112,7 +112,7 @@ def _slices(path: Path, volume: Any, axis: int) -> np.ndarray:
     except Exception as error:
         raise DataError(f"{path} is damaged: {first_line(error)}") from error
     if voxels.dtype.kind not in "buif":
-        raise DataError(f"{path} has voxels of type {voxels.dtype}, which are no numbers")
+        raise DataError(f"{path} has voxels of type {voxels.dtype}, which are not numbers")
     # right, front and head are the ends of the axes then
     ordered = orientations.apply_orientation(voxels, orientations.io_orientation(volume.affine))
     planes = np.moveaxis(ordered, axis, 0)

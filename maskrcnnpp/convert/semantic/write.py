@@ -208,7 +208,7 @@ def train_command(
     for split, file in zip(splits, files):
         first, second = (file if split == "train" else first), (file if split == "val" else second)
     config = "maskrcnnpp://semantic/Base-UNet.yaml"
-    # one class is told from the background by a sigmoid, several by a softmax over both
+    # one class is separated from the background by a sigmoid, several by a softmax over both
     count = len(label_map.classes)
     words = ["maskrcnnpp", "train", "--config-file", config]
     if count > 1:

@@ -23,7 +23,7 @@ from maskrcnnpp.data.augment.geometry import (
     RandomScale,
     RandomTurn,
 )
-from maskrcnnpp.data.input_keys import channel_order
+from maskrcnnpp.data.input_checks import channel_order
 
 
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:

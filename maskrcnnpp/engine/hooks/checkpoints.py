@@ -1,8 +1,9 @@
-"""Checkpoints on a schedule, when a training is told to stop, and at its end."""
+"""Checkpoints on a schedule, when a training is reported to stop, and at its end."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from detectron2.engine import HookBase
@@ -17,6 +18,9 @@ FINAL = "model_final"
 
 class Checkpoints(HookBase):
     """``model_0001999.pth`` and so on, as Detectron2 names them, and ``model_final.pth``.
+
+    The last iteration has both: its number's, from which a training of more iterations goes on,
+    and ``model_final.pth``, which has the weights alone and a third of the size.
 
     A disk that is full fails the saving and not the training, which says so and goes on; the last
     checkpoint is the one before. In the main process only.
@@ -39,11 +43,12 @@ class Checkpoints(HookBase):
         count = self.trainer.iter + 1
         is_last = count >= self.trainer.max_iter
         is_due = self._period > 0 and count % self._period == 0
-        if is_due or (self.trainer.stop_reason and not is_last):
-            self._save(f"model_{self.trainer.iter:07d}")
-            self._remove_old()
+        if is_due or is_last or self.trainer.stop_reason:
+            self._error = None
+            if self._save(self._checkpointer.save, f"model_{self.trainer.iter:07d}"):
+                self._remove_old()
         if is_last:
-            self._save(FINAL)
+            self._save(self._checkpointer.save_weights, FINAL)
 
     def after_step(self) -> None:
         self.save_if_due()
@@ -56,13 +61,14 @@ class Checkpoints(HookBase):
         if self._error is not None:
             raise self._error
 
-    def _save(self, name: str) -> None:
+    def _save(self, save: Callable[..., None], name: str) -> bool:
         try:
-            self._checkpointer.save(name, iteration=self.trainer.iter)
-            self._error = None
+            save(name, iteration=self.trainer.iter)
         except OutputError as error:
             self._error = error
             logger.error("%s; the training goes on", error)
+            return False
+        return True
 
     def _remove_old(self) -> None:
         if self._kept > 0 and self._checkpointer.save_to_disk:

@@ -11,7 +11,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
-from maskrcnnpp.engine.processes import of_main_process
+from maskrcnnpp.engine.processes import broadcast_from_main
 from maskrcnnpp.errors import ConfigError, OutputError
 from maskrcnnpp.files import output_errors
 
@@ -111,7 +111,7 @@ class Evaluation(HookBase):
             logger.error("%s; the training goes on without this evaluation", error)
         self.trainer.storage.put_scalars(**found, smoothing_hint=False)
         value = self._value(found) if self._metric and self._error is None else None
-        value = of_main_process(value)
+        value = broadcast_from_main(value)
         if self._error is None:
             self.evaluated = count
         if value is not None:

@@ -24,7 +24,7 @@ from maskrcnnpp.visualization import SheetRow, contact_sheet
 logger = logging.getLogger(__name__)
 
 FILE = "predictions.png"
-_SURE = 0.5  # score of a prediction that is drawn
+_DRAW_SCORE = 0.5  # score of a prediction that is drawn
 
 
 class Pictures(HookBase):
@@ -72,7 +72,7 @@ class Pictures(HookBase):
         truth = load_coco_truth(metadata.json_file)
         chosen = spread(truth["images"], self._count)
         found = json.loads(results.read_text(encoding="utf-8"))
-        return result_rows(truth, chosen, Path(metadata.get("image_root", "")), found, _SURE)
+        return result_rows(truth, chosen, Path(metadata.get("image_root", "")), found, _DRAW_SCORE)
 
     def _of_classes(self, predictions: Path) -> Iterator[SheetRow]:
         chosen = spread(DatasetCatalog.get(self._dataset), self._count)

@@ -12,6 +12,7 @@ from maskrcnnpp.inference.writers.coco import write_coco
 from maskrcnnpp.inference.writers.geojson import write_geojson
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.inference.writers.label_image import write_labels
+from maskrcnnpp.inference.writers.ome_zarr import write_ome_zarr
 from maskrcnnpp.inference.writers.overlay import write_overlay
 from maskrcnnpp.inference.writers.rois import write_rois
 from maskrcnnpp.inference.writers.semantic import write_classes, write_probabilities
@@ -24,6 +25,7 @@ class Writer(NamedTuple):
     write: Callable[[Any, Info, Path], None]  #: takes Objects first, or SemanticObjects
     ending: str  #: of its files
     packages: tuple[str, ...] = ()  #: that it needs beside those of this project
+    extra: str = "outlines"  #: that brings these packages
     is_semantic: bool = False  #: takes SemanticObjects only
 
 
@@ -31,6 +33,7 @@ class Writer(NamedTuple):
 WRITERS = {
     "coco": Writer(write_coco, ".coco.json"),
     "labels": Writer(write_labels, ".labels.tif"),
+    "ome-zarr": Writer(write_ome_zarr, ".labels.ome.zarr", ("zarr",), "zarr"),
     "geojson": Writer(write_geojson, ".geojson", ("shapely",)),
     "rois": Writer(write_rois, ".rois.zip", ("roifile", "shapely")),
     "csv": Writer(write_csv, ".csv"),

@@ -1,4 +1,4 @@
-"""What a writer is told beside the objects."""
+"""What a writer is reported beside the objects."""
 
 from __future__ import annotations
 

@@ -37,16 +37,16 @@ def outline(entry: Detection) -> Polygon | MultiPolygon:
     parts = []
     for label, (x, y, width, height, _) in enumerate(boxes[1:].tolist(), start=1):
         part = labels[y : y + height, x : x + width] == label
-        rings = [ring + (entry.left + x, entry.top + y) for ring in _rings(part)]
+        rings = [ring + (entry.left + x, entry.top + y) for ring in rings_of(part)]
         parts.append(shapely.Polygon(rings[0], rings[1:]))
     shape = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
     return shapely.remove_repeated_points(shape)
 
 
-def _rings(part: np.ndarray) -> list[np.ndarray]:
+def rings_of(part: np.ndarray) -> list[np.ndarray]:
     """The outer side of a 4-connected bool (h, w), then its holes: (n, 2) corners of pixels, x, y.
 
-    A corner may follow itself.
+    A corner may follow itself. Of a mask in several parts: all sides of all of them.
     """
     # OpenCV's contours run through the centres of pixels. With each pixel drawn as 2x2, the centre
     # of each of the four stands for the corner next to it.
