@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from maskrcnnpp.images import find_images
 from maskrcnnpp.inference.naming import Naming, find_naming
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.record import (
-    RECORD_FILE,
     add_scales,
+    check_alone,
     config_settings,
     digest,
+    lock_file,
+    record_file,
     start_record,
 )
 from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
@@ -120,7 +122,13 @@ def run(args: argparse.Namespace) -> int:
     if model:
         about["model"] = model.title
     about |= {"machine": machine(), "versions": versions(*_READERS)}
-    with locked(args.output):
+    if args.shard:  # by name, which tells images apart: the same in every shard
+        share, count = args.shard
+        in_order = sorted(files, key=lambda file: file.name)
+        job = replace(job, files=in_order[share - 1 :: count])
+    record = record_file(args.shard)
+    with locked(args.output, lock_file(record)):
+        check_alone(args.output, record)
         return predict(args, job, naming, settings, about)
 
 
@@ -136,9 +144,11 @@ def predict(
     Args:
         settings, about: for the record of the run.
     """
+    record = args.output / record_file(args.shard)
     with writing_to(args.output):
-        start_record(args.output, settings, about, is_fresh=job.is_fresh())
-        job.remove_partial()
+        start_record(record, settings, about, is_fresh=job.is_fresh())
+        if not args.shard:  # others may be writing
+            job.remove_partial()
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
@@ -147,11 +157,12 @@ def predict(
             launch(work, args.num_gpus, dist_url="auto", args=(args, job, files, naming))
         except ProcessExitedException:
             return 2  # the process has said why
-    collect_coco(job)
+    if not args.shard:
+        collect_coco(job)
     if scales := job.scales():
-        add_scales(args.output, scales)
-        print(f"{len(scales)} images were resized for the model, by the factors in {RECORD_FILE}")
+        add_scales(record, scales)
+        print(f"{len(scales)} images were resized for the model, by the factors in {record.name}")
     left_out = [file for file in job.files if not job.is_done(file)]
     print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
-    print(f"settings: {args.output / RECORD_FILE}")
+    print(f"settings: {record}")
     return 1 if left_out else 0

@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
-from maskrcnnpp.files import remove_partial, write_json, write_json_list
+from maskrcnnpp.files import PARTIAL, remove_partial, write_json, write_json_list
 from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
-from maskrcnnpp.inference.record import RECORD_FILE
+from maskrcnnpp.inference.record import RECORD_FILE, records
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.lock import LOCK_FILE
@@ -150,8 +150,9 @@ class Job:
                 f"--output {self.output_dir} is a folder of the images: choose one for the outputs"
             )
         there = self.output_dir.iterdir() if self.output_dir.is_dir() else ()
-        is_used = any(path.name != LOCK_FILE for path in there)
-        if is_used and not (self.output_dir / RECORD_FILE).is_file():
+        # other shards may be starting
+        is_used = any(not path.name.startswith((LOCK_FILE, PARTIAL)) for path in there)
+        if is_used and not records(self.output_dir):
             raise ConfigError(
                 f"--output {self.output_dir} holds files that are not of a run (there is no "
                 f"{RECORD_FILE}): choose another or an empty folder"
