@@ -77,17 +77,22 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return words
 
 
+def model_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`load_predictor`."""
+    return {
+        "config_file": args.config_file,
+        "weights": args.weights,
+        "opts": overrides(args),
+        "trained_diameter": args.trained_diameter,
+        **asdict(options(args)),
+    }
+
+
 def work(args: argparse.Namespace, job: Job, files: Sequence[Path], naming: Naming) -> None:
     """What each process does with its share of the files."""
     share = files[comm.get_rank() :: comm.get_world_size()]
     with exit_on_user_error() if comm.get_world_size() > 1 else nullcontext():
-        predictor = load_predictor(
-            args.config_file,
-            args.weights,
-            opts=overrides(args),
-            trained_diameter=args.trained_diameter,
-            **asdict(options(args)),
-        )
+        predictor = load_predictor(**model_of(args))
         predict_files(predictor, job, share, naming, quiet=not comm.is_main_process())
 
 
@@ -95,6 +100,10 @@ def run(args: argparse.Namespace) -> int:
     there = torch.cuda.device_count()
     if args.num_gpus > max(there, 1):
         raise ConfigError(f"--num-gpus is {args.num_gpus}; this machine has {there}")
+    if args.dask:
+        from maskrcnnpp.inference.distributed import check_scheduler
+
+        check_scheduler(args.dask)
     files = find_images(args.inputs)
     model = None if args.config_file else find_model(args.model or DEFAULT)
     if model:
@@ -152,7 +161,14 @@ def predict(
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
-    if files:
+    if files and args.dask:
+        # imported here: it needs Dask
+        from maskrcnnpp.inference.distributed import predict_on_cluster
+
+        predict_on_cluster(args.dask, model_of(args), job, files, naming)
+        if not args.shard:
+            job.remove_partial()  # of workers that died
+    elif files:
         try:
             launch(work, args.num_gpus, dist_url="auto", args=(args, job, files, naming))
         except ProcessExitedException:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, records
+from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.lock import LOCK_FILE
@@ -185,13 +186,20 @@ def _state(file: Path) -> str:
     return f"{file.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n"
 
 
+def leave_out(file: Path, reason: str) -> None:
+    """Say why a file has no output."""
+    named = reason if str(file) in reason else f"{file}: {reason}"
+    tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
+
+
 def predict_files(
-    predictor: Predictor,
+    predictor: Predictor | SemanticPredictor,
     job: Job,
     files: Sequence[Path],
     naming: Naming,
     *,
     quiet: bool = False,
+    leave_out: Callable[[Path, str], None] = leave_out,
 ) -> None:
     """Predict on ``files``, some of the job's.
 
@@ -201,6 +209,7 @@ def predict_files(
     Args:
         naming: of :func:`maskrcnnpp.inference.naming.find_naming`.
         quiet: show no progress.
+        leave_out: is told a file, and why it is left out.
 
     Raises:
         UserError: outputs cannot be written, as on a full disk, or something is not installed.
@@ -218,20 +227,15 @@ def predict_files(
             with writing_to(job.output_dir):
                 job.mark_done(file, state, objects.scale)
         except (DataError, OSError) as error:
-            _leave_out(file, str(error))
+            leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            _leave_out(
+            leave_out(
                 file,
                 "out of memory; lower --tile-size, --batch-size or, with --opts, "
                 "TEST.DETECTIONS_PER_IMAGE",
             )
-
-
-def _leave_out(file: Path, reason: str) -> None:
-    named = reason if str(file) in reason else f"{file}: {reason}"
-    tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -156,18 +156,27 @@ class TiledPredictor(ABC):
             scale: factor by which tiles are resized for the model.
         """
         self._warn_of_tiles(raster, tiles, round(self.options.tile_size / scale))
-        size, dtype = self.options.batch_size, PRECISIONS[self.options.precision]
+        size, quiet = self.options.batch_size, not self.progress or len(tiles) == 1
+        batches = [tiles[start : start + size] for start in range(0, len(tiles), size)]
+        bar = tqdm(total=len(batches), desc="tiles", unit="batch", disable=quiet, leave=False)
+        with bar:
+            for batch, outputs in zip(batches, self._outputs(raster, batches, limits, scale)):
+                bar.update()
+                yield from zip(batch, outputs)
+
+    def _outputs(
+        self, raster: Raster, batches: Sequence[Sequence[Tile]], limits: Limits | None, scale: float
+    ) -> Iterator[Sequence[Any]]:
+        """What the model says of each batch of tiles, in their order."""
+        dtype = PRECISIONS[self.options.precision]
         device = next(self.model.parameters()).device.type if dtype else "cpu"
-        quiet = not self.progress or len(tiles) == 1
-        batches = range(0, len(tiles), size)
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
-            batch = tiles[start : start + size]
+        for batch in batches:
             inputs = [self._tensor(raster, tile, limits) for tile in batch]
             if scale != 1:
                 inputs = [resized(image, scale) for image in inputs]
             with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype is not None):
                 outputs = self._infer(inputs)
-            yield from zip(batch, outputs)
+            yield outputs
 
     def _tiles(self, raster: Raster, scale: float = 1.0) -> list[Tile]:
         """Tiles that the model sees at the size of the options, resized by a factor."""

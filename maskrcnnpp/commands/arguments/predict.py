@@ -107,8 +107,16 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "done, completes what is missing and writes the COCO file of all images",
     )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
+    parser.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="share images, and the tiles of large ones, among the workers of a Dask cluster: the "
+        "scheduler's address or file, or local:N for N processes on this machine",
+    )
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
     args = parser.parse_args(argv)
+    if args.dask and args.num_gpus != 1:
+        parser.error("--num-gpus is of this machine: with --dask, start a worker for each GPU")
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights go together")
     if args.config_file and args.model:
