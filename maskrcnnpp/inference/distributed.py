@@ -129,7 +129,8 @@ def _alone(job: Job, file: Path, naming: Naming) -> tuple[Job, Path, Naming]:
 def _to_spread(files: Sequence[Path], workers: int, model: dict[str, Any]) -> list[Path]:
     """Images of several tiles that hold more than a worker's share of all bytes."""
     sizes = {file: file.stat().st_size for file in files if file.is_file()}
-    large = [file for file, size in sizes.items() if size * workers > sum(sizes.values())]
+    total = sum(sizes.values())
+    large = [file for file, size in sizes.items() if size * workers > total]
     return [file for file in large if _is_tiled(file, model["tile_size"], model["overlap"])]
 
 
@@ -248,10 +249,18 @@ _one_at_a_time = threading.Lock()
 @functools.lru_cache(maxsize=1)
 def _predictor(packed: bytes) -> Predictor | SemanticPredictor:
     model, versions = pickle.loads(packed)
-    if (here := _versions(model["weights"])) != versions:
+    worker = f"the worker {distributed.get_worker().address}"
+    try:
+        here = _versions(model["weights"])
+    except OSError as error:
         raise ConfigError(
-            f"the worker {distributed.get_worker().address} has {here}, and not {versions} as the "
-            "machine of the command: give all the same environment and files"
+            f"{worker} cannot read {model['weights']}, as the machine of the command does: "
+            f"{error.strerror}; put it on a drive that all share"
+        ) from error
+    if here != versions:
+        raise ConfigError(
+            f"{worker} has {here}, and not {versions} as the machine of the command: give all the "
+            "same environment and files"
         )
     return load_predictor(**model, progress=False)
 

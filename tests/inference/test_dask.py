@@ -86,11 +86,11 @@ def test_killed_workers_lose_nothing(predict, tmp_path, capsys):
         assert (one / name).read_bytes() == (many / name).read_bytes(), name
 
 
-CLUSTER = """
+IN_PROCESS = {"processes": False, "dashboard_address": None, "protocol": "tcp"}
+CLUSTER = f"""
 import sys, distributed
 if __name__ == "__main__":
-    about = {"processes": False, "protocol": "tcp", "dashboard_address": None}
-    with distributed.LocalCluster(n_workers=2, **about) as cluster:
+    with distributed.LocalCluster(n_workers=2, **{IN_PROCESS}) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
 """
@@ -135,9 +135,7 @@ def test_schedulers_that_cannot_be_used(predict, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no scheduler answers"):
         predict(output, "--dask", str(tmp_path / "scheduler.json"))
     with (
-        dask.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=None, protocol="tcp"
-        ) as cluster,
+        dask.LocalCluster(n_workers=0, **IN_PROCESS) as cluster,
         pytest.raises(UserError, match="has no worker"),
     ):
         predict(output, "--dask", cluster.scheduler_address)
@@ -145,14 +143,27 @@ def test_schedulers_that_cannot_be_used(predict, tmp_path, monkeypatch):
         predict(output, "--dask", "local:2", "--num-gpus", "2")
 
 
-def test_workers_of_another_environment(predict, tmp_path, monkeypatch):
-    monkeypatch.setattr(on_cluster, "_predictor", on_cluster._predictor.__wrapped__)
-    there = iter([{"torch": "2.9"}, {"torch": "2.6"}])
-    monkeypatch.setattr(on_cluster, "_versions", lambda weights: next(there, {"torch": "2.6"}))
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ({"torch": "2.6"}, "has {'torch': '2.6'}, and not {'torch': '2.9'}"),
+        (FileNotFoundError(2, "No such file"), "model.pth, as the machine .* does: No such file"),
+    ],
+)
+def test_workers_of_another_environment(predict, tmp_path, monkeypatch, there, message):
+    here = [{"torch": "2.9"}]
+
+    def versions(weights):
+        if here:
+            return here.pop()
+        if isinstance(there, OSError):
+            raise there
+        return there
+
+    monkeypatch.setattr(on_cluster, "_versions", versions)
+    on_cluster._predictor.cache_clear()
     with (
-        dask.LocalCluster(
-            n_workers=1, processes=False, dashboard_address=None, protocol="tcp"
-        ) as cluster,
-        pytest.raises(ConfigError, match="has {'torch': '2.6'}, and not {'torch': '2.9'}"),
+        dask.LocalCluster(n_workers=1, **IN_PROCESS) as cluster,
+        pytest.raises(ConfigError, match=message),
     ):
         predict(tmp_path / "out", "--dask", cluster.scheduler_address)
