@@ -19,7 +19,15 @@ RECORD_FILE = "run.json"
 # of a shard beside it; the group is all that differs between the shards of one job
 _SHARD_FILE = re.compile(r"run_\d+_(of_\d+)\.json")
 # of a config: where and how fast it runs, not what comes out
-_NO_MATTER = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "DATALOADER", "SOLVER", "SEED")
+_NO_MATTER = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "OUTPUT_DIR",
+    "DATALOADER",
+    "SOLVER",
+    "SEED",
+    "TRACKER",
+)
 
 
 def config_settings(cfg: CfgNode) -> str:
