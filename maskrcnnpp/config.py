@@ -130,6 +130,14 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # are 32x32 and 96x96. Areas that divide your own objects into thirds say more.
     cfg.TEST.AREA_BINS = [1024, 9216]
 
+    # A tracker of experiments gets the config, the losses and the metrics of a training. Its own
+    # settings are its environment variables, such as MLFLOW_TRACKING_URI and WANDB_MODE.
+    tracker = cfg.TRACKER = CfgNode()
+    # "mlflow", "wandb" (Weights & Biases) or "trackio", which has to be installed. "": none.
+    tracker.NAME = ""
+    # Project (MLflow: experiment) to which the run belongs.
+    tracker.PROJECT = "maskrcnnpp"
+
     # Channels of an image file that are read, numbered from 0, in the order in which the model
     # takes them. MODEL.PIXEL_MEAN and PIXEL_STD need as many numbers, because Detectron2 counts
     # the model's channels by them. []: by INPUT.FORMAT, as Detectron2 does. With this key

@@ -20,21 +20,26 @@ logger = logging.getLogger(__name__)
 #: Name of the file in a folder that a command is using.
 LOCK_FILE = ".lock"
 _HOW = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+_LOOK = portalocker.LockFlags.SHARED | portalocker.LockFlags.NON_BLOCKING
 # of file systems without locks, such as some network drives
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
+def locked(folder: str | os.PathLike, name: str = LOCK_FILE) -> Iterator[None]:
     """Keep other commands out of a folder that this one writes to; it is made as needed.
 
     The lock is the operating system's: it ends with the process, however that ends.
+
+    Args:
+        name: of the file that is locked; begins with :data:`LOCK_FILE`. Commands that share a
+            folder have one each, and look at those of others with :func:`check_not_in_use`.
 
     Raises:
         UserError: another command is using the folder.
         OutputError: the folder cannot be made or written to.
     """
-    path = Path(folder, LOCK_FILE)
+    path = Path(folder, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _open_locked(path)
@@ -46,6 +51,23 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         with contextlib.suppress(OSError):  # of Windows, where an open file stays
             path.unlink()  # as long as it is locked: nobody else can have it yet
         file.close()
+
+
+def check_not_in_use(lock: Path) -> None:
+    """Check that no command holds a lock file of :func:`locked`, which need not be there.
+
+    Raises:
+        UserError: one does.
+    """
+    try:
+        with open(lock, encoding="utf-8") as file:
+            try:
+                portalocker.lock(file, _LOOK)
+            except portalocker.LockException as error:
+                if _errno(error) not in _NO_LOCKS:
+                    raise _in_use(lock, file) from error
+    except FileNotFoundError:
+        pass
 
 
 def is_left_behind(folder: str | os.PathLike) -> bool:
@@ -68,12 +90,9 @@ def _open_locked(path: Path) -> TextIO:
             portalocker.lock(file, _HOW)
         except portalocker.LockException as error:
             if _errno(error) not in _NO_LOCKS:
-                owner = _owner(file)
+                told = _in_use(path, file)
                 file.close()
-                raise UserError(
-                    f"{path.parent} is in use{owner}: one command at a time can write to it; wait "
-                    "for that one, or choose another folder"
-                ) from error
+                raise told from error
             logger.warning(
                 "%s is on a drive that cannot lock files: see to it that no other command uses it",
                 path.parent,
@@ -93,6 +112,13 @@ def _open_locked(path: Path) -> TextIO:
 
 def _errno(error: portalocker.LockException) -> int | None:
     return getattr(error.args[0], "errno", None) if error.args else None
+
+
+def _in_use(path: Path, file: TextIO) -> UserError:
+    return UserError(
+        f"{path.parent} is in use{_owner(file)}: one command at a time can write to it; wait for "
+        "that one, or choose another folder"
+    )
 
 
 def _owner(file: TextIO) -> str:

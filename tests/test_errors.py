@@ -6,7 +6,7 @@ import pytest
 
 from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.errors import DataError, exit_on_user_error, printable
-from maskrcnnpp.inference.run import _leave_out
+from maskrcnnpp.inference.run import leave_out
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.\r\x08.png"
 
@@ -20,7 +20,7 @@ def test_names_are_shown_and_not_obeyed(capsys):
     assert printable("\x1b[2J") == "\\x1b[2J" and printable("\udcff") == "\\udcff"
     with pytest.raises(SystemExit), exit_on_user_error():
         raise DataError(f"{HOSTILE}: no image")
-    _leave_out(HOSTILE, f"{HOSTILE}: damaged\n2 of 2 images")
+    leave_out(HOSTILE, f"{HOSTILE}: damaged\n2 of 2 images")
     shown = capsys.readouterr().err
     assert "\\x1b[2J" in shown and not obeys(shown)
     assert len(shown.splitlines()) == 2  # no name makes a line of its own
@@ -45,5 +45,5 @@ def _strict(problems: ProblemLog) -> ProblemLog:
 
 def test_a_name_that_is_no_text_can_be_printed(capsys):
     name = b"\xff\xfe.png".decode(sys.getfilesystemencoding(), "surrogateescape")
-    _leave_out(name, f"{name}: damaged")
+    leave_out(name, f"{name}: damaged")
     assert "\\udcff" in capsys.readouterr().err

@@ -48,13 +48,13 @@ def config_fingerprint(cfg: CfgNode) -> str:
     """
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.OUTPUT_DIR = ""
+    cfg.OUTPUT_DIR = cfg.TRACKER.NAME = cfg.TRACKER.PROJECT = ""
     cfg.TEST.AREA_BINS = cfg.TEST.EXPECTED_RESULTS = []
     if os.path.isfile(cfg.MODEL.WEIGHTS):  # what is in it, not where it lies
         cfg.MODEL.WEIGHTS = digest(Path(cfg.MODEL.WEIGHTS).read_bytes())
     default = get_cfg()
     add_maskrcnnpp_config(default)
-    default.OUTPUT_DIR = ""
+    default.OUTPUT_DIR = default.TRACKER.NAME = default.TRACKER.PROJECT = ""
     default.TEST.AREA_BINS = default.TEST.EXPECTED_RESULTS = []
     usual = dict(_leaves(default))
     changed = {key: value for key, value in _leaves(cfg) if usual.get(key) != value}

@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.images import find_images
-from maskrcnnpp.inference.backend import Trained, find_trained
+from maskrcnnpp.inference.backend import RUNTIMES, Trained, find_trained
 from maskrcnnpp.inference.naming import Naming
-from maskrcnnpp.inference.record import RECORD_FILE, add_scales, digest, start_record
+from maskrcnnpp.inference.record import (
+    add_scales,
+    check_alone,
+    digest,
+    lock_file,
+    record_file,
+    start_record,
+)
 from maskrcnnpp.inference.run import Job, collect_coco, predict_files, writing_to
 from maskrcnnpp.inference.semantic_predictor import predictor_of
 from maskrcnnpp.lock import locked
@@ -30,7 +37,6 @@ _PACKAGES = (
     "opencv-python-headless",
     "opencv-python",
 )
-_RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
@@ -53,6 +59,18 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def model_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`find_trained`."""
+    nms = ("MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)) if args.nms is not None else ()
+    return {
+        "name": args.config_file or args.model or DEFAULT,
+        "weights": args.weights,
+        "backend": args.backend,
+        "opts": [*args.opts, *nms],
+        "depth": args.depth,
+    }
+
+
 def work(
     args: argparse.Namespace, trained: Trained, job: Job, files: Sequence[Path], naming: Naming
 ) -> None:
@@ -68,15 +86,12 @@ def work(
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dask:
+        from maskrcnnpp.inference.distributed import check_scheduler
+
+        check_scheduler(args.dask)
     files = find_images(args.inputs)
-    nms = ("MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)) if args.nms is not None else ()
-    trained = find_trained(
-        args.config_file or args.model or DEFAULT,
-        args.weights,
-        backend=args.backend,
-        opts=[*args.opts, *nms],
-        depth=args.depth,
-    )
+    trained = find_trained(**model_of(args))
     check_gpus(args.num_gpus, trained)
     # as in training, unless told otherwise
     args.channels = args.channels or list(trained.channels) or None
@@ -94,10 +109,16 @@ def run(args: argparse.Namespace) -> int:
     about = {"command": args.command, "batch_size": batch_size}
     if trained.title:
         about["model"] = trained.title
-    runtime = _RUNTIMES.get(trained.backend)
+    runtime = RUNTIMES.get(trained.backend)
     packages = (*_PACKAGES, runtime) if runtime else _PACKAGES
     about |= {"machine": machine(), "versions": versions(*packages)}
-    with locked(args.output):
+    if args.shard:  # by name, which tells images apart: the same in every shard
+        share, count = args.shard
+        in_order = sorted(files, key=lambda file: file.name)
+        job = replace(job, files=in_order[share - 1 :: count])
+    record = record_file(args.shard)
+    with locked(args.output, lock_file(record)):
+        check_alone(args.output, record)
         return predict(args, trained, job, naming, settings, about)
 
 
@@ -140,19 +161,29 @@ def predict(
     Args:
         settings, about: for the record of the run.
     """
+    record = args.output / record_file(args.shard)
     with writing_to(args.output):
-        start_record(args.output, settings, about, is_fresh=job.is_fresh())
-        job.remove_partial()
+        start_record(record, settings, about, is_fresh=job.is_fresh())
+        if not args.shard:  # others may be writing
+            job.remove_partial()
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
-    if files and not launch(args, trained, job, files, naming):
+    if files and args.dask:
+        # imported here: it needs Dask
+        from maskrcnnpp.inference.distributed import predict_on_cluster
+
+        predict_on_cluster(args.dask, model_of(args), options(args), job, files, naming)
+        if not args.shard:
+            job.remove_partial()  # of workers that died
+    elif files and not launch(args, trained, job, files, naming):
         return 2
-    collect_coco(job)
+    if not args.shard:
+        collect_coco(job)
     if scales := job.scales():
-        add_scales(args.output, scales)
-        print(f"{len(scales)} images were resized for the model, by the factors in {RECORD_FILE}")
+        add_scales(record, scales)
+        print(f"{len(scales)} images were resized for the model, by the factors in {record.name}")
     left_out = [file for file in job.files if not job.is_done(file)]
     print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
-    print(f"settings: {args.output / RECORD_FILE}")
+    print(f"settings: {record}")
     return 1 if left_out else 0

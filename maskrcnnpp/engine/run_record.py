@@ -38,7 +38,7 @@ def record_start(cfg: CfgNode, *, start_iter: int, seed: int) -> None:
     """
     path = Path(cfg.OUTPUT_DIR, FILE)
     before = _read(path)
-    settings = dict(_flat(cfg))
+    settings = dict(flat(cfg))
     changed = _changed(before[-1]["settings"], settings) if before and start_iter else {}
     for key, (old, new) in changed.items():
         used = "; it is not read: --resume begins with the last checkpoint" * (key == _START)
@@ -75,10 +75,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _flat(cfg: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flat(cfg: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Keys of a config by their whole names, and their values as text."""
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
-            yield from _flat(value, f"{before}{key}.")
+            yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", repr(value)
 

@@ -34,6 +34,7 @@ from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
 from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
+from maskrcnnpp.engine.hooks.tracker import Tracker
 from maskrcnnpp.engine.optimizer_state import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.progress import (
     ProgressPrinter,
@@ -143,6 +144,7 @@ class Trainer(DefaultTrainer):
                 found.append(Pictures(cfg.OUTPUT_DIR, cfg.DATASETS.TEST[0], cfg.TEST.PICTURES))
             writers = [TolerantWriter(writer) for writer in self.build_writers()]
             found.append(hooks.PeriodicWriter(writers, period=20))
+            found.append(Tracker(cfg) if cfg.TRACKER.NAME else None)
             found.append(
                 Curves(cfg.OUTPUT_DIR, cfg.TEST.EVAL_PERIOD or cfg.SOLVER.CHECKPOINT_PERIOD)
             )

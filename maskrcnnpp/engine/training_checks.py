@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from maskrcnnpp.engine.hooks.tracker import check_tracker
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import pools_every_depth
 
@@ -17,6 +18,7 @@ def check_training_keys(cfg: CfgNode) -> None:
     Raises:
         ConfigError: one is impossible. The message names it.
     """
+    check_tracker(cfg)
     solver, test = cfg.SOLVER, cfg.TEST
     for key in ("MAX_ITER", "IMS_PER_BATCH"):
         if solver[key] < 1:

@@ -19,6 +19,8 @@ from maskrcnnpp.models import Model, find_model
 
 #: By name; "auto" is PyTorch where it is installed, and else the exported file of the model.
 BACKENDS = ("auto", "torch", "onnx", "openvino")
+#: Packages of the backends but for PyTorch.
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 _NEEDED_BY_TORCH = ("torch", "torchvision", "detectron2")
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,20 @@ from typing import Any
 from tqdm import tqdm
 
 from maskrcnnpp.errors import ConfigError, DataError, OutputError, UserError, printable
-from maskrcnnpp.files import remove, remove_partial, size_and_time, write_json, write_json_list
+from maskrcnnpp.files import (
+    PARTIAL,
+    remove,
+    remove_partial,
+    size_and_time,
+    write_json,
+    write_json_list,
+)
 from maskrcnnpp.images import open_image
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
-from maskrcnnpp.inference.record import RECORD_FILE
+from maskrcnnpp.inference.record import RECORD_FILE, records
+from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.lock import LOCK_FILE
@@ -155,8 +163,9 @@ class Job:
                 f"--output {self.output_dir} is a folder of the images: choose one for the outputs"
             )
         there = self.output_dir.iterdir() if self.output_dir.is_dir() else ()
-        is_used = any(path.name != LOCK_FILE for path in there)
-        if is_used and not (self.output_dir / RECORD_FILE).is_file():
+        # other shards may be starting
+        is_used = any(not path.name.startswith((LOCK_FILE, PARTIAL)) for path in there)
+        if is_used and not records(self.output_dir):
             raise ConfigError(
                 f"--output {self.output_dir} holds files that are not of a run (there is no "
                 f"{RECORD_FILE}): choose another or an empty folder"
@@ -203,13 +212,20 @@ def _state(file: Path) -> str:
     return f"{file.resolve()}\n{size}\n{time}\n"
 
 
+def leave_out(file: Path, reason: str) -> None:
+    """Say why a file has no output."""
+    named = reason if str(file) in reason else f"{file}: {reason}"
+    tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
+
+
 def predict_files(
-    predictor: Predictor,
+    predictor: Predictor | SemanticPredictor,
     job: Job,
     files: Sequence[Path],
     naming: Naming,
     *,
     quiet: bool = False,
+    leave_out: Callable[[Path, str], None] = leave_out,
 ) -> None:
     """Predict on ``files``, some of the job's.
 
@@ -219,6 +235,7 @@ def predict_files(
     Args:
         naming: of :func:`maskrcnnpp.inference.naming.find_naming`.
         quiet: show no progress.
+        leave_out: is told a file, and why it is left out.
 
     Raises:
         UserError: outputs cannot be written, as on a full disk, or something is not installed.
@@ -236,20 +253,15 @@ def predict_files(
             with writing_to(job.output_dir):
                 job.mark_done(file, state, objects.scale)
         except (DataError, OSError) as error:
-            _leave_out(file, str(error))
+            leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            _leave_out(
+            leave_out(
                 file,
                 "out of memory; lower --tile-size, --batch-size or, with --opts, "
                 "TEST.DETECTIONS_PER_IMAGE",
             )
-
-
-def _leave_out(file: Path, reason: str) -> None:
-    named = reason if str(file) in reason else f"{file}: {reason}"
-    tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

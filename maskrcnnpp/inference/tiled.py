@@ -160,15 +160,23 @@ class TiledPredictor(ABC):
             scale: factor by which tiles are resized for the model.
         """
         self._warn_of_tiles(raster, tiles, round(self.options.tile_size / scale))
-        size = self.options.batch_size
-        quiet = not self.progress or len(tiles) == 1
-        batches = range(0, len(tiles), size)
-        for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
-            batch = tiles[start : start + size]
+        size, quiet = self.options.batch_size, not self.progress or len(tiles) == 1
+        batches = [tiles[start : start + size] for start in range(0, len(tiles), size)]
+        bar = tqdm(total=len(batches), desc="tiles", unit="batch", disable=quiet, leave=False)
+        with bar:
+            for batch, outputs in zip(batches, self._outputs(raster, batches, limits, scale)):
+                bar.update()
+                yield from zip(batch, outputs)
+
+    def _outputs(
+        self, raster: Raster, batches: Sequence[Sequence[Tile]], limits: Limits | None, scale: float
+    ) -> Iterator[Sequence[Any]]:
+        """What the model says of each batch of tiles, in their order."""
+        for batch in batches:
             inputs = [self._input(raster, tile, limits) for tile in batch]
             if scale != 1:
                 inputs = [resized(image, scale) for image in inputs]
-            yield from zip(batch, self._infer(inputs))
+            yield self._infer(inputs)
 
     def _tiles(self, raster: Raster, scale: float = 1.0) -> list[Tile]:
         """Tiles that the model sees at the size of the options, resized by a factor."""

@@ -401,6 +401,62 @@ def test_one_run_at_a_time_in_a_folder(model_files, images, tmp_path):
     assert not (output / LOCK_FILE).exists()
 
 
+def test_shards_share_the_images_and_a_folder(model_files, images, tmp_path, capsys):
+    """Each image is in one shard; the same command without shard completes and collects."""
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    assert predict(model_files, images, whole) == 0
+    assert predict(model_files, images, output, "--shard", "1/2") == 0
+    assert "2 of 2 images" in capsys.readouterr().out
+    assert {path.name for path in output.glob("*.csv")} == {"a.png.csv", "c.jpg.csv"}
+    assert predict(model_files, images, output, "--shard", "2/2") == 0
+    assert not (output / run.COCO_FILE).exists()
+    records = {"run_1_of_2.json", "run_2_of_2.json"}
+    assert {path.name for path in output.glob("run*")} == records
+    assert predict(model_files, images, output) == 0
+    assert "3 of 3 images are done" in capsys.readouterr().out
+    for file in whole.iterdir():
+        if file.is_file() and file.name != RECORD_FILE:
+            assert (output / file.name).read_bytes() == file.read_bytes(), file.name
+    with pytest.raises(ConfigError, match=r"other settings \(overlap\)"):
+        predict(model_files, images, output, "--shard", "1/2", "--overlap", "64")
+
+
+def test_shards_of_one_job_run_at_the_same_time_and_nothing_else(model_files, images, tmp_path):
+    output = tmp_path / "out"
+    with locked(output, ".lock_1_of_2"):
+        assert predict(model_files, images, output, "--shard", "2/2") == 0
+        for words in ([], ["--shard", "1/2"], ["--shard", "3/3"]):
+            with pytest.raises(UserError, match="out is in use by process"):
+                predict(model_files, images, output, *words)
+    with locked(output), pytest.raises(UserError, match="out is in use by process"):
+        predict(model_files, images, output, "--shard", "2/2")
+    # of an image that another shard may be writing nothing is removed; the run as a whole does
+    (output / f"{PARTIAL}x").touch()
+    assert predict(model_files, images, output, "--shard", "1/2") == 0
+    assert (output / f"{PARTIAL}x").exists()
+    assert predict(model_files, images, output) == 0
+    assert not (output / f"{PARTIAL}x").exists()
+
+
+def test_settings_of_shards_that_made_nothing_are_replaced(model_files, images, tmp_path):
+    for path in images.iterdir():
+        path.unlink()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(images / name, np.zeros((40, 40), dtype=np.uint16))
+    output, limits = tmp_path / "out", ["--percentiles", "1", "99.8"]
+    for words, status in (([], 1), (limits, 0)):
+        for shard in ("1/2", "2/2"):
+            assert predict(model_files, images, output, *words, "--shard", shard) == status
+    assert predict(model_files, images, output, *limits, "--shard", "3/3") == 0  # none is left
+
+
+@pytest.mark.parametrize("word", ["0/2", "3/2", "1", "a/b", "-1/2", "1/2/3", ""])
+def test_what_is_no_shard(word, capsys):
+    with pytest.raises(SystemExit):
+        cli.run("predict", ["x", "--output", "y", f"--shard={word}"])
+    assert "is not K/N with K from 1 to N" in capsys.readouterr().err
+
+
 TERMINATED = KILLED.replace("SIGKILL", "SIGTERM").replace(
     'cli.run("predict", sys.argv[1:])',
     'cli.main(["predict", *sys.argv[1:]])',

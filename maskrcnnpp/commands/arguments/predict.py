@@ -12,6 +12,7 @@ run could not begin or was stopped by an error.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,9 +107,25 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         metavar="FILE",
         help="COCO file whose ids of images, by file name, and categories the format coco takes",
     )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="K/N",
+        help="the K-th of N shares of the images alone, K from 1: for N commands at the same time "
+        "with one --output, such as an array job; the same command without --shard, once all are "
+        "done, completes what is missing and writes the COCO file of all images",
+    )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
+    parser.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="share images, and the tiles of large ones, among the workers of a Dask cluster: the "
+        "scheduler's address or file, or local:N for N processes on this machine",
+    )
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
     args = parser.parse_args(argv)
+    if args.dask and args.num_gpus != 1:
+        parser.error("--num-gpus is of this machine: with --dask, start a worker for each GPU")
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights go together")
     if args.config_file and args.model:
@@ -116,3 +133,10 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
             "--model has its own config and weights: leave out --config-file and --weights"
         )
     return args
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text} is not K/N with K from 1 to N, such as 3/16")
+    return int(match[1]), int(match[2])
