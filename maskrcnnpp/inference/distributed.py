@@ -261,8 +261,8 @@ def _predictor(packed: bytes) -> Predictor | SemanticPredictor:
         here = _versions(trained)
     except (OSError, UserError) as error:
         raise ConfigError(
-            f"{worker} cannot read the model as the machine of the command does "
-            f"({first_line(error)}): put its files on a drive that all share"
+            f"{worker} cannot read {model['weights'] or model['name']}, as the machine of the "
+            f"command does: {first_line(error)}; put it on a drive that all share"
         ) from error
     if differing := sorted(key for key in {*here, *versions} if here.get(key) != versions.get(key)):
         raise ConfigError(

@@ -146,8 +146,8 @@ def test_schedulers_that_cannot_be_used(predict, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ({"torch": "2.6"}, "has {'torch': '2.6'}, and not {'torch': '2.9'}"),
-        (FileNotFoundError(2, "No such file"), "model.pth, as the machine .* does: No such file"),
+        ({"torch": "2.6"}, "has another torch than the machine"),
+        (FileNotFoundError(2, "No such file"), "model.pth, as the machine .* does: .*No such file"),
     ],
 )
 def test_workers_of_another_environment(predict, tmp_path, monkeypatch, there, message):
