@@ -1,10 +1,15 @@
-# make demo | make test | make lint | make docs. All of it happens inside this checkout.
+# make demo | make test | make test-fast | make lint | make docs. All of it happens inside this checkout.
 PYTHON ?= python3
 # an existing environment can be named: make VENV=/path/to/it. What it has is kept.
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SETUP := $(VENV)/.maskrcnnpp-is-set-up
+# what the tests need beside; make test TEST_EXTRAS=test,peers also holds metrics against StarDist's
+TEST_EXTRAS ?= test
+TEST_SETUP := $(VENV)/.maskrcnnpp-is-set-up-for-$(TEST_EXTRAS)
+# as many processes as there are cores, up to 4, each with the tests of whole files
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 # the tested versions, for an environment of our own
 CONSTRAINTS := $(if $(filter .venv,$(VENV)),-c constraints.txt)
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
@@ -14,7 +19,7 @@ DSB2018 ?=
 
 $(if $(word 2,$(VENV)),$(error VENV is "$(VENV)": make cannot work with a space in it))
 
-.PHONY: setup demo test lint docs
+.PHONY: setup demo test test-fast lint docs
 
 setup: $(SETUP)
 
@@ -27,8 +32,12 @@ $(SETUP): setup.py pyproject.toml constraints.txt maskrcnnpp/commands/requiremen
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(CONSTRAINTS) torch torchvision
 	@$(BIN)/python -c 'import torchvision' || \
 		{ echo 'error: install the torchvision that fits the torch in $(VENV)'; exit 1; }
-	$(PIP) install $(CONSTRAINTS) -e '.[detectron2-needs,test]'
+	$(PIP) install $(CONSTRAINTS) -e '.[detectron2-needs,outlines,timm]'
 	$(BIN)/python -m maskrcnnpp install-detectron2
+	touch $@
+
+$(TEST_SETUP): $(SETUP)
+	$(PIP) install $(CONSTRAINTS) -e '.[$(TEST_EXTRAS)]'
 	touch $@
 
 DEMO_DATA := $(if $(DSB2018),dsb2018,synthetic_nuclei)
@@ -57,10 +66,14 @@ endif
 	$(COMMAND) report --run-dir output/demo/run --dataset $(DEMO_DATA)_val --output output/demo
 	@echo 'next: your own images: $(BIN)/maskrcnnpp predict IMAGES --output predicted'
 
-test: $(SETUP)
-	$(BIN)/python -m pytest
+test: $(TEST_SETUP)
+	$(PYTEST)
 
-lint: $(SETUP)
+# without what takes long: trainings, other processes, and tests of many examples
+test-fast: $(TEST_SETUP)
+	$(PYTEST) -m 'not slow'
+
+lint: $(TEST_SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
