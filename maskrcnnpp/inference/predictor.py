@@ -15,13 +15,14 @@ from torch import nn
 from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.images import Raster
 from maskrcnnpp.images.intensity import Limits
+from maskrcnnpp.inference.candidates import Candidates
 from maskrcnnpp.inference.magnification import SURE, estimate_scale
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.overlaps import resolve_overlaps
 from maskrcnnpp.inference.precision import pool_in_float32
 from maskrcnnpp.inference.tiled import TiledPredictor
-from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles
+from maskrcnnpp.inference.tiling import Detection, Tile
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.masks.paste import paste_masks
 
@@ -104,6 +105,17 @@ class Predictor(TiledPredictor):
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
+        lowest = self.options.score_threshold
+        return self.candidates(image, lowest).at(lowest)
+
+    def candidates(self, image: np.ndarray | Raster, lowest: float) -> Candidates:
+        """What the model says of each tile, to choose a score threshold afterwards.
+
+        Args:
+            image: see :meth:`__call__`.
+            lowest: score from which detections are kept. The size of the objects is estimated by
+                those from ``score_threshold`` on.
+        """
         raster = self._raster(image)
         limits = self._limits(raster)
         looked: dict[tuple[Tile, float], Instances] = {}
@@ -117,18 +129,14 @@ class Predictor(TiledPredictor):
             outputs = self._each_tile(raster, tiles, limits, scale)
         for tile, output in outputs:
             crowded += self._is_crowded(output)
-            found.append(self._detections(output, tile))
+            found.append(self._detections(output, tile, lowest))
         if crowded:
             logger.warning(
                 "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
                 "more; lower the tile size or raise TEST.DETECTIONS_PER_IMAGE",
                 *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
-        objects = merge_tiles(tiles, found, raster.height, raster.width)
-        if self.options.overlaps == "resolve":
-            objects = resolve_overlaps(objects)
-        kept = [entry for entry in objects if self.options.fits(entry.area)]
-        return Objects(kept, raster.height, raster.width, scale=scale)
+        return Candidates(tiles, found, raster.height, raster.width, self.options, scale)
 
     def _scale_of(
         self, raster: Raster, limits: Limits | None, looked: dict[tuple[Tile, float], Instances]
@@ -146,7 +154,8 @@ class Predictor(TiledPredictor):
         def find(tile: Tile, scale: float) -> list[Detection]:
             ((_, output),) = self._each_tile(raster, [tile], limits, scale)
             looked[tile, scale] = output
-            found = resolve_overlaps(self._detections(output, tile))
+            lowest = self.options.score_threshold
+            found = resolve_overlaps(self._detections(output, tile, lowest))
             return [entry for entry in found if entry.score >= SURE]
 
         return estimate_scale(find, raster.height, raster.width)
@@ -160,9 +169,9 @@ class Predictor(TiledPredictor):
             return False
         return float(found.scores.min()) >= self.options.score_threshold
 
-    def _detections(self, found: Instances, tile: Tile) -> list[Detection]:
+    def _detections(self, found: Instances, tile: Tile, lowest: float) -> list[Detection]:
         height, width = tile.bottom - tile.top, tile.right - tile.left
-        found = found[found.scores >= self.options.score_threshold].to("cpu")
+        found = found[found.scores >= lowest].to("cpu")
         boxes = found.pred_boxes.clone()
         boxes.scale(width / found.image_size[1], height / found.image_size[0])
         boxes.clip((height, width))

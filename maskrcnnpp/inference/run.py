@@ -128,22 +128,7 @@ class Job:
                 something else in it.
             DataError: two images of different folders have one name.
         """
-        unknown = set(self.formats) - set(WRITERS)
-        if unknown or not self.formats:
-            raise ConfigError(
-                f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
-            )
-        for name in self.formats:
-            if WRITERS[name].is_semantic and not is_semantic:
-                raise ConfigError(
-                    f"--format {name} is of models of semantic segmentation; this one finds objects"
-                )
-            lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
-            if lacking:
-                raise ConfigError(
-                    f"--format {name} needs {' and '.join(lacking)}: pip install "
-                    "'maskrcnnpp[outlines]', or leave it out"
-                )
+        check_formats(self.formats, is_semantic=is_semantic)
         folders = {file.parent.resolve() for file in self.files}
         if self.output_dir.resolve() in folders:
             raise ConfigError(
@@ -169,6 +154,34 @@ class Job:
         """Remove what a run that was killed was writing."""
         for folder in (self.output_dir, self.output_dir / _DONE_FOLDER):
             remove_partial(folder)
+
+
+def check_formats(formats: Sequence[str], *, is_semantic: bool) -> None:
+    """Check that what a model finds can be written so.
+
+    Args:
+        formats: keys of :data:`maskrcnnpp.inference.writers.WRITERS`.
+        is_semantic: whether the model is one of semantic segmentation.
+
+    Raises:
+        ConfigError: there is none, one is unknown or of other models, or a package is missing.
+    """
+    unknown = set(formats) - set(WRITERS)
+    if unknown or not formats:
+        raise ConfigError(
+            f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
+        )
+    for name in formats:
+        if WRITERS[name].is_semantic and not is_semantic:
+            raise ConfigError(
+                f"--format {name} is of models of semantic segmentation; this one finds objects"
+            )
+        lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
+        if lacking:
+            raise ConfigError(
+                f"--format {name} needs {' and '.join(lacking)}: pip install "
+                "'maskrcnnpp[outlines]', or leave it out"
+            )
 
 
 def _is_whole(path: Path, state: str, made: Any) -> bool:
@@ -219,7 +232,7 @@ def predict_files(
         except (DataError, OSError) as error:
             _leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             _leave_out(
                 file,
@@ -233,7 +246,8 @@ def _leave_out(file: Path, reason: str) -> None:
     tqdm.write(printable(f"left out: {named}").replace("\n", "\\n"), file=sys.stderr)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the memory of the machine or of its GPU did not suffice."""
     # PyTorch's own on a GPU; on the CPU a RuntimeError that says so
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "can't allocate memory" in str(error)

@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images import Raster
+from maskrcnnpp.inference.candidates import SemanticCandidates
 from maskrcnnpp.inference.objects import SemanticObjects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.semantic_instances import ObjectFinder
@@ -71,11 +72,20 @@ class SemanticPredictor(TiledPredictor):
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
+        return self.candidates(image).at(self.options.score_threshold)
+
+    def candidates(self, image: np.ndarray | Raster, lowest: float = 0.0) -> SemanticCandidates:
+        """What was found, to choose a score threshold afterwards; see :meth:`Predictor.candidates`.
+
+        Args:
+            image: see :meth:`__call__`.
+            lowest: not looked at: objects of all scores are kept.
+        """
         probabilities = self.probabilities(self._raster(image))
-        found = self.find_objects(torch.from_numpy(probabilities))
-        detections = [d for d in _detections(found) if self._is_kept(d)]
+        detections = _detections(self.find_objects(torch.from_numpy(probabilities)))
         detections.sort(key=lambda entry: -entry.score)
-        return SemanticObjects(detections, probabilities, self.find_objects.first_class)
+        first = self.find_objects.first_class
+        return SemanticCandidates(SemanticObjects(detections, probabilities, first), self.options)
 
     def probabilities(self, raster: Raster) -> np.ndarray:
         """Of each class at each pixel, float32 (classes, height, width)."""
@@ -99,9 +109,6 @@ class SemanticPredictor(TiledPredictor):
             for index, output in enumerate(outputs):
                 sums[index] = sums[index] + output["sem_seg"].float().flip(axes)
         return [(found / len(versions)).cpu().numpy() for found in sums]
-
-    def _is_kept(self, entry: Detection) -> bool:
-        return entry.score >= self.options.score_threshold and self.options.fits(entry.area)
 
 
 def tile_weight(tile: Tile, overlap: int) -> np.ndarray:

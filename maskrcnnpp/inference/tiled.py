@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,9 @@ class TiledPredictor(ABC):
         self.model_input = ModelInput(channels_of_model, input_format, percentiles)
         self.model = model.eval()
         self.progress = progress
+        #: Called before each batch of tiles with its number, from 0, and how many there are. What
+        #: it raises ends the prediction.
+        self.watch: Callable[[int, int], None] | None = None
         self._warn_of_tiles = TileWarning(model)
 
     @classmethod
@@ -161,6 +164,8 @@ class TiledPredictor(ABC):
         quiet = not self.progress or len(tiles) == 1
         batches = range(0, len(tiles), size)
         for start in tqdm(batches, desc="tiles", unit="batch", disable=quiet, leave=False):
+            if self.watch is not None:
+                self.watch(start // size, len(batches))
             batch = tiles[start : start + size]
             inputs = [self._tensor(raster, tile, limits) for tile in batch]
             if scale != 1:
