@@ -66,6 +66,7 @@ def test_it_has_what_is_no_python(wheel):
         assert f"maskrcnnpp/configs/{path.relative_to(ROOT / 'configs').as_posix()}" in names
     assert {f"maskrcnnpp/commands/splits/dsb2018/{s}.txt" for s in ("train", "val", "test")} < names
     assert {"maskrcnnpp/py.typed", "maskrcnnpp/commands/requirements-detectron2.txt"} < names
+    assert "maskrcnnpp/napari/napari.yaml" in names
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of a virtual environment")
