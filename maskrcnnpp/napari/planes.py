@@ -162,7 +162,8 @@ def _file_name(layer: Any) -> str:
     """The name of the layer's file, or else of the layer."""
     path = getattr(getattr(layer, "source", None), "path", None)
     name = Path(path).name if path else str(layer.name)
-    return "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in name).strip(". ")
+    safe = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in name)
+    return safe.strip(". ") or "image"
 
 
 def _micrometres(layer: Any) -> float | None:

@@ -22,7 +22,7 @@ from maskrcnnpp.files import write_json
 from maskrcnnpp.images.display import STRETCH
 from maskrcnnpp.inference.candidates import Candidates, SemanticCandidates
 from maskrcnnpp.inference.naming import Naming, find_naming
-from maskrcnnpp.inference.objects import Objects, SemanticObjects
+from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.record import RECORD_FILE, config_settings, digest
 from maskrcnnpp.inference.run import check_formats, is_out_of_memory
@@ -76,6 +76,11 @@ class Result:
     record: dict[str, Any]  #: what it was made with
     warnings: Sequence[str]
 
+    @property
+    def is_semantic(self) -> bool:
+        """Whether the model classifies pixels."""
+        return isinstance(self.candidates, SemanticCandidates)
+
     def at(self, score: float) -> Objects:
         """The objects from a score on."""
         return self.candidates.at(max(score, LOWEST))
@@ -102,7 +107,7 @@ class Result:
         """
         if not formats:
             raise ConfigError("no format is chosen: tick one at least")
-        check_formats(formats, is_semantic=isinstance(objects, SemanticObjects))
+        check_formats(formats, is_semantic=self.is_semantic)
         paths = {name: folder / f"{self.plane.name}{WRITERS[name].ending}" for name in formats}
         own = folder / f"{self.plane.name}{OWN_RECORD}"
         there = [path for path in paths.values() if path.exists()]

@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSpinBox,
     QTabWidget,
     QVBoxLayout,
@@ -37,7 +38,7 @@ from superqt import QLabeledDoubleSlider
 from superqt.utils import FunctionWorker
 
 from maskrcnnpp.errors import OutputError, UserError
-from maskrcnnpp.inference.objects import Objects, SemanticObjects
+from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.models import DEFAULT, shipped
 from maskrcnnpp.napari.improvement import Improvement, improve, usual_iterations
 from maskrcnnpp.napari.planes import channel_choices, labels_of, plane_of, says
@@ -158,10 +159,9 @@ class LayerBox(QComboBox):
     def __init__(self, viewer: napari.Viewer, kind: type) -> None:
         super().__init__()
         self._viewer, self._kind = viewer, kind
+        self._emitters: list[Any] = []
         for event in ("inserted", "removed", "reordered"):
-            emitter = getattr(viewer.layers.events, event)
-            emitter.connect(self._refresh)
-            self.destroyed.connect(partial(emitter.disconnect, self._refresh))
+            self._follow(getattr(viewer.layers.events, event))
         self._refresh()
 
     @property
@@ -171,6 +171,13 @@ class LayerBox(QComboBox):
 
     def choose(self, layer: Any) -> None:
         self.setCurrentIndex(self._index(layer))
+
+    def _follow(self, emitter: Any) -> None:
+        """Refresh at each of its events, as long as Qt has this box."""
+        if emitter not in self._emitters:
+            self._emitters.append(emitter)
+            emitter.connect(self._refresh)
+            self.destroyed.connect(partial(emitter.disconnect, self._refresh))
 
     def _index(self, layer: Any) -> int:
         return next((k for k in range(self.count()) if self.itemData(k) is layer), -1)
@@ -182,7 +189,7 @@ class LayerBox(QComboBox):
         for layer in self._viewer.layers:
             if isinstance(layer, self._kind):
                 self.addItem(layer.name, layer)
-                layer.events.name.connect(self._refresh)
+                self._follow(layer.events.name)
         index = self._index(before)
         # a new one is chosen where there was none
         self.setCurrentIndex(index if index >= 0 else self.count() - 1)
@@ -318,10 +325,11 @@ class SegmentTab(QWidget):
     def _take_about(self, name: str, about: About) -> None:
         if name != self._described:
             return  # another was chosen meanwhile
-        self.about.setText(f"{about.title} {about.purpose}")
+        self.about.setText(f"{about.title}: {about.purpose}")
         self.depth.addItems([f"{about.depths[-1]} (full)"] if about.depths else ["-"])
         self.depth.addItems([str(depth) for depth in about.depths[-2::-1]])
         self.score.setValue(about.score)
+        self._rest.stop()  # what is shown is of the model before
 
     def _refuse_model(self, name: str, error: Exception) -> None:
         if name == self._described:
@@ -401,8 +409,7 @@ class SegmentTab(QWidget):
         return show_info(f"{len(objects)} objects of {self.result.plane.name} are in {folder}")
 
     def _offer_formats(self) -> None:
-        found = self.result.candidates.at(1) if self.result is not None else None
-        there = formats(semantic=isinstance(found, SemanticObjects))
+        there = formats(semantic=self.result is not None and self.result.is_semantic)
         for name, box in self.formats.items():
             box.setEnabled(there.get(name, False))
             lacks = name in there and not there[name]
@@ -483,5 +490,8 @@ class SegmentObjects(QTabWidget):
         super().__init__()
         self.segmenting = SegmentTab(napari_viewer)
         self.improving = ImproveTab(napari_viewer, self.segmenting)
-        self.addTab(self.segmenting, "Segment")
-        self.addTab(self.improving, "Improve")
+        for tab, name in ((self.segmenting, "Segment"), (self.improving, "Improve")):
+            area = QScrollArea()  # on a small screen
+            area.setWidgetResizable(True)
+            area.setWidget(tab)
+            self.addTab(area, name)
