@@ -21,7 +21,7 @@ FLOORS = (
     ("engine",),
     ("benchmark",),
     ("exporting",),
-    ("commands",),
+    ("commands", "napari"),
     ("cli",),
     ("__main__",),
 )

@@ -71,7 +71,7 @@ def test_it_has_what_is_no_python(wheel):
     for file in ("card.yaml", "config.yaml", "model.onnx", "weights.safetensors"):
         assert f"maskrcnnpp/models/nuclei/{file}" in names
     assert {"maskrcnnpp/py.typed", "maskrcnnpp/commands/requirements-detectron2.txt"} < names
-    assert "maskrcnnpp/inference/view.html" in names
+    assert {"maskrcnnpp/inference/view.html", "maskrcnnpp/napari/napari.yaml"} < names
 
 
 def test_without_an_extra_nothing_of_a_training_is_required(wheel):

@@ -32,6 +32,10 @@ class Objects:
         self.detections = list(detections)
         self.image_size = (height, width)
 
+    def with_detections(self, detections: Sequence[Detection]) -> Objects:
+        """Others of the same image."""
+        return Objects(detections, *self.image_size, scale=self.scale)
+
     def __len__(self) -> int:
         return len(self.detections)
 
@@ -164,6 +168,9 @@ class SemanticObjects(Objects):
         super().__init__(detections, *probabilities.shape[1:])
         self.probabilities = probabilities
         self.first_class = first_class
+
+    def with_detections(self, detections: Sequence[Detection]) -> SemanticObjects:
+        return SemanticObjects(detections, self.probabilities, self.first_class)
 
     def classes(self) -> np.ndarray:
         """A label image of the classes: 0 is background, n the n-th class; uint8 (height, width).

@@ -11,12 +11,13 @@ from maskrcnnpp.errors import ConfigError, printable
 from maskrcnnpp.images import Raster
 from maskrcnnpp.images.intensity import Limits
 from maskrcnnpp.inference.backend import Backend, Found, Trained
+from maskrcnnpp.inference.candidates import Candidates
 from maskrcnnpp.inference.magnification import SURE, estimate_scale
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.overlaps import resolve_overlaps
 from maskrcnnpp.inference.resizing import resized
 from maskrcnnpp.inference.tiled import TiledPredictor
-from maskrcnnpp.inference.tiling import Detection, Tile, merge_tiles
+from maskrcnnpp.inference.tiling import Detection, Tile
 from maskrcnnpp.masks.paste import paste_masks
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ class Predictor(TiledPredictor):
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
+        return self.candidates(image).at(self.options.score_threshold)
+
+    def candidates(self, image: np.ndarray | Raster) -> Candidates:
+        """What the model says of each tile, to choose a higher score threshold afterwards.
+
+        Args:
+            image: see :meth:`__call__`.
+        """
         raster = self._raster(image)
         limits = self._limits(raster)
         looked: dict[tuple[Tile, float], Found] = {}
@@ -106,11 +115,7 @@ class Predictor(TiledPredictor):
                 "more; lower the tile size or raise TEST.DETECTIONS_PER_IMAGE",
                 *(printable(raster.name), crowded, len(tiles), self.detection_limit),
             )
-        objects = merge_tiles(tiles, found, raster.height, raster.width)
-        if self.options.overlaps == "resolve":
-            objects = resolve_overlaps(objects)
-        kept = [entry for entry in objects if self.options.fits(entry.area)]
-        return Objects(kept, raster.height, raster.width, scale=scale)
+        return Candidates(tiles, found, raster.height, raster.width, self.options, scale)
 
     def _scale_of(
         self, raster: Raster, limits: Limits | None, looked: dict[tuple[Tile, float], Found]

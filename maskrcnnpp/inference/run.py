@@ -136,22 +136,7 @@ class Job:
                 something else in it.
             DataError: two images of different folders have one name.
         """
-        unknown = set(self.formats) - set(WRITERS)
-        if unknown or not self.formats:
-            raise ConfigError(
-                f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
-            )
-        for name in self.formats:
-            if WRITERS[name].is_semantic and not is_semantic:
-                raise ConfigError(
-                    f"--format {name} is of models of semantic segmentation; this one finds objects"
-                )
-            lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
-            if lacking:
-                raise ConfigError(
-                    f"--format {name} needs {' and '.join(lacking)}: pip install "
-                    f"'maskrcnnpp[{WRITERS[name].extra}]', or leave it out"
-                )
+        check_formats(self.formats, is_semantic=is_semantic)
         folders = {file.parent.resolve() for file in self.files}
         output = self.output_dir.resolve()
         if {output, *output.parents} & {file.resolve() for file in self.files}:
@@ -197,6 +182,34 @@ def images_of_run(output_dir: Path) -> dict[str, tuple[Path, int] | None]:
         except (OSError, ValueError, LookupError, TypeError, StopIteration):
             found[marker.stem] = None
     return found
+
+
+def check_formats(formats: Sequence[str], *, is_semantic: bool) -> None:
+    """Check that what a model finds can be written so.
+
+    Args:
+        formats: keys of :data:`maskrcnnpp.inference.writers.WRITERS`.
+        is_semantic: whether the model is one of semantic segmentation.
+
+    Raises:
+        ConfigError: there is none, one is unknown or of other models, or a package is missing.
+    """
+    unknown = set(formats) - set(WRITERS)
+    if unknown or not formats:
+        raise ConfigError(
+            f"--format {sorted(unknown)}: there is no such format; choose of {list(WRITERS)}"
+        )
+    for name in formats:
+        if WRITERS[name].is_semantic and not is_semantic:
+            raise ConfigError(
+                f"--format {name} is of models of semantic segmentation; this one finds objects"
+            )
+        lacking = [p for p in WRITERS[name].packages if importlib.util.find_spec(p) is None]
+        if lacking:
+            raise ConfigError(
+                f"--format {name} needs {' and '.join(lacking)}: pip install "
+                f"'maskrcnnpp[{WRITERS[name].extra}]', or leave it out"
+            )
 
 
 def _is_whole(path: Path, state: str, made: Any) -> bool:
@@ -255,7 +268,7 @@ def predict_files(
         except (DataError, OSError) as error:
             leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             leave_out(
                 file,
@@ -264,7 +277,8 @@ def predict_files(
             )
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the memory of the machine or of its GPU did not suffice."""
     # PyTorch's own on a GPU; on the CPU a RuntimeError that says so
     is_of_gpu = type(error).__name__ == "OutOfMemoryError"
     return isinstance(error, MemoryError) or is_of_gpu or "can't allocate memory" in str(error)

@@ -12,6 +12,7 @@ import numpy as np
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images import Raster
 from maskrcnnpp.inference.backend import Backend, Trained, find_trained
+from maskrcnnpp.inference.candidates import SemanticCandidates
 from maskrcnnpp.inference.objects import SemanticObjects
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.predictor import Predictor
@@ -84,11 +85,19 @@ class SemanticPredictor(TiledPredictor):
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
+        return self.candidates(image).at(self.options.score_threshold)
+
+    def candidates(self, image: np.ndarray | Raster) -> SemanticCandidates:
+        """What was found, of any score, to choose a score threshold afterwards.
+
+        Args:
+            image: see :meth:`__call__`.
+        """
         probabilities = self.probabilities(self._raster(image))
-        found = map(_detection, self.find_objects.find(probabilities))
-        detections = [entry for entry in found if self._is_kept(entry)]
+        detections = list(map(_detection, self.find_objects.find(probabilities)))
         detections.sort(key=lambda entry: -entry.score)
-        return SemanticObjects(detections, probabilities, self.find_objects.first_class)
+        first = self.find_objects.first_class
+        return SemanticCandidates(SemanticObjects(detections, probabilities, first), self.options)
 
     def probabilities(self, raster: Raster) -> np.ndarray:
         """Of each class at each pixel, float32 (classes, height, width)."""
@@ -112,9 +121,6 @@ class SemanticPredictor(TiledPredictor):
             for index, values in enumerate(self.backend.probabilities(flipped)):
                 sums[index] = sums[index] + np.flip(values, axes)
         return [found / len(versions) for found in sums]
-
-    def _is_kept(self, entry: Detection) -> bool:
-        return entry.score >= self.options.score_threshold and self.options.fits(entry.area)
 
 
 def tile_weight(tile: Tile, overlap: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,9 @@ class TiledPredictor(ABC):
         self.model_input = ModelInput(channels_of_model, input_format, percentiles)
         self.backend = _backend(model, self.options)
         self.progress = progress
+        #: Called before each batch of tiles with its number, from 0, and how many there are. What
+        #: it raises ends the prediction.
+        self.watch: Callable[[int, int], None] | None = None
         self._warn_of_tiles = TileWarning(self.backend.norms_of_image())
 
     @property
@@ -172,7 +175,9 @@ class TiledPredictor(ABC):
         self, raster: Raster, batches: Sequence[Sequence[Tile]], limits: Limits | None, scale: float
     ) -> Iterator[Sequence[Any]]:
         """What the model says of each batch of tiles, in their order."""
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            if self.watch is not None:
+                self.watch(number, len(batches))
             inputs = [self._input(raster, tile, limits) for tile in batch]
             if scale != 1:
                 inputs = [resized(image, scale) for image in inputs]

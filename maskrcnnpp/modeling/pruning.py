@@ -64,6 +64,20 @@ def pruned_config(cfg: CfgNode, depth: int) -> CfgNode:
     return cfg
 
 
+def trained_depths(cfg: CfgNode) -> list[int]:
+    """Depths that a model of ``cfg`` can be run at: it has all their weights. Rising.
+
+    Its full depth is the last of them; none where the model has no grid.
+    """
+    try:
+        deepest = full_depth(cfg)
+    except ConfigError:
+        return []
+    there = _state(cfg).keys()
+    shallower = (d for d in range(1, deepest) if _state(pruned_config(cfg, d)).keys() <= there)
+    return [*shallower, deepest]
+
+
 def depth_key(cfg: CfgNode) -> str:
     """The key of the config that says how deep its grid is."""
     return f"{_keys(cfg)[0]}.DEPTH"

@@ -26,14 +26,15 @@ def write_csv(objects: Objects, info: Info, path: Path) -> None:
     from 0), major and minor axis and eccentricity of the ellipse of the same second moments,
     solidity, perimeter, and the mean intensity of each channel, by its number in the file.
     """
-    rows = _rows(objects, info)
+    rows = measure_rows(objects, info)
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _columns(info))
+        writer = csv.DictWriter(file, table_columns(info))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _columns(info: Info) -> list[str]:
+def table_columns(info: Info) -> list[str]:
+    """Names of the columns of :func:`write_csv`."""
     names = ["number", "class", "score", "x0", "y0", "x1", "y1", "area", "x", "y"]
     names += ["major_axis", "minor_axis", "eccentricity", "solidity", "perimeter"]
     names += [f"mean_{channel}" for channel in info.raster.channels]
@@ -42,7 +43,8 @@ def _columns(info: Info) -> list[str]:
     return names
 
 
-def _rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
+def measure_rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
+    """Rows of :func:`write_csv`, values by column."""
     intensities = _mean_intensities(objects, info.raster)
     for number, (entry, means) in enumerate(zip(objects, intensities), start=1):
         row: dict[str, Any] = {
