@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,8 @@ def improve(plane: Plane, labels: np.ndarray, choices: Improvement, report: Repo
     """
     report(0, 0, "reading the model")
     model = find_model(choices.model)
-    if is_semantic(build_config(str(model.config_file))):
+    cfg = build_config(str(model.config_file))
+    if is_semantic(cfg):
         raise ConfigError(f"{model.title} classifies pixels; only models of objects are improved")
     folder = choices.folder.absolute()
     data, coco = folder / "data", folder / "coco"
@@ -89,12 +90,14 @@ def improve(plane: Plane, labels: np.ndarray, choices: Improvement, report: Repo
     number = _free_number(folder)
     run = folder / f"training-{number}"
     try:
-        _train(model, coco / "annotations" / "instances_all.json", run, choices, report)
+        batch = min(cfg.SOLVER.IMS_PER_BATCH, count)  # an image is once in a batch
+        truth = coco / "annotations" / "instances_all.json"
+        _train(model, truth, run, choices, {"IMS_PER_BATCH": batch}, report)
         report(0, 0, "writing the model")
         packed = folder / f"model-{number}"
         card = _card(model, f"{folder.name}-{number}", count)
-        cfg = build_config(str(run / "config.yaml"))
-        pack_model(cfg, run / "model_final.pth", card, run / packed.name)
+        trained = build_config(str(run / "config.yaml"))
+        pack_model(trained, run / "model_final.pth", card, run / packed.name)
         os.replace(run / packed.name, packed)
     except UserError:
         raise  # log.txt may say more
@@ -176,14 +179,21 @@ def _free_number(folder: Path) -> int:
     return next(k for k in range(1, len(taken) + 2) if not {f"training-{k}", f"model-{k}"} & taken)
 
 
-def _train(model: Model, data: Path, run: Path, choices: Improvement, report: Report) -> None:
+def _train(
+    model: Model,
+    data: Path,
+    run: Path,
+    choices: Improvement,
+    more: Mapping[str, Any],
+    report: Report,
+) -> None:
     # of the recipe only how it trains: what is trained is the model that was chosen
     solver = _recipe()
     total = choices.iterations
     factor = total / solver["MAX_ITER"]
     is_short = total < _SHORT  # too few for a rate that falls
     solver["STEPS"] = () if is_short else tuple(round(s * factor) for s in solver["STEPS"])
-    solver |= {"MAX_ITER": total, "CHECKPOINT_PERIOD": total}
+    solver |= {"MAX_ITER": total, "CHECKPOINT_PERIOD": total, **more}
     solver["WARMUP_ITERS"] = min(solver["WARMUP_ITERS"], total)
     config = {
         BASE_KEY: str(model.config_file.absolute()),

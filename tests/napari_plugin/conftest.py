@@ -19,7 +19,7 @@ def tiny_model(tiny_cfg, tmp_path):
     """Folder of a model of random weights that is sure of something."""
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     tiny_cfg.INPUT.CROP.SIZE = [64, 64]
-    tiny_cfg.SOLVER.IMS_PER_BATCH = 1
+    tiny_cfg.SOLVER.IMS_PER_BATCH = 2  # more than the images of a first correction
     tiny_cfg.DATALOADER.NUM_WORKERS = 0
     tiny_cfg.TEST.EXPECTED_RESULTS = []
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
