@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if pixels:
             table = semantic_table(pixels, pixels["datasets"][-1], folder)
         else:
-            table = ap_table(results, datasets(results)[-1], folder)
+            table = f"{ap_table(results, datasets(results)[-1], folder)}\n\n{verdict(results)}"
         write_text(page, report.quote(read_page(page), name, table))
     if results:
         print(verdict(results))
