@@ -74,6 +74,7 @@ def _write_onnx(
 ) -> None:
     import onnx
 
+    is_half = all(_is_half(x.numpy()) for x in graph.parameters() if x.dim() > 1)
     free = {"images": {0: "batch", 2: "height", 3: "width"}}
     if isinstance(graph, DetectorGraph):
         free |= {name: {0: "objects"} for name in graph.outputs}
@@ -88,19 +89,42 @@ def _write_onnx(
         dynamic_axes=free,
         opset_version=_OPSET,
         dynamo=False,  # torchvision has its operators, and exact NMS is a symbolic, of this one
-        # weights as they are: runtimes fold norms into convolutions when they load them
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
+        # halves stay as they are: runtimes fold norms into convolutions when they load them
+        training=torch.onnx.TrainingMode.PRESERVE if is_half else torch.onnx.TrainingMode.EVAL,
+        do_constant_folding=not is_half,
     )
     model = onnx.load(str(path))
-    _halve(model)
+    if is_half:
+        _name_once(model)
+        _halve(model)
     onnx.helper.set_model_props(model, {ABOUT: text})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
 
+def _is_half(values: np.ndarray) -> bool:
+    """Whether half precision changes none of the values, as of a packed model."""
+    with np.errstate(over="ignore"):
+        return values.dtype == np.float32 and bool((values.astype(np.float16) == values).all())
+
+
+def _name_once(model: onnx.ModelProto) -> None:
+    """Take equal weights from one place, and not as copies, which onnxruntime loses sight of."""
+    weights = {weight.name for weight in model.graph.initializer}
+    nodes, names = [], {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = names.get(name, name)
+        if node.op_type == "Identity" and node.input[0] in weights:
+            names[node.output[0]] = node.input[0]
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def _halve(model: onnx.ModelProto) -> None:
-    """Store weights in half precision where that changes none of them, as those of a packed model.
+    """Store weights in half precision where that changes none of them.
 
     Runtimes compute with what they are converted to when they are loaded, in single precision.
     """
@@ -109,12 +133,8 @@ def _halve(model: onnx.ModelProto) -> None:
     nodes = []
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < _SMALL:
-            continue
-        with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        if (halves == values).all():
-            name = weight.name
+        if values.size >= _SMALL and _is_half(values):
+            name, halves = weight.name, values.astype(np.float16)
             weight.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name} (half)"))
             nodes.append(onnx.helper.make_node("Cast", [weight.name], [name], to=1))  # float32
     nodes += model.graph.node

@@ -136,6 +136,19 @@ def test_onnx_finds_what_pytorch_does(cfg, checkpoint, tmp_path, name):
     check(Session(export_model(cfg, weights, tmp_path, "onnx"), threads=1), model)
 
 
+def test_weights_of_half_precision_are_stored_as_such(cfg, checkpoint, tmp_path):
+    cfg.merge_from_list(list(MODELS["timm"]))
+    model, weights = checkpoint(cfg)
+    whole = export_model(cfg, weights, tmp_path, "onnx").stat().st_size
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            weight.data = weight.data.half().float()
+    torch.save({"model": model.state_dict()}, weights)
+    file = export_model(cfg, weights, tmp_path, "onnx")
+    check(Session(file, threads=1), model)
+    assert file.stat().st_size < 0.6 * whole
+
+
 @pytest.mark.parametrize("kind", ["torchscript", "openvino"])
 def test_other_formats_do_too(cfg, checkpoint, tmp_path, kind):
     pytest.importorskip(FORMATS[kind].runtime)
