@@ -15,7 +15,7 @@ from napari.utils.notifications import (
     show_info,
     show_warning,
 )
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -75,10 +75,18 @@ def show(error: BaseException) -> None:
         notification_manager.receive_error(type(error), error, error.__traceback__)
 
 
+class _Progress(QObject):
+    """What work says on its way, from its thread.
+
+    Of the work and not of the widget, which may be closed before: a signal of a deleted object
+    ends the process.
+    """
+
+    reported = Signal(int, int, str)
+
+
 class Task(QWidget):
     """One function at a time in a thread: a button to start it, a bar, a button to cancel."""
-
-    _reported = Signal(int, int, str)
 
     def __init__(self, text: str, start: Callable[[], None]) -> None:
         """
@@ -104,7 +112,6 @@ class Task(QWidget):
         self.cancel.setEnabled(False)
         self.button.clicked.connect(self.begin)
         self.cancel.clicked.connect(self.stop)
-        self._reported.connect(self._show_progress)
 
     def begin(self) -> None:
         try:
@@ -120,24 +127,26 @@ class Task(QWidget):
 
     def run(self, work: Callable[..., Any], done: Callable[[Any], None]) -> None:
         """Run ``work(..., report)`` in a thread, and ``done(what it returns)`` here."""
-        worker = FunctionWorker(work, partial(self._report, lambda: worker.abort_requested))
+        progress = _Progress()
+        progress.reported.connect(self._show_progress)
+
+        def report(done: int, count: int, text: str) -> None:
+            if worker.abort_requested:
+                raise Cancelled
+            progress.reported.emit(done, count, text)
+
+        worker = FunctionWorker(work, report)
         self.worker = worker
         worker.returned.connect(done)
         worker.errored.connect(show)
         worker.finished.connect(self._end)
         # the widget may be closed before the work has ended
-        self.destroyed.connect(worker.quit)
+        self.destroyed.connect(lambda *_: worker.quit())
         self.button.setEnabled(False)
         self.cancel.setEnabled(True)
         self._show_progress(0, 0, "starting")
         self.bar.show()
         worker.start()
-
-    def _report(self, is_cancelled: Callable[[], bool], done: int, count: int, text: str) -> None:
-        """In the thread of the work."""
-        if is_cancelled():
-            raise Cancelled
-        self._reported.emit(done, count, text)
 
     def _show_progress(self, done: int, count: int, text: str) -> None:
         self.bar.setRange(0, count if count > 1 else 0)  # 0: busy
@@ -177,7 +186,7 @@ class LayerBox(QComboBox):
         if emitter not in self._emitters:
             self._emitters.append(emitter)
             emitter.connect(self._refresh)
-            self.destroyed.connect(partial(emitter.disconnect, self._refresh))
+            self.destroyed.connect(lambda *_: emitter.disconnect(self._refresh))
 
     def _index(self, layer: Any) -> int:
         return next((k for k in range(self.count()) if self.itemData(k) is layer), -1)
@@ -209,8 +218,9 @@ class ImageFields:
         form.addRow("Channels", self.channels)
         form.addRow(self.note)
         self.image.currentIndexChanged.connect(self._offer_channels)
-        viewer.dims.events.point.connect(self._say)
-        self.image.destroyed.connect(partial(viewer.dims.events.point.disconnect, self._say))
+        moved = viewer.dims.events.point
+        moved.connect(self._say)
+        self.image.destroyed.connect(lambda *_: moved.disconnect(self._say))
         self._offer_channels()
 
     def plane(self) -> Any:
@@ -231,6 +241,13 @@ class ImageFields:
             text = str(error)
         self.note.setText(text)
         self.note.setVisible(bool(text))
+
+
+def _description(name: str) -> tuple[str, About | Exception]:
+    try:
+        return name, describe(name)
+    except Exception as error:
+        return name, error
 
 
 class SegmentTab(QWidget):
@@ -317,25 +334,24 @@ class SegmentTab(QWidget):
         self._described = name
         self.about.setText("reading the model ...")
         self.depth.clear()
-        worker = FunctionWorker(describe, name)
-        worker.returned.connect(partial(self._take_about, name))
-        worker.errored.connect(partial(self._refuse_model, name))
+        worker = FunctionWorker(_description, name)
+        worker.returned.connect(self._take_about)
         worker.start()
 
-    def _take_about(self, name: str, about: About) -> None:
+    def _take_about(self, found: tuple[str, About | Exception]) -> None:
+        name, about = found
         if name != self._described:
             return  # another was chosen meanwhile
+        if isinstance(about, Exception):
+            self.about.setText("")
+            self._described = ""  # so that it can be tried again
+            return show(about)
         self.about.setText(f"{about.title}: {about.purpose}")
         self.depth.addItems([f"{about.depths[-1]} (full)"] if about.depths else ["-"])
         self.depth.addItems([str(depth) for depth in about.depths[-2::-1]])
         self.score.setValue(about.score)
         self._rest.stop()  # what is shown is of the model before
-
-    def _refuse_model(self, name: str, error: Exception) -> None:
-        if name == self._described:
-            self.about.setText("")
-            self._described = ""  # so that it can be tried again
-            show(error)
+        return None
 
     def start(self) -> None:
         """Find the objects.

@@ -15,7 +15,9 @@ pytest.importorskip("qtpy.QtWidgets", reason="napari needs PyQt or PySide", exc_
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager, PluginManifest
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
+from superqt.utils import FunctionWorker
 
 from maskrcnnpp.napari import reader, widget
 from maskrcnnpp.napari.planes import ALL
@@ -26,7 +28,9 @@ MANIFEST = config_folder().parent / "maskrcnnpp" / "napari" / "napari.yaml"
 
 @pytest.fixture(scope="module")
 def app():
-    return QApplication.instance() or QApplication([])
+    yield QApplication.instance() or QApplication([])
+    # as napari does when it is closed: a thread must not outlive Qt
+    FunctionWorker.await_workers()
 
 
 @pytest.fixture
@@ -189,6 +193,32 @@ def test_faults_of_ours_are_shown_too(dock, viewer, picture, said, monkeypatch, 
     until(lambda: said)
     assert said == ["a fault"]
     until(lambda: dock.segmenting.task.button.isEnabled())
+
+
+def test_a_closed_widget_ends_its_work_and_hears_no_more(
+    app, viewer, picture, monkeypatch, until, said
+):
+    seen = []
+
+    def endless(plane, settings, report):
+        try:
+            while True:
+                report(0, 0, "at work")
+        finally:
+            seen.append("ended")
+
+    monkeypatch.setattr(widget, "segment", endless)
+    layer = viewer.add_image(np.stack([picture] * 3))
+    dock = widget.SegmentObjects(viewer)
+    dock.segmenting.task.begin()
+    until(lambda: dock.segmenting.task.status.text() == "at work")
+    dock.deleteLater()
+    app.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+    until(lambda: seen)
+    layer.name = "renamed"
+    viewer.dims.set_current_step(0, 2)
+    viewer.add_image(picture)
+    assert said == []
 
 
 def test_a_new_model_is_in_the_list(found, dock, viewer, monkeypatch, until, said, tmp_path):
