@@ -24,6 +24,22 @@ hypothesis.settings.register_profile("maskrcnnpp", deadline=None)
 hypothesis.settings.load_profile("maskrcnnpp")
 
 
+#: Folders and files of tests that `make test-fast` leaves out: trainings, other processes, models.
+SLOW = {
+    *("benchmark", "engine", "exporting", "integrations", "napari_plugin"),
+    *("test_catalog.py", "test_dask.py", "test_docs.py", "test_dsb2018_tool.py", "test_heads.py"),
+    *("test_killed_conversion.py", "test_models.py", "test_predict_tool.py", "test_predictor.py"),
+    *("test_pruning.py", "test_validation.py", "test_view.py", "test_wheel.py"),
+    *("test_without_torch.py",),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW & {item.path.name, item.path.parent.name}:
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def same_random_weights():
     """The same in every run, whichever tests ran before."""
