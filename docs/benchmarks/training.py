@@ -3,9 +3,9 @@
 
     python docs/benchmarks/training.py
 
-writes training.json and training.md beside this file. The configs are those of configs/quick, on
-synthetic nuclei. Times are of iterations in turn, in one process; memory is the most that a process
-of its own had for a few of them.
+writes training.json and training.md beside this file. The configs are those of configs/cpu, and
+for comparison those of configs/quick, on synthetic nuclei; one thread. Times are of iterations in
+turn, in one process; memory is the most that a process of its own had for a few of them.
 """
 
 from __future__ import annotations
@@ -34,17 +34,25 @@ RECORD, PAGE = record_files(__file__)
 DATA = "training_benchmark"
 IMAGES, SIDE = 16, 256
 REPEATS, WARM_UP = 30, 3
-STOCK, NESTED = "mask_rcnn_R_18_FPN", "maskrcnnpp_R_18_nested_fpn"
-EMA, AMP = "SOLVER.EMA_DECAY 0.999", "SOLVER.AMP.ENABLED True, bfloat16"
-#: Name of a row, config, and what is set beside it.
-ROWS: dict[str, tuple[str, Sequence[str]]] = {
-    "stock": (STOCK, ()),
-    "Mask R-CNN++": (NESTED, ()),
-    "SOLVER.ACCUMULATE 2": (NESTED, ("SOLVER.ACCUMULATE", "2")),
-    "MODEL.NESTED_FPN.CHECKPOINTING": (NESTED, ("MODEL.NESTED_FPN.CHECKPOINTING", "True")),
-    "MODEL.CHANNELS_LAST": (NESTED, ("MODEL.CHANNELS_LAST", "True")),
-    AMP: (NESTED, ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16")),
-    "SOLVER.OPTIMIZER SGD": (NESTED, ("SOLVER.OPTIMIZER", "SGD")),
+STOCK, NESTED = "cpu/mask_rcnn_lite0_FPN", "cpu/maskrcnnpp_lite0_nested_fpn"
+OURS = "Mask R-CNN++"
+DEEP = "MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS"
+#: Name of a row, config, what is set beside it, and the row that it is compared with.
+ROWS: dict[str, tuple[str, Sequence[str], str]] = {
+    "stock, ResNet-18": ("quick/mask_rcnn_R_18_FPN", (), ""),
+    "Mask R-CNN++, ResNet-18": ("quick/maskrcnnpp_R_18_nested_fpn", (), "stock, ResNet-18"),
+    "stock": (STOCK, (), "stock, ResNet-18"),
+    OURS: (NESTED, (), "stock"),
+    "dense finest row": ("benchmark/lite0/dense", (), OURS),
+    f"{DEEP} 0.5": (NESTED, (DEEP, "[0.5, 0.5, 0.5]"), OURS),
+    "SOLVER.ACCUMULATE 2": (NESTED, ("SOLVER.ACCUMULATE", "2"), OURS),
+    "MODEL.NESTED_FPN.CHECKPOINTING": (NESTED, ("MODEL.NESTED_FPN.CHECKPOINTING", "True"), OURS),
+    "MODEL.CHANNELS_LAST False": (NESTED, ("MODEL.CHANNELS_LAST", "False"), OURS),
+    "SOLVER.AMP.ENABLED True, bfloat16": (
+        NESTED,
+        ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"),
+        OURS,
+    ),
 }
 
 
@@ -59,18 +67,18 @@ def write_data(folder: Path) -> None:
 
 
 def trainer_of(row: str, folder: Path) -> Trainer:
-    config, options = ROWS[row]
+    config, options, _ = ROWS[row]
     with contextlib.suppress(AssertionError):  # it is known already
         truth = folder / "annotations" / "instances_train.json"
         register_coco_instances(DATA, {}, str(truth), str(folder / "images"))
     opts = ["DATASETS.TRAIN", f"('{DATA}',)", "DATASETS.TEST", "()", "OUTPUT_DIR", str(folder)]
-    return Trainer(build_config(f"configs/quick/{config}.yaml", [*opts, *options]))
+    return Trainer(build_config(f"configs/{config}.yaml", [*opts, *options]))
 
 
 def timed(steps: Iterator[Any]) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()  # with one thread: what the other work of a machine does not change
     next(steps)
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def measure_times(folder: Path, repeats: int) -> dict[str, list[float]]:
@@ -92,6 +100,7 @@ def measure_memory(row: str, folder: Path) -> int:
 
 
 def measure_all(repeats: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_data(folder)
@@ -100,16 +109,16 @@ def measure_all(repeats: int) -> dict[str, Any]:
     rows = [
         {
             "row": row,
+            "beside": beside,
             "milliseconds": round(1000 * statistics.median(times[row]), 1),
             "quartiles": [round(1000 * x, 1) for x in statistics.quantiles(times[row], n=4)[::2]],
             "mebibytes": round(memory[row] / 2**20),
         }
-        for row in ROWS
+        for row, (_, _, beside) in ROWS.items()
     ]
     return {
         "rows": rows,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
         **origin(),
     }
 
@@ -118,31 +127,33 @@ def page(found: Mapping[str, Any]) -> str:
     by_row = {entry["row"]: entry for entry in found["rows"]}
     rows = []
     for row, entry in by_row.items():
-        other = by_row["stock" if row == "Mask R-CNN++" else "Mask R-CNN++"]
+        other = by_row.get(entry["beside"])
         ratios = [
-            "" if row == "stock" else f"{entry[key] / other[key]:.2f}"
+            f"{entry[key] / other[key]:.2f}" if other else ""
             for key in ("milliseconds", "mebibytes")
         ]
         low, high = entry["quartiles"]
         rows.append(
             [
                 row,
+                entry["beside"],
                 f"{entry['milliseconds']:.0f} ({low:.0f} to {high:.0f})",
                 ratios[0],
                 f"{entry['mebibytes']}",
                 ratios[1],
             ]
         )
-    headers = ["", "ms an iteration (quartiles)", "ratio", "MiB", "ratio"]
+    headers = ["", "beside", "CPU-ms an iteration (quartiles)", "ratio", "MiB", "ratio"]
     lines = [
         "# A training iteration",
         "",
-        f"Configs of configs/quick on synthetic images, {found['repeats']} iterations in turn,",
-        f"{found['threads']} threads; memory is the peak of the whole process. Mask R-CNN++ is",
-        "compared with stock, an option with Mask R-CNN++ without it. Written by",
-        "`python docs/benchmarks/training.py`.",
+        "Configs of configs/cpu (EfficientNet-Lite0) and configs/quick (ResNet-18), crops of 128,",
+        f"four a batch, of synthetic images, {found['repeats']} iterations in turn. Times are of",
+        "one thread, in CPU-seconds; memory is the peak of the whole process. Ratios are to the",
+        "row that is named beside it.",
+        "Written by `python docs/benchmarks/training.py`.",
         "",
-        markdown_table(headers, rows),
+        markdown_table(headers, rows, words=2),
         "",
         "`MODEL.COMPILE` is not among them: on this kind of machine compiling alone takes minutes,",
         "longer than the training.",
