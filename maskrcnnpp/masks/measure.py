@@ -119,7 +119,7 @@ def _rasterise(
 ) -> dict[int, bytes]:
     """RLE counts of each object: one call for all objects of images of one size.
 
-    ``warnings`` is reported, by object, where a polygon lies inside another.
+    ``warnings`` says, by object, where a polygon lies inside another.
     """
     groups = defaultdict(list)
     for index in rings:

@@ -132,7 +132,7 @@ def _image_tables(images: Mapping[str, Any]) -> list[str]:
         "",
         _table(formats, ["type", "channels", "images"]),
         "",
-        "Images of 8 bits are reported apart by colour and background (histology, brightfield,",
+        "Images of 8 bits are grouped by colour and background (histology, brightfield,",
         "fluorescence), others by brightness and contrast:",
         "",
         _table(groups, kinds),

@@ -24,7 +24,7 @@ def label_faults(
         images: with their numbers.
         classes: how many there are beside the background.
         root: folder of the file that lists them.
-        found: is reported the pixels of each label.
+        found: is called with the pixels of each label.
     """
     for number, image in images:
         name = image.get(LABEL_FILE)

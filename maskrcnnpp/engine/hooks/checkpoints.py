@@ -1,4 +1,4 @@
-"""Checkpoints on a schedule, when a training is reported to stop, and at its end."""
+"""Checkpoints on a schedule, when a training is asked to stop, and at its end."""
 
 from __future__ import annotations
 

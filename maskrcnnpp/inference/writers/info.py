@@ -1,4 +1,4 @@
-"""What a writer is reported beside the objects."""
+"""What a writer gets beside the objects."""
 
 from __future__ import annotations
 
