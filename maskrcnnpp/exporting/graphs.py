@@ -17,8 +17,10 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import nn
 
+from maskrcnnpp.exporting.convolution import convolve_multiples
 from maskrcnnpp.exporting.nms import NONE, suppress
 from maskrcnnpp.modeling.depths import shallower_depths
+from maskrcnnpp.modeling.folding import replace_same
 from maskrcnnpp.modeling.mask_head import NestedROIHeads
 
 
@@ -30,7 +32,8 @@ class SemanticGraph(nn.Module):
 
     def __init__(self, model: SemanticSegmentor) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model)
+        replace_same(self.model.backbone, convolve_multiples)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """
@@ -58,6 +61,7 @@ class DetectorGraph(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)
         _replace_poolers(self.model)
+        replace_same(self.model.backbone, convolve_multiples)
 
     def forward(
         self, images: torch.Tensor, score_threshold: torch.Tensor

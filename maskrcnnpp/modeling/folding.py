@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -30,15 +31,14 @@ class _ConvNorm(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         (conv,) = self.__dict__["convolution"]
-        if self.__dict__["pads_as_tensorflow"]:
-            x = _pad(x, conv)
+        convolve = self.__dict__["convolve"]
         if self.training:
-            x = super().forward(F.conv2d(x, conv.weight, conv.bias, *_geometry(conv)))
+            x = super().forward(convolve(x, conv.weight, conv.bias, conv))
         else:
             scale = self.weight * (self.running_var + self.eps).rsqrt()
             mean = self.running_mean if conv.bias is None else self.running_mean - conv.bias
             weight, bias = conv.weight * scale.view(-1, 1, 1, 1), self.bias - mean * scale
-            x = F.conv2d(x, weight, bias, *_geometry(conv))
+            x = convolve(x, weight, bias, conv)
         # of timm's norms, which have an activation inside
         return self.act(self.drop(x)) if hasattr(self, "act") else x
 
@@ -78,6 +78,20 @@ def fold_norms(network: nn.Module, in_channels: int) -> int:
     return len(pairs)
 
 
+def replace_same(
+    network: nn.Module,
+    convolve: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, nn.Conv2d], torch.Tensor],
+) -> None:
+    """Let another function do the folded convolutions that pad as TensorFlow does, in place.
+
+    Args:
+        convolve: called with maps, weight, bias, and the convolution that has the strides.
+    """
+    for module in network.modules():
+        if module.__dict__.get("convolve") is _convolve_same:
+            module.__dict__["convolve"] = convolve
+
+
 def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the norms that follow them in the same module."""
     found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
@@ -100,7 +114,7 @@ def _pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
 def _join(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     # not as a submodule: each keeps its place and name. A copy of the network copies both.
     norm.__dict__["convolution"] = (conv,)
-    norm.__dict__["pads_as_tensorflow"] = _is_same(conv)
+    norm.__dict__["convolve"] = _convolve_same if _is_same(conv) else _convolve
     conv.__class__, norm.__class__ = _Unapplied, _ConvNorm
 
 
@@ -108,16 +122,21 @@ def _is_same(conv: nn.Conv2d) -> bool:
     return type(conv).__name__ == "Conv2dSame"
 
 
-def _geometry(conv: nn.Conv2d) -> tuple:
-    return conv.stride, conv.padding, conv.dilation, conv.groups
+def _convolve(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, conv: nn.Conv2d
+) -> torch.Tensor:
+    """Do the work of ``conv`` with other weights."""
+    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def _pad(x: torch.Tensor, conv: nn.Conv2d) -> torch.Tensor:
-    """Pad as TensorFlow's "SAME" does: the size divided by the stride, rounded up."""
+def _convolve_same(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, conv: nn.Conv2d
+) -> torch.Tensor:
+    """The same, padded as TensorFlow's "SAME": the size divided by the stride, rounded up."""
     margins: list[int] = []
     for size, kernel, stride, dilation in zip(
         x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation
     ):
         margin = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
         margins = [margin // 2, margin - margin // 2, *margins]  # the last axis comes first
-    return F.pad(x, margins) if any(margins) else x
+    return _convolve(F.pad(x, margins) if any(margins) else x, weight, bias, conv)
