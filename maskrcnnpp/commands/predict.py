@@ -14,6 +14,7 @@ from maskrcnnpp.errors import ConfigError, exit_on_user_error
 from maskrcnnpp.images import find_images
 from maskrcnnpp.inference.backend import RUNTIMES, Trained, find_trained
 from maskrcnnpp.inference.naming import Naming
+from maskrcnnpp.inference.processes import check_processes, predict_in_processes
 from maskrcnnpp.inference.record import (
     add_scales,
     check_alone,
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         from maskrcnnpp.inference.distributed import check_scheduler
 
         check_scheduler(args.dask)
+    check_processes(args.processes)
     files = find_images(args.inputs)
     trained = find_trained(**model_of(args))
     check_gpus(args.num_gpus, trained)
@@ -176,6 +178,9 @@ def predict(
         predict_on_cluster(args.dask, model_of(args), options(args), job, files, naming)
         if not args.shard:
             job.remove_partial()  # of workers that died
+    elif len(files) > 1 and args.processes > 1:
+        count = min(args.processes, len(files))
+        predict_in_processes(count, model_of(args), options(args), job, files, naming)
     elif files and not launch(args, trained, job, files, naming):
         return 2
     if not args.shard:

@@ -31,6 +31,7 @@ from maskrcnnpp.inference.backend import RUNTIMES, Trained, find_trained
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.inference.predictor import Predictor
+from maskrcnnpp.inference.processes import alone, predict_alone
 from maskrcnnpp.inference.run import Job, leave_out, predict_files
 from maskrcnnpp.inference.semantic_predictor import SemanticPredictor, predictor_of
 from maskrcnnpp.inference.tiling import Tile, tile_image
@@ -98,7 +99,7 @@ def predict_on_cluster(
     with _connected(scheduler) as client, _loss_named():
         spread = _to_spread(files, len(client.nthreads()), trained.tuned(options))
         futures = {
-            client.submit(_predict_file, packed, *_alone(job, file, naming), pure=False): file
+            client.submit(_predict_file, packed, *alone(job, file, naming), pure=False): file
             for file in files
             if file not in spread
         }
@@ -122,14 +123,6 @@ def predict_on_cluster(
                 except DataError as error:
                     leave_out(futures[future], str(error))
                 bar.update()
-
-
-def _alone(job: Job, file: Path, naming: Naming) -> tuple[Job, Path, Naming]:
-    """What a worker needs to know for one of very many files."""
-    ids = naming.image_ids
-    if ids is not None:
-        ids = {name: id_ for name, id_ in ids.items() if name == file.name}
-    return replace(job, files=[file]), file, replace(naming, image_ids=ids)
 
 
 def _to_spread(files: Sequence[Path], workers: int, options: Options) -> list[Path]:
@@ -283,15 +276,8 @@ def _opened(file: Path, state: int, channels: tuple[int, ...] | None) -> Raster:
 
 
 def _predict_file(packed: bytes, job: Job, file: Path, naming: Naming) -> list[tuple[Path, str]]:
-    """Predict on one of the job's files; what was left out, and why."""
-    left_out: list[tuple[Path, str]] = []
-
-    def add(file: Path, reason: str) -> None:
-        left_out.append((file, reason))
-
     with _one_at_a_time:
-        predict_files(_predictor(packed), job, [file], naming, quiet=True, leave_out=add)
-    return left_out
+        return predict_alone(_predictor(packed), job, file, naming)
 
 
 def _predict_tiles(

@@ -1,4 +1,4 @@
-"""maskrcnnpp predict --dask, on clusters of this machine, and a tiny model of random weights."""
+"""maskrcnnpp predict --dask, on clusters of this machine, whose workers start without PyTorch."""
 
 import os
 import signal
@@ -8,8 +8,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
-from detectron2.modeling import build_model
 from PIL import Image
 
 from maskrcnnpp import cli
@@ -22,11 +20,8 @@ on_cluster = pytest.importorskip("maskrcnnpp.inference.distributed")
 
 
 @pytest.fixture
-def predict(tiny_cfg, tmp_path):
+def predict(tmp_path):
     """``predict(output, *words)`` on three small images, a broken one, and one of many tiles."""
-    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
-    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     images = tmp_path / "images"
     images.mkdir()
     generator = np.random.default_rng(0)
@@ -36,11 +31,9 @@ def predict(tiny_cfg, tmp_path):
     (images / "broken.png").write_text("no image")
 
     def run(output, *words):
-        files = ["--config-file", str(tmp_path / "config.yaml")]
-        files += ["--weights", str(tmp_path / "model.pth"), "--output", str(output)]
-        options = ["--tile-size", "64", "--overlap", "16", "--score", "0"]
-        options += ["--format", "labels", "csv", "coco"]
-        return cli.run("predict", [str(images), *files, *options, *words])
+        options = ["--backend", "onnx", "--diameter", "20", "--score", "0.01"]
+        options += ["--tile-size", "64", "--overlap", "16", "--format", "labels", "csv", "coco"]
+        return cli.run("predict", [str(images), "--output", str(output), *options, *words])
 
     return run
 
@@ -66,6 +59,7 @@ def test_killed_workers_lose_nothing(predict, tmp_path, capsys):
     one, many, flags = (tmp_path / name for name in ("one", "many", "flags"))
     flags.mkdir()
     assert predict(one) == 1
+    assert (one / "large.png.csv").read_text().count("\n") > 1  # there are objects to lose
     capsys.readouterr()
     with (
         dask.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -147,7 +141,10 @@ def test_schedulers_that_cannot_be_used(predict, tmp_path, monkeypatch):
     ("there", "message"),
     [
         ({"torch": "2.6"}, "has another torch than the machine"),
-        (FileNotFoundError(2, "No such file"), "model.pth, as the machine .* does: .*No such file"),
+        (
+            FileNotFoundError(2, "No such file"),
+            "cannot read nuclei, as the machine .* does: .*No such file",
+        ),
     ],
 )
 def test_workers_of_another_environment(predict, tmp_path, monkeypatch, there, message):

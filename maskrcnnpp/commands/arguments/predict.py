@@ -115,6 +115,13 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "with one --output, such as an array job; the same command without --shard, once all are "
         "done, completes what is missing and writes the COCO file of all images",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="of this machine to share the images; on a CPU as many as it has cores are fastest, "
+        "if their memory suffices; default 1",
+    )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs to share the images")
     parser.add_argument(
         "--dask",
@@ -126,6 +133,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     args = parser.parse_args(argv)
     if args.dask and args.num_gpus != 1:
         parser.error("--num-gpus is of this machine: with --dask, start a worker for each GPU")
+    if args.processes != 1 and (args.dask or args.num_gpus != 1):
+        parser.error("--processes is of a CPU, and not for --dask or --num-gpus")
     if bool(args.config_file) != bool(args.weights):
         parser.error("--config-file and --weights go together")
     if args.config_file and args.model:
