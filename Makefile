@@ -1,4 +1,4 @@
-# make demo | make test | make test-fast | make lint | make docs. All of it happens inside this checkout.
+# make demo | make test | make test-fast | make coverage | make lint | make docs. All of it happens inside this checkout.
 PYTHON ?= python3
 # an existing environment can be named: make VENV=/path/to/it. What it has is kept.
 VENV ?= .venv
@@ -19,7 +19,7 @@ DSB2018 ?=
 
 $(if $(word 2,$(VENV)),$(error VENV is "$(VENV)": make cannot work with a space in it))
 
-.PHONY: setup demo test test-fast lint docs
+.PHONY: setup demo test test-fast coverage lint docs
 
 setup: $(SETUP)
 
@@ -72,6 +72,10 @@ test: $(TEST_SETUP)
 # without what takes long: trainings, other processes, and tests of many examples
 test-fast: $(TEST_SETUP)
 	$(PYTEST) -m 'not slow'
+
+# all tests, and which lines none of them runs: a table, and pages in htmlcov/
+coverage: $(TEST_SETUP)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
 
 lint: $(TEST_SETUP)
 	$(BIN)/ruff check .

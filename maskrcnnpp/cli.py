@@ -117,6 +117,7 @@ def _ignore_warnings_of_libraries() -> None:
         (".torch.jit.script. is (deprecated|not supported)", FutureWarning),
         (".torch.jit.script. is", DeprecationWarning),
         ("torch.meshgrid: in an upcoming release", UserWarning),
+        ("The given NumPy array is not writable", UserWarning),  # nobody writes to it
     ):
         warnings.filterwarnings("ignore", message, kind)
     for name in ("torch.fx._symbolic_trace", "torch.utils.cpp_extension"):
