@@ -14,7 +14,14 @@ import tifffile
 
 from maskrcnnpp.errors import DataError, printable
 from maskrcnnpp.images.pixel_size import pixel_size
-from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster, to_be_turned
+from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster
+from maskrcnnpp.images.tiff_checks import (
+    AT_ONCE,
+    check_codecs,
+    check_pixels_are_there,
+    check_upright,
+    size_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +29,7 @@ logger = logging.getLogger(__name__)
 TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".stk", ".flex", ".btf", ".tf2", ".tf8")
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, of either byte order
-_AT_ONCE = 2**26  # bytes of an image that is read at once
-_SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a whole
-_RATIO = 4096  # of pixels to bytes in a file; the best of real images is far below it
-_ORIENTATION, _PHOTOMETRIC = 274, 262  # numbers of tags
+_PHOTOMETRIC = 262  # number of a tag
 _CHANNEL_AXES = "CS"
 
 
@@ -37,7 +41,7 @@ def open_tiff(path: Path, content: bytes | None = None) -> Raster:
             raises other errors too.
     """
     raster = TiffRaster(path, content)
-    if raster.bytes > _AT_ONCE:
+    if raster.bytes > AT_ONCE:
         try:
             raster.begin()
         except BaseException:
@@ -67,7 +71,7 @@ def tiff_kind(path: Path) -> Kind:
 def tiff_size(path: Path) -> tuple[int, int]:
     """Height and width, by the header."""
     with tifffile.TiffFile(path) as file:
-        return _plane(_largest_series(path, file))
+        return size_of(_largest_series(path, file))
 
 
 class TiffRaster(Raster):
@@ -91,7 +95,7 @@ class TiffRaster(Raster):
         series, page = self._levels[0], self._levels[0].keyframe
         for level in self._levels:
             check_pixels_are_there(path, self._file, level)
-        _check_codecs(path, page)
+        check_codecs(path, page)
         check_upright(path, page)
         if 1 < page.bitspersample < 8 and page.photometric != tifffile.PHOTOMETRIC.PALETTE:
             raise DataError(
@@ -151,7 +155,7 @@ class TiffRaster(Raster):
 
     def _shrunk(self, largest: int) -> np.ndarray:
         """See :meth:`Raster.thumbnail`; of a smaller level where the file has one."""
-        sides = [max(_plane(level)) for level in self._levels]
+        sides = [max(size_of(level)) for level in self._levels]
         level = max((k for k, side in enumerate(sides) if side >= largest), default=0)
         if level == 0:
             return super()._shrunk(largest)
@@ -233,7 +237,7 @@ class _Decoded:
 
 
 def _pixels(path: Path, series: tifffile.TiffPageSeries, *, can_be_mapped: bool) -> _Pixels:
-    if series.size * series.dtype.itemsize <= _AT_ONCE:
+    if series.size * series.dtype.itemsize <= AT_ONCE:
         return series.asarray()
     is_mapped = can_be_mapped and series.dataoffset is not None
     return _Mapped(path, series) if is_mapped else _Decoded(path, series)
@@ -244,12 +248,12 @@ def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSer
     images = [series for series in file.series if {"Y", "X"} <= set(series.axes)]
     if not images:
         raise DataError(f"{path} holds no image")
-    largest = max(images, key=lambda series: math.prod(_plane(series)))
+    largest = max(images, key=lambda series: math.prod(size_of(series)))
     if len(images) > 1:
         logger.warning(
             "%s holds %d images; number %d, of %dx%d pixels, is taken: for another one save that "
             "alone",
-            *(printable(path), len(images), images.index(largest) + 1, *_plane(largest)),
+            *(printable(path), len(images), images.index(largest) + 1, *size_of(largest)),
         )
     return largest
 
@@ -297,67 +301,3 @@ def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
             "tifffile.imwrite(..., metadata={'axes': 'CYX'}, ome=True)"
         )
     return others[0] if others else None
-
-
-def check_pixels_are_there(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> None:
-    """That the pixels are all there, of which a decoder may make black ones where they are not.
-
-    Raises:
-        DataError: they are not, lie in other files, or would unpack to more than a memory holds.
-    """
-    for page in series.pages:
-        if page is None:
-            raise DataError(f"{path} lacks planes of its image: save it again, whole")
-        if page.parent is not file:
-            raise DataError(
-                f"{path} is one of several files of an image (OME); save that as one file"
-            )
-        segments = [(s, n) for s, n in zip(page.dataoffsets, page.databytecounts) if s and n]
-        if any(start + count > file.filehandle.size for start, count in segments):
-            raise DataError(f"{path} is cut short: it ends before its pixels do")
-        expected = math.prod(page.keyframe.chunked)
-        # of LSM the number of rows of a strip is wrong
-        if len(segments) < (1 if page.keyframe.is_lsm else expected):
-            raise DataError(
-                f"{path} has {len(segments)} of the {expected} strips or tiles of its image, the "
-                "rest would be black: fetch it again, or save it whole where it was made"
-            )
-    page, size = series.keyframe, series.size * series.dtype.itemsize
-    shown = "x".join(map(str, _plane(series)[::-1]))
-    is_packed = page.compression != tifffile.COMPRESSION.NONE
-    if size > max(_AT_ONCE, _RATIO * file.filehandle.size):
-        raise DataError(
-            f"{path} says that it has {shown} pixels, which its {file.filehandle.size} bytes "
-            "cannot hold: it is damaged, or made to fill the memory; fetch or save it again"
-        )
-    if is_packed and math.prod(page.chunks) * series.dtype.itemsize > _SEGMENT:
-        raise DataError(
-            f"{path} of {shown} pixels is packed in strips or tiles of more than "
-            f"{_SEGMENT // 2**20} MiB, each read as a whole: save it with tiles of 512x512"
-        )
-
-
-def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
-    tables = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
-    for kind, table in zip((page.compression, page.predictor), tables):
-        if kind not in table:
-            raise DataError(
-                f"{path} is compressed in a way ({getattr(kind, 'name', kind)}) that needs "
-                "imagecodecs: pip install 'maskrcnnpp[slides]'"
-            )
-
-
-def check_upright(path: Path, page: tifffile.TiffPage) -> None:
-    """That the image is upright: of a large file only parts are read, and not turned."""
-    tag = page.tags.get(_ORIENTATION)
-    # 0 is not an orientation, and written where none is known
-    if tag is not None and tag.value not in (0, 1):
-        raise DataError(to_be_turned(path, tag.value))
-
-
-def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """Height and width."""
-    sizes = dict(zip(series.axes, series.shape))
-    return sizes["Y"], sizes["X"]
