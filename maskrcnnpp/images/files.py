@@ -52,9 +52,13 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
 
 
 def open_image(
-    path: str | os.PathLike, channels: Sequence[int] | None = None, *, level: int = 0
+    path: str | os.PathLike,
+    channels: Sequence[int] | None = None,
+    *,
+    level: int = 0,
+    stacks: bool = False,
 ) -> Raster:
-    """Open PNG, JPEG, BMP, TIFF, OME-Zarr or a slide, with the bits that it has.
+    """Open PNG, JPEG, BMP, TIFF, OME-Zarr, or a slide, with the bits that it has.
 
     Large TIFFs and slides are read where and when they are looked at, others at once. What EXIF
     says about how to turn an image is done, as Detectron2 does it.
@@ -63,13 +67,14 @@ def open_image(
         path: the file. Its content tells what it is, not its ending; but slides have theirs.
         channels: see :meth:`Raster.choose`.
         level: of the pyramid of an OME-Zarr, 0 is the largest; others have no more than that.
+        stacks: take z-stacks and time series, too: :attr:`Raster.plane` chooses what is read.
 
     Raises:
-        DataError: it cannot be read without loss, is cut short, has more than two dimensions
-            beside its channels, has not these channels, unpacks to more than a memory holds, or
-            needs a package that is not installed. The message names the file.
+        DataError: it cannot be read without loss, is cut short, is a stack and should not be, has
+            not these channels, unpacks to more than a memory holds, or needs a
+            package that is not installed. The message names the file.
     """
-    raster = open_all_channels(path, level=level)
+    raster = open_all_channels(path, level=level, stacks=stacks)
     try:
         raster.choose(channels)
     except DataError:
@@ -79,14 +84,18 @@ def open_image(
 
 
 def open_all_channels(
-    path: str | os.PathLike, content: bytes | None = None, *, level: int = 0
+    path: str | os.PathLike,
+    content: bytes | None = None,
+    *,
+    level: int = 0,
+    stacks: bool = False,
 ) -> Raster:
     """:func:`open_image` with whatever channels there are.
 
     Args:
         path: the file, or only its name.
-        content: of the file, where it lies in an archive. Not for slides and OME-Zarr.
-        level: see :func:`open_image`.
+        content: of the file, where it lies in an archive. For plain images and TIFF alone.
+        level, stacks: see :func:`open_image`.
 
     Raises:
         DataError: see :func:`open_image`.
@@ -94,13 +103,15 @@ def open_all_channels(
     path = Path(path)
     with _named(path):
         if content is None and is_zarr(path):
-            raster: Raster = ZarrRaster(path, level)
+            raster: Raster = ZarrRaster(path, level, stacks=stacks)
         elif level:
             raise DataError(f"{path} is read at its full size: --level is for OME-Zarr")
         elif _is_slide(path, content):
             raster = SlideRaster(path, content)
+        elif is_tiff_file(path, content):
+            raster = open_tiff(path, content, stacks=stacks)
         else:
-            raster = (open_tiff if is_tiff_file(path, content) else open_plain)(path, content)
+            raster = open_plain(path, content)
     if 0 in raster.shape:
         raster.close()
         raise DataError(f"{path} is empty: {'x'.join(map(str, raster.shape))} pixels")
@@ -116,7 +127,7 @@ def image_kind(path: str | os.PathLike) -> Kind:
     path = Path(path)
     with _named(path):
         if is_zarr(path):
-            raster = ZarrRaster(path)
+            raster: Raster = ZarrRaster(path)
             return Kind(str(raster.dtype), raster.shape[2], raster.is_colour)
         if _is_slide(path):
             return Kind("uint8", 3)
@@ -132,7 +143,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     path = Path(path)
     with _named(path):
         if is_zarr(path):
-            return ZarrRaster(path).level_sizes[0]
+            return ZarrRaster(path, stacks=True).level_sizes[0]
         if _is_slide(path):
             with SlideRaster(path) as raster:
                 return raster.height, raster.width

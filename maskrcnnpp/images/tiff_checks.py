@@ -9,6 +9,7 @@ import tifffile
 
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.images.raster import to_be_turned
+from maskrcnnpp.images.tiff_series import size_of
 
 AT_ONCE = 2**26  #: bytes of an image that is read at once
 _SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a whole
@@ -72,9 +73,3 @@ def check_upright(path: Path, page: tifffile.TiffPage) -> None:
     # 0 is not an orientation, and written where none is known
     if tag is not None and tag.value not in (0, 1):
         raise DataError(to_be_turned(path, tag.value))
-
-
-def size_of(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """Height and width."""
-    sizes = dict(zip(series.axes, series.shape))
-    return sizes["Y"], sizes["X"]
