@@ -83,6 +83,11 @@ def write_view(
         raise ConfigError(f"--images {images}: there is no such folder")
     record = _record(run_dir)
     settings = record["settings"]
+    if settings.get("planes") is not None:
+        raise DataError(
+            f"{run_dir} is of stacks (--planes), and the page shows single images: open its labels "
+            "in napari or Fiji, or look at --format overlay"
+        )
     view = View()
     places = images_of_run(run_dir)
     names = _names(run_dir, places, view)
