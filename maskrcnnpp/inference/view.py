@@ -313,7 +313,8 @@ def _add_picture(entry: dict[str, Any], path: Path, settings: dict[str, Any], si
     Raises:
         DataError: it cannot be read.
     """
-    with open_image(path, settings.get("channels"), level=settings.get("level") or 0) as raster:
+    level, scene = settings.get("level") or 0, settings.get("scene")
+    with open_image(path, settings.get("channels"), level=level, scene=scene) as raster:
         if raster.height < entry["height"] or raster.width < entry["width"]:
             raise DataError(f"{path} is smaller than the image that was predicted on")
         entry["height"], entry["width"] = raster.height, raster.width

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from microscope_files import write_lif
 
 from maskrcnnpp import cli
 from maskrcnnpp.errors import ConfigError, DataError
@@ -14,6 +15,7 @@ from maskrcnnpp.inference import stacks
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects, SemanticObjects
 from maskrcnnpp.inference.record import RECORD_FILE
+from maskrcnnpp.inference.run import Job
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
@@ -139,19 +141,34 @@ def test_images_of_one_plane_and_planes_that_are_not_there(images, tmp_path, cap
     assert "z.tif is a stack with the axes z 3, c 1, y 64, x 64" in said and "--planes all" in said
 
 
+def test_a_scene_of_several(images, tmp_path, capsys):
+    pytest.importorskip("bioio_lif")
+    (images / "z.tif").unlink()
+    pixels = IMAGE[None, None].astype(np.uint16)
+    write_lif(images / "a.lif", {"empty": np.zeros_like(pixels), "cells": pixels})
+    assert predict(images, tmp_path / "out") == 1
+    assert "holds 2 scenes (0 empty, 1 cells): choose one with --scene" in capsys.readouterr().err
+    assert predict(images, tmp_path / "out", "--scene", "cells") == 0
+    assert tifffile.imread(tmp_path / "out" / "a.lif.labels.tif").any()
+    assert cli.run("view", [str(tmp_path / "out")]) == 0
+    assert "outlines only" not in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"other settings \(scene\)"):
+        predict(images, tmp_path / "out", "--scene", "empty")
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("planes", "stitch", "formats", "message"),
     [
-        (["--stitch", "0.3"], "--stitch is of the planes of a stack: give --planes all"),
-        (["--planes", "all", "--stitch", "1.5"], "--stitch is 1.5; .* above 0 and up to 1"),
-        (["--planes", "0-1", "3", "--stitch", "0.3"], "leaves out the one after 1: .* 0-3"),
-        (["--planes", "all", "--format", "coco"], "--format coco has no place for planes"),
+        (None, 0.3, ["csv"], "--stitch is of the planes of a stack: give --planes all"),
+        ("all", 1.5, ["csv"], "--stitch is 1.5; .* above 0 and up to 1"),
+        ([0, 1, 3], 0.3, ["csv"], "leaves out the one after 1: .* 0-3"),
+        ("all", None, ["csv", "coco"], "--format coco has no place for planes; .*'labels'"),
     ],
 )
-def test_options_that_cannot_work(images, tmp_path, words, message):
+def test_options_that_cannot_work(tmp_path, planes, stitch, formats, message):
+    job = Job([], tmp_path / "out", formats, planes=planes, stitch=stitch)
     with pytest.raises(ConfigError, match=message):
-        predict(images, tmp_path / "out", *words)
-    assert not (tmp_path / "out").exists()
+        job.check()
 
 
 @pytest.mark.parametrize("word", ["some", "3-1", "-1", "1.5", "0-9999999999"])
