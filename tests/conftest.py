@@ -29,14 +29,8 @@ SLOW = {
     *("benchmark", "engine", "exporting", "integrations", "napari_plugin"),
     *("test_catalog.py", "test_dask.py", "test_docs.py", "test_dsb2018_tool.py", "test_heads.py"),
     *("test_killed_conversion.py", "test_models.py", "test_predict_tool.py", "test_predictor.py"),
-    *(
-        "test_processes.py",
-        "test_pruning.py",
-        "test_validation.py",
-        "test_view.py",
-        "test_wheel.py",
-    ),
-    *("test_without_torch.py",),
+    *("test_predict_planes.py", "test_processes.py", "test_pruning.py", "test_validation.py"),
+    *("test_view.py", "test_wheel.py", "test_without_torch.py"),
 }
 
 

@@ -35,6 +35,7 @@ _PACKAGES = (
     "imagecodecs",
     "zarr",
     "openslide-python",
+    *("bioio", "bioio-czi", "bioio-lif", "bioio-nd2"),
     "opencv-python-headless",
     "opencv-python",
 )
@@ -97,13 +98,25 @@ def run(args: argparse.Namespace) -> int:
     check_gpus(args.num_gpus, trained)
     # as in training, unless told otherwise
     args.channels = args.channels or list(trained.channels) or None
-    job = Job(files, args.output, args.format, args.channels, args.level or 0)
+    job = Job(
+        files,
+        args.output,
+        args.format,
+        args.channels,
+        args.level or 0,
+        args.scene,
+        args.planes,
+        args.stitch,
+    )
     job.check(is_semantic=trained.is_semantic)
     naming = trained.naming(args.annotations)
     settings = {
         **trained.settings(),
         "channels": args.channels,
         "level": args.level or None,
+        "scene": args.scene,
+        "planes": args.planes,
+        "stitch": args.stitch,
         "annotations": args.annotations and digest(args.annotations),
         **asdict(trained.tuned(options(args))),
     }

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskrcnnpp.errors import DataError, first_line
+from maskrcnnpp.images.microscope import MICROSCOPE_SUFFIXES, MicroscopeRaster
 from maskrcnnpp.images.ome_zarr import ZARR_SUFFIX, ZarrRaster, is_zarr
 from maskrcnnpp.images.plain import PLAIN_SUFFIXES, open_plain, plain_kind, plain_size
 from maskrcnnpp.images.raster import Kind, Raster
@@ -16,7 +17,7 @@ from maskrcnnpp.images.slide import SLIDE_SUFFIXES, SlideRaster, is_slide
 from maskrcnnpp.images.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, tiff_kind, tiff_size
 
 #: Endings of files of images.
-SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES)
+SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, *MICROSCOPE_SUFFIXES)
 _TAKEN = (*SUFFIXES, ZARR_SUFFIX)  # from a folder
 
 _LONGEST_NAME = 255
@@ -52,24 +53,32 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
 
 
 def open_image(
-    path: str | os.PathLike, channels: Sequence[int] | None = None, *, level: int = 0
+    path: str | os.PathLike,
+    channels: Sequence[int] | None = None,
+    *,
+    level: int = 0,
+    scene: str | None = None,
+    stacks: bool = False,
 ) -> Raster:
-    """Open PNG, JPEG, BMP, TIFF, OME-Zarr or a slide, with the bits that it has.
+    """Open PNG, JPEG, BMP, TIFF, OME-Zarr, a slide, CZI, LIF or ND2, with the bits that it has.
 
     Large TIFFs and slides are read where and when they are looked at, others at once. What EXIF
     says about how to turn an image is done, as Detectron2 does it.
 
     Args:
-        path: the file. Its content tells what it is, not its ending; but slides have theirs.
+        path: the file. Its content tells what it is, not its ending; but slides, CZI, LIF and ND2
+            have theirs.
         channels: see :meth:`Raster.choose`.
         level: of the pyramid of an OME-Zarr, 0 is the largest; others have no more than that.
+        scene: of CZI, LIF and ND2 that hold several images: the name of one, or its number from 0.
+        stacks: take z-stacks and time series, too: :attr:`Raster.plane` chooses what is read.
 
     Raises:
-        DataError: it cannot be read without loss, is cut short, has more than two dimensions
-            beside its channels, has not these channels, unpacks to more than a memory holds, or
-            needs a package that is not installed. The message names the file.
+        DataError: it cannot be read without loss, is cut short, is a stack and should not be, has
+            not these channels or this scene, unpacks to more than a memory holds, or needs a
+            package that is not installed. The message names the file.
     """
-    raster = open_all_channels(path, level=level)
+    raster = open_all_channels(path, level=level, scene=scene, stacks=stacks)
     try:
         raster.choose(channels)
     except DataError:
@@ -79,28 +88,40 @@ def open_image(
 
 
 def open_all_channels(
-    path: str | os.PathLike, content: bytes | None = None, *, level: int = 0
+    path: str | os.PathLike,
+    content: bytes | None = None,
+    *,
+    level: int = 0,
+    scene: str | None = None,
+    stacks: bool = False,
 ) -> Raster:
     """:func:`open_image` with whatever channels there are.
 
     Args:
         path: the file, or only its name.
-        content: of the file, where it lies in an archive. Not for slides and OME-Zarr.
-        level: see :func:`open_image`.
+        content: of the file, where it lies in an archive. For plain images and TIFF alone.
+        level, scene, stacks: see :func:`open_image`.
 
     Raises:
         DataError: see :func:`open_image`.
     """
     path = Path(path)
     with _named(path):
+        is_of_microscope = path.suffix.lower() in MICROSCOPE_SUFFIXES
+        if scene is not None and not is_of_microscope:
+            raise DataError(f"{path} has one image: --scene is for CZI, LIF and ND2")
         if content is None and is_zarr(path):
-            raster: Raster = ZarrRaster(path, level)
+            raster: Raster = ZarrRaster(path, level, stacks=stacks)
         elif level:
             raise DataError(f"{path} is read at its full size: --level is for OME-Zarr")
+        elif is_of_microscope:
+            raster = MicroscopeRaster(path, content, scene=scene, stacks=stacks)
         elif _is_slide(path, content):
             raster = SlideRaster(path, content)
+        elif is_tiff_file(path, content):
+            raster = open_tiff(path, content, stacks=stacks)
         else:
-            raster = (open_tiff if is_tiff_file(path, content) else open_plain)(path, content)
+            raster = open_plain(path, content)
     if 0 in raster.shape:
         raster.close()
         raise DataError(f"{path} is empty: {'x'.join(map(str, raster.shape))} pixels")
@@ -116,8 +137,11 @@ def image_kind(path: str | os.PathLike) -> Kind:
     path = Path(path)
     with _named(path):
         if is_zarr(path):
-            raster = ZarrRaster(path)
+            raster: Raster = ZarrRaster(path)
             return Kind(str(raster.dtype), raster.shape[2], raster.is_colour)
+        if path.suffix.lower() in MICROSCOPE_SUFFIXES:
+            with MicroscopeRaster(path) as raster:
+                return Kind(str(raster.dtype), raster.shape[2], raster.is_colour)
         if _is_slide(path):
             return Kind("uint8", 3)
         return (tiff_kind if is_tiff_file(path) else plain_kind)(path)
@@ -133,6 +157,9 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     with _named(path):
         if is_zarr(path):
             return ZarrRaster(path).level_sizes[0]
+        if path.suffix.lower() in MICROSCOPE_SUFFIXES:
+            with MicroscopeRaster(path) as raster:
+                return raster.height, raster.width
         if _is_slide(path):
             with SlideRaster(path) as raster:
                 return raster.height, raster.width

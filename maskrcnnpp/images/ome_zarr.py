@@ -21,6 +21,7 @@ ZARR_SUFFIX = ".zarr"
 #: What is in the folder of a group or an array, of Zarr 2 and 3.
 _MARKS = (".zgroup", ".zarray", "zarr.json")
 _AXES = "tczyx"
+_STACK_AXES = ("t", "z")
 _RGB = ["FF0000", "00FF00", "0000FF"]
 
 
@@ -34,15 +35,16 @@ def is_zarr(path: Path) -> bool:
 class ZarrRaster(Raster):
     """A level of an image; the largest one unless another is asked for."""
 
-    def __init__(self, path: Path, level: int = 0) -> None:
+    def __init__(self, path: Path, level: int = 0, *, stacks: bool = False) -> None:
         """
         Args:
             path: folder of the image's group.
             level: of its pyramid, from 0.
+            stacks: whether it may have several planes.
 
         Raises:
-            DataError: it is not an image of OME-Zarr, is a stack, lacks its pixels or that level,
-                or zarr is not installed. zarr raises other errors too.
+            DataError: it is not an image of OME-Zarr, is a stack and should not be, lacks its
+                pixels or that level, or zarr is not installed. zarr raises other errors too.
         """
         group, about = _image_group(path)
         #: Of the metadata, "0.4" or "0.5".
@@ -60,13 +62,6 @@ class ZarrRaster(Raster):
                 )
         array = self._levels[0]
         sizes = dict(zip(self._axes, array.shape))
-        if any(sizes.get(axis, 1) > 1 for axis in "tz"):
-            shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
-            raise DataError(
-                f"{path} is a stack with the axes {shown}; an image has y, x and channels (c): "
-                "save its planes one by one"
-            )
-        _check_chunks(path, array)
         colours = [
             str(channel.get("color")).upper().lstrip("#") for channel in _channels_shown(about)
         ]
@@ -78,6 +73,14 @@ class ZarrRaster(Raster):
             is_colour=channels == 1 or (colours == _RGB and array.dtype == np.uint8),
             micrometres=_pixel_size(multiscale, datasets[level], self._axes, units),
         )
+        self.stack = {axis: sizes[axis] for axis in _STACK_AXES if sizes.get(axis, 1) > 1}
+        if not stacks:
+            self.check_is_no_stack()
+        _check_chunks(path, array)
+        self.steps = {
+            axis: (_scale(multiscale, datasets[level], self._axes, axis), units[axis])
+            for axis in self.stack
+        }
         self.channel_names = [str(c.get("label", "")) for c in _channels_shown(about)]
         self._use(0)
 
@@ -95,7 +98,7 @@ class ZarrRaster(Raster):
         place = {"y": slice(top, bottom), "x": slice(left, right)}
 
         def take(channel: int) -> np.ndarray:
-            index = {"c": channel, **place}
+            index = {"c": channel, **self.place, **place}
             return np.asarray(self._array[tuple(index.get(axis, 0) for axis in self._axes)])
 
         seen = np.stack([take(channel) for channel in self.channels], axis=-1)
@@ -208,13 +211,20 @@ def _pixel_size(
     try:
         sides = []
         for axis in "xy":
-            factors = [
-                transform["scale"][axes.index(axis)]
-                for entry in (multiscale, dataset)
-                for transform in entry.get("coordinateTransformations", ())
-                if transform["type"] == "scale"
-            ]
-            sides.append(math.prod(factors) * MICROMETRES[units[axis]])
+            sides.append(_scale(multiscale, dataset, axes, axis) * MICROMETRES[units[axis]])
         return side_of_square(sides[0], sides[1])
     except (LookupError, TypeError):  # no metadata is worth an image
         return None
+
+
+def _scale(
+    multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: str, axis: str
+) -> float:
+    """How far apart pixels or planes are along an axis, in its unit."""
+    factors = [
+        transform["scale"][axes.index(axis)]
+        for entry in (multiscale, dataset)
+        for transform in entry.get("coordinateTransformations", ())
+        if transform["type"] == "scale"
+    ]
+    return math.prod(factors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -47,6 +47,13 @@ class Raster(ABC):
     channel_names: Sequence[str] = ()
     #: How the pixels were turned, by the number that EXIF has for it; 1 is not at all.
     orientation = 1
+    #: Of a stack: how many planes it has along "t" and "z", or one of them, in this order.
+    stack: Mapping[str, int] = {}
+    #: Of these axes: how far apart planes are, and in which unit, where that is known.
+    steps: Mapping[str, tuple[float, str]] = {}
+    #: The plane that is read, from 0: all of z at the first t, then at the next.
+    plane = 0
+    _if_channels = ""  # what to do if it was not meant as a stack
 
     def __init__(
         self,
@@ -104,13 +111,45 @@ class Raster(ABC):
             raise DataError(f"{self.name} has channels 0..{there - 1}, not all of {list(channels)}")
         self.channels = channels
 
+    @property
+    def planes(self) -> int:
+        """How many there are, all axes of the stack together; 1 for other images."""
+        return math.prod(self.stack.values())
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where the plane that is read lies on the axes of the stack, from 0."""
+        index = np.unravel_index(self.plane, tuple(self.stack.values()))
+        return {axis: int(number) for axis, number in zip(self.stack, index)}
+
+    @property
+    def where(self) -> dict[str, int]:
+        """What tells the plane from others: its number as ``plane``, or ``t`` and ``z``, from 0."""
+        return self.place if len(self.stack) > 1 else {"plane": self.plane}
+
+    def check_is_no_stack(self) -> None:
+        """That it has one plane.
+
+        Raises:
+            DataError: it has more. The message names the axes.
+        """
+        if self.stack:
+            axes = {**self.stack, "c": self._channels_there, "y": self.height, "x": self.width}
+            shown = ", ".join(f"{axis} {size}" for axis, size in axes.items())
+            raise DataError(
+                f"{self.name} is a stack with the axes {shown}, and an image is y, x and channels: "
+                "predict its planes with --planes all, or save them one by one"
+                f"{self._if_channels}"
+            )
+
     def region(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         """Pixels of a rectangle inside the image, (bottom - top, right - left, channels).
 
         Raises:
             DataError: the file is damaged there. The message names it.
         """
-        with self._named(f"rows {top} to {bottom}, columns {left} to {right}"):
+        plane = f"plane {self.plane}, " if self.stack else ""
+        with self._named(f"{plane}rows {top} to {bottom}, columns {left} to {right}"):
             return self._read(top, left, bottom, right)
 
     def whole(self) -> np.ndarray:

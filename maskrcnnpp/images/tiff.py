@@ -5,16 +5,22 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import math
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import tifffile
 
-from maskrcnnpp.errors import DataError, printable
+from maskrcnnpp.errors import DataError
 from maskrcnnpp.images.pixel_size import pixel_size
-from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster, to_be_turned
+from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster
+from maskrcnnpp.images.tiff_checks import (
+    AT_ONCE,
+    check_codecs,
+    check_pixels_are_there,
+    check_upright,
+)
+from maskrcnnpp.images.tiff_series import as_stack, axes_of, images_of, largest_of, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,22 +28,21 @@ logger = logging.getLogger(__name__)
 TIFF_SUFFIXES = (".tif", ".tiff", ".lsm", ".stk", ".flex", ".btf", ".tf2", ".tf8")
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, of either byte order
-_AT_ONCE = 2**26  # bytes of an image that is read at once
-_SEGMENT = 2**30  # bytes that a strip or tile may unpack to: it is decoded as a whole
-_RATIO = 4096  # of pixels to bytes in a file; the best of real images is far below it
-_ORIENTATION, _PHOTOMETRIC = 274, 262  # numbers of tags
-_CHANNEL_AXES = "CS"
+_PHOTOMETRIC = 262  # number of a tag
 
 
-def open_tiff(path: Path, content: bytes | None = None) -> Raster:
+def open_tiff(path: Path, content: bytes | None = None, *, stacks: bool = False) -> Raster:
     """The largest image of a TIFF, of a pyramid its largest level: bits, integers or floats.
 
+    Args:
+        stacks: whether it may have several planes.
+
     Raises:
-        DataError: it is a stack, is cut short, or needs a package that is not installed. tifffile
-            raises other errors too.
+        DataError: it is a stack and should not be, is cut short, or needs a package that is not
+            installed. tifffile raises other errors too.
     """
-    raster = TiffRaster(path, content)
-    if raster.bytes > _AT_ONCE:
+    raster = TiffRaster(path, content, stacks=stacks)
+    if raster.stack or raster.bytes > AT_ONCE:
         try:
             raster.begin()
         except BaseException:
@@ -67,31 +72,41 @@ def tiff_kind(path: Path) -> Kind:
 def tiff_size(path: Path) -> tuple[int, int]:
     """Height and width, by the header."""
     with tifffile.TiffFile(path) as file:
-        return _plane(_largest_series(path, file))
+        return size_of(largest_of(path, images_of(path, file)))
 
 
 class TiffRaster(Raster):
     """A TIFF, of which only what is asked for is read and decoded."""
 
-    def __init__(self, path: Path, content: bytes | None = None) -> None:
+    _if_channels = (
+        ", or, if these are channels, save it with tifffile.imwrite(..., metadata={'axes': 'CYX'}, "
+        "ome=True)"
+    )
+
+    def __init__(self, path: Path, content: bytes | None = None, *, stacks: bool = False) -> None:
         """
+        Args:
+            path, content, stacks: see :func:`open_tiff`.
+
         Raises:
             DataError: see :func:`open_tiff`.
         """
         self._file = tifffile.TiffFile(path if content is None else io.BytesIO(content))
         self._is_file = content is None
         try:
-            self._open(path)
+            self._open(path, stacks)
         except BaseException:
             self._file.close()
             raise
 
-    def _open(self, path: Path) -> None:
-        self._levels = _largest_series(path, self._file).levels
+    def _open(self, path: Path, stacks: bool) -> None:
+        images = images_of(path, self._file)
+        series = as_stack(path, self._file, images) if stacks else None
+        self._levels = (series or largest_of(path, images)).levels
         series, page = self._levels[0], self._levels[0].keyframe
         for level in self._levels:
             check_pixels_are_there(path, self._file, level)
-        _check_codecs(path, page)
+        check_codecs(path, page)
         check_upright(path, page)
         if 1 < page.bitspersample < 8 and page.photometric != tifffile.PHOTOMETRIC.PALETTE:
             raise DataError(
@@ -100,7 +115,7 @@ class TiffRaster(Raster):
             )
         #: Whether Detectron2, which reads the first page, would take this image.
         self.is_first = page.index == 0
-        self._channel_axis = _channel_axis(path, series)
+        self._channel_axis, self._stack_axes = axes_of(path, series)
         self._is_white_zero = is_white_zero(page)
         self._is_premultiplied = (
             page.photometric == tifffile.PHOTOMETRIC.RGB
@@ -121,6 +136,10 @@ class TiffRaster(Raster):
             micrometres=pixel_size(self._file, series),
         )
         self.bytes = series.size * series.dtype.itemsize
+        self._path = path
+        self.stack = {name: sizes[axis] for name, axis in self._stack_axes.items()}
+        if not stacks:
+            self.check_is_no_stack()
         self._use(0)
 
     def _use(self, level: int) -> None:
@@ -134,7 +153,7 @@ class TiffRaster(Raster):
     def begin(self) -> None:
         """Get ready to read pixels. Until then only the header is looked at."""
         if self._pixels is None:
-            self._pixels = _pixels(Path(self.name), self._series, can_be_mapped=self._is_file)
+            self._pixels = _pixels(self._path, self._series, can_be_mapped=self._is_file)
 
     def _read(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         self.begin()
@@ -143,7 +162,7 @@ class TiffRaster(Raster):
             return self._seen((top, bottom), (left, right))
         # a strip is decoded as a whole: once for all tiles of a row or, of one strip, for all
         first, last = (top, bottom) if rows < self.height else (0, self.height)
-        key = first, last, tuple(self.channels)
+        key = first, last, self.plane, tuple(self.channels)
         if self._band is None or self._band[0] != key:
             self._band = None  # not two at a time
             self._band = key, self._seen((first, last), (0, self.width))
@@ -151,7 +170,7 @@ class TiffRaster(Raster):
 
     def _shrunk(self, largest: int) -> np.ndarray:
         """See :meth:`Raster.thumbnail`; of a smaller level where the file has one."""
-        sides = [max(_plane(level)) for level in self._levels]
+        sides = [max(size_of(level)) for level in self._levels]
         level = max((k for k, side in enumerate(sides) if side >= largest), default=0)
         if level == 0:
             return super()._shrunk(largest)
@@ -163,6 +182,7 @@ class TiffRaster(Raster):
         """A region as people see it, (height, width, channels)."""
         axes = self._series.axes
         index: dict[str, Any] = {"Y": slice(*rows), "X": slice(*columns)}
+        index |= {self._stack_axes[name]: number for name, number in self.place.items()}
         if self._channel_axis == "S":
             index["S"] = slice(None)
 
@@ -233,25 +253,10 @@ class _Decoded:
 
 
 def _pixels(path: Path, series: tifffile.TiffPageSeries, *, can_be_mapped: bool) -> _Pixels:
-    if series.size * series.dtype.itemsize <= _AT_ONCE:
+    if series.size * series.dtype.itemsize <= AT_ONCE:
         return series.asarray()
     is_mapped = can_be_mapped and series.dataoffset is not None
     return _Mapped(path, series) if is_mapped else _Decoded(path, series)
-
-
-def _largest_series(path: Path, file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
-    """The image of a file; the first of several that are as large."""
-    images = [series for series in file.series if {"Y", "X"} <= set(series.axes)]
-    if not images:
-        raise DataError(f"{path} holds no image")
-    largest = max(images, key=lambda series: math.prod(_plane(series)))
-    if len(images) > 1:
-        logger.warning(
-            "%s holds %d images; number %d, of %dx%d pixels, is taken: for another one save that "
-            "alone",
-            *(printable(path), len(images), images.index(largest) + 1, *_plane(largest)),
-        )
-    return largest
 
 
 def _is_colour(page: tifffile.TiffPage) -> bool:
@@ -282,82 +287,3 @@ def is_white_zero(page: tifffile.TiffPage) -> bool:
     """Whether 0 is white. A page that does not say it has 0 for black, to all readers."""
     is_said = _PHOTOMETRIC in page.tags
     return is_said and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-
-
-def _channel_axis(path: Path, series: tifffile.TiffPageSeries) -> str | None:
-    # axes of one entry say nothing
-    others = [
-        axis for axis, size in zip(series.axes, series.shape) if axis not in "YX" and size > 1
-    ]
-    if len(others) > 1 or not set(others) <= set(_CHANNEL_AXES) or "Y" not in series.axes:
-        sizes = ", ".join(f"{axis} {size}" for axis, size in zip(series.axes, series.shape))
-        raise DataError(
-            f"{path} is a stack with the axes {sizes}; an image has Y, X and channels (C or S): "
-            "save its planes one by one, or, if these are channels, with "
-            "tifffile.imwrite(..., metadata={'axes': 'CYX'}, ome=True)"
-        )
-    return others[0] if others else None
-
-
-def check_pixels_are_there(
-    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
-) -> None:
-    """That the pixels are all there, of which a decoder may make black ones where they are not.
-
-    Raises:
-        DataError: they are not, lie in other files, or would unpack to more than a memory holds.
-    """
-    for page in series.pages:
-        if page is None:
-            raise DataError(f"{path} lacks planes of its image: save it again, whole")
-        if page.parent is not file:
-            raise DataError(
-                f"{path} is one of several files of an image (OME); save that as one file"
-            )
-        segments = [(s, n) for s, n in zip(page.dataoffsets, page.databytecounts) if s and n]
-        if any(start + count > file.filehandle.size for start, count in segments):
-            raise DataError(f"{path} is cut short: it ends before its pixels do")
-        expected = math.prod(page.keyframe.chunked)
-        # of LSM the number of rows of a strip is wrong
-        if len(segments) < (1 if page.keyframe.is_lsm else expected):
-            raise DataError(
-                f"{path} has {len(segments)} of the {expected} strips or tiles of its image, the "
-                "rest would be black: fetch it again, or save it whole where it was made"
-            )
-    page, size = series.keyframe, series.size * series.dtype.itemsize
-    shown = "x".join(map(str, _plane(series)[::-1]))
-    is_packed = page.compression != tifffile.COMPRESSION.NONE
-    if size > max(_AT_ONCE, _RATIO * file.filehandle.size):
-        raise DataError(
-            f"{path} says that it has {shown} pixels, which its {file.filehandle.size} bytes "
-            "cannot hold: it is damaged, or made to fill the memory; fetch or save it again"
-        )
-    if is_packed and math.prod(page.chunks) * series.dtype.itemsize > _SEGMENT:
-        raise DataError(
-            f"{path} of {shown} pixels is packed in strips or tiles of more than "
-            f"{_SEGMENT // 2**20} MiB, each read as a whole: save it with tiles of 512x512"
-        )
-
-
-def _check_codecs(path: Path, page: tifffile.TiffPage) -> None:
-    tables = tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS
-    for kind, table in zip((page.compression, page.predictor), tables):
-        if kind not in table:
-            raise DataError(
-                f"{path} is compressed in a way ({getattr(kind, 'name', kind)}) that needs "
-                "imagecodecs: pip install 'maskrcnnpp[slides]'"
-            )
-
-
-def check_upright(path: Path, page: tifffile.TiffPage) -> None:
-    """That the image is upright: of a large file only parts are read, and not turned."""
-    tag = page.tags.get(_ORIENTATION)
-    # 0 is not an orientation, and written where none is known
-    if tag is not None and tag.value not in (0, 1):
-        raise DataError(to_be_turned(path, tag.value))
-
-
-def _plane(series: tifffile.TiffPageSeries) -> tuple[int, int]:
-    """Height and width."""
-    sizes = dict(zip(series.axes, series.shape))
-    return sizes["Y"], sizes["X"]

@@ -97,7 +97,9 @@ def predict_on_cluster(
     job = replace(job, files=files, output_dir=Path(_absolute(job.output_dir)))
     packed = pickle.dumps((model, options, _versions(trained)))
     with _connected(scheduler) as client, _loss_named():
-        spread = _to_spread(files, len(client.nthreads()), trained.tuned(options))
+        spread = []
+        if job.planes is None:  # a stack is predicted by one worker: its planes may be stitched
+            spread = _to_spread(files, len(client.nthreads()), trained.tuned(options))
         futures = {
             client.submit(_predict_file, packed, *alone(job, file, naming), pure=False): file
             for file in files

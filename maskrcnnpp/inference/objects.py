@@ -20,15 +20,23 @@ class Objects:
     """The objects of one image, by falling score. A mask takes no more memory than its box."""
 
     def __init__(
-        self, detections: Sequence[Detection], height: int, width: int, *, scale: float = 1.0
+        self,
+        detections: Sequence[Detection],
+        height: int,
+        width: int,
+        *,
+        scale: float = 1.0,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """
         Args:
             detections: in pixels of the image.
             height, width: its size.
             scale: factor by which the image was resized for the model.
+            numbers: of the objects in label images and tables; None: from 1, in their order.
         """
         self.scale = scale
+        self.numbers = range(1, len(detections) + 1) if numbers is None else numbers
         self.detections = list(detections)
         self.image_size = (height, width)
 
@@ -59,14 +67,13 @@ class Objects:
         return np.array([entry.category for entry in self.detections], dtype=np.int64)
 
     def labels(self) -> np.ndarray:
-        """A label image: 0 is background, n is the n-th object; where two overlap, the first one.
+        """A label image: 0 is background; where two objects overlap, the number of the first one.
 
         Returns:
-            (height, width), uint16, or uint32 for more than 65535 objects.
+            (height, width), uint16, or uint32 for numbers above 65535.
         """
         labels = np.zeros(self.image_size, self.label_type)
-        for number in range(len(self), 0, -1):
-            entry = self.detections[number - 1]
+        for number, entry in reversed(list(zip(self.numbers, self.detections))):
             window = labels[entry.top : entry.bottom, entry.left : entry.right]
             window[entry.pixels] = number
         return labels
@@ -74,7 +81,7 @@ class Objects:
     @property
     def label_type(self) -> type[np.unsignedinteger]:
         """Of :meth:`labels`."""
-        return np.uint16 if len(self) < 2**16 else np.uint32
+        return np.uint16 if max(self.numbers, default=0) < 2**16 else np.uint32
 
     def by_tile(self, side: int) -> Iterator[tuple[Tile, list[int]]]:
         """Squares that cover the image, row by row, and the indices of what reaches into each."""
@@ -91,14 +98,16 @@ class Objects:
 
     def label_tiles(self, side: int) -> Iterator[np.ndarray]:
         """:meth:`labels` as tiles of (side, side), row by row, the last ones filled up with 0."""
+        kind = self.label_type
         for tile, indices in self.by_tile(side):
-            labels = np.zeros((side, side), self.label_type)
+            labels = np.zeros((side, side), kind)
             for index in reversed(indices):
                 found = self.detections[index].within(tile)
                 assert found is not None  # by_tile gives those that reach into it
                 place, pixels = found
                 rows = slice(place.top - tile.top, place.bottom - tile.top)
-                labels[rows, place.left - tile.left : place.right - tile.left][pixels] = index + 1
+                columns = slice(place.left - tile.left, place.right - tile.left)
+                labels[rows, columns][pixels] = self.numbers[index]
             yield labels
 
     def rles(self) -> list[Rle]:

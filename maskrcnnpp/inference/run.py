@@ -23,13 +23,13 @@ from maskrcnnpp.files import (
     write_json,
     write_json_list,
 )
-from maskrcnnpp.images import open_image
+from maskrcnnpp.images import Raster, open_image
 from maskrcnnpp.inference.naming import Naming
-from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, records
 from maskrcnnpp.inference.semantic_predictor import SemanticPredictor
-from maskrcnnpp.inference.writers import WRITERS
+from maskrcnnpp.inference.stacks import Planes, check_planes, predict_stack
+from maskrcnnpp.inference.writers import WRITERS, output_name
 from maskrcnnpp.inference.writers.info import Info
 from maskrcnnpp.lock import LOCK_FILE
 
@@ -48,10 +48,21 @@ class Job:
     formats: Sequence[str]  #: keys of :data:`maskrcnnpp.inference.writers.WRITERS`
     channels: Sequence[int] | None = None
     level: int = 0  #: of pyramids, see :func:`maskrcnnpp.images.open_image`
+    scene: str | None = None  #: see :func:`maskrcnnpp.images.open_image`
+    #: Of stacks, and how they are stitched: see :func:`maskrcnnpp.inference.stacks.predict_planes`.
+    planes: Planes | None = None
+    stitch: float | None = None
 
     def outputs(self, file: Path) -> dict[str, Path]:
         """The files of an image by format: its whole name and the ending of the format."""
-        return {f: self.output_dir / f"{file.name}{WRITERS[f].ending}" for f in self.formats}
+        is_stack = self.planes is not None
+        names = {f: output_name(file.name, f, is_stack=is_stack) for f in self.formats}
+        return {f: self.output_dir / name for f, name in names.items()}
+
+    def open(self, file: Path) -> Raster:
+        """An image, or the stack that it is; see :func:`maskrcnnpp.images.open_image`."""
+        is_stack = self.planes is not None
+        return open_image(file, self.channels, level=self.level, scene=self.scene, stacks=is_stack)
 
     def is_done(self, file: Path) -> bool:
         """Whether this very file, as it is now, has all its outputs, as large as they were made."""
@@ -85,18 +96,18 @@ class Job:
         for path in self.outputs(file).values():
             remove(path)
 
-    def mark_done(self, file: Path, state: str, scale: float = 1.0) -> None:
+    def mark_done(self, file: Path, state: str, scale: float | list[float] = 1.0) -> None:
         """Call when all outputs are there.
 
         Args:
             state: :func:`_state` from before the file was read.
-            scale: factor by which it was resized for the model.
+            scale: factor by which it was resized for the model; of a stack that of each plane.
         """
         sizes = {name: size_and_time(path)[0] for name, path in self.outputs(file).items()}
         now = {name: [state, sizes[name]] for name in self.formats}
         self._keep(file, {**self._made(file), **now, _SCALE: scale})
 
-    def scales(self) -> dict[str, float]:
+    def scales(self) -> dict[str, float | list[float]]:
         """Factors by which images were resized for the model, where it is not 1, by their names."""
         found = {file.name: self._made(file).get(_SCALE, 1.0) for file in self.files}
         return {name: scale for name, scale in found.items() if scale != 1}
@@ -132,11 +143,12 @@ class Job:
             is_semantic: whether that is one of semantic segmentation.
 
         Raises:
-            ConfigError: a format is unknown, or the output folder is one of the images' or has
-                something else in it.
+            ConfigError: a format is unknown, the planes are impossible, or the output folder is one
+                of the images' or has something else in it.
             DataError: two images of different folders have one name.
         """
         check_formats(self.formats, is_semantic=is_semantic)
+        check_planes(self.planes, self.stitch, self.formats)
         folders = {file.parent.resolve() for file in self.files}
         output = self.output_dir.resolve()
         if {output, *output.parents} & {file.resolve() for file in self.files}:
@@ -260,11 +272,10 @@ def predict_files(
             with writing_to(job.output_dir):
                 job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
-            with open_image(file, job.channels, level=job.level) as raster:
-                objects = predictor(raster)
-                _write(job, file, objects, Info(image_id, raster, naming))
+            with job.open(file) as raster:
+                scale = _predict(predictor, job, file, Info(image_id, raster, naming))
             with writing_to(job.output_dir):
-                job.mark_done(file, state, objects.scale)
+                job.mark_done(file, state, scale)
         except (DataError, OSError) as error:
             leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
@@ -284,10 +295,19 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_of_gpu or "can't allocate memory" in str(error)
 
 
-def _write(job: Job, file: Path, objects: Objects, info: Info) -> None:
+def _predict(
+    predictor: Predictor | SemanticPredictor, job: Job, file: Path, info: Info
+) -> float | list[float]:
+    """Predict on an image and write the outputs; how it, or each plane, was resized."""
+    outputs = job.outputs(file)
+    if job.planes is not None:
+        with writing_to(job.output_dir):
+            return predict_stack(predictor, job.planes, job.stitch, info, outputs)
+    objects = predictor(info.raster)
     with writing_to(job.output_dir):
-        for name, path in job.outputs(file).items():
+        for name, path in outputs.items():
             WRITERS[name].write(objects, info, path)
+    return objects.scale
 
 
 @contextmanager

@@ -83,6 +83,11 @@ def write_view(
         raise ConfigError(f"--images {images}: there is no such folder")
     record = _record(run_dir)
     settings = record["settings"]
+    if settings.get("planes") is not None:
+        raise DataError(
+            f"{run_dir} is of stacks (--planes), and the page shows single images: open its labels "
+            "in napari or Fiji, or look at --format overlay"
+        )
     view = View()
     places = images_of_run(run_dir)
     names = _names(run_dir, places, view)
@@ -308,7 +313,8 @@ def _add_picture(entry: dict[str, Any], path: Path, settings: dict[str, Any], si
     Raises:
         DataError: it cannot be read.
     """
-    with open_image(path, settings.get("channels"), level=settings.get("level") or 0) as raster:
+    level, scene = settings.get("level") or 0, settings.get("scene")
+    with open_image(path, settings.get("channels"), level=level, scene=scene) as raster:
         if raster.height < entry["height"] or raster.width < entry["width"]:
             raise DataError(f"{path} is smaller than the image that was predicted on")
         entry["height"], entry["width"] = raster.height, raster.width

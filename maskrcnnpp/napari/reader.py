@@ -43,6 +43,9 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | 
 def read(path: str) -> list[LayerData]:
     """A Labels layer, with the CSV of the same image as its features where there is one.
 
+    That of a stitched stack has a row for each plane of an object, and napari takes one: it is left
+    out.
+
     Raises:
         DataError: it cannot be read, or is not a label image. The message names the file.
     """
@@ -51,15 +54,17 @@ def read(path: str) -> list[LayerData]:
         labels = tifffile.imread(file)
     except Exception as error:  # tifffile raises what it likes
         raise DataError(f"{file} cannot be read as a TIFF: {first_line(error)}") from error
-    if labels.ndim != 2 or labels.dtype.kind != "u":
+    if not 2 <= labels.ndim <= 4 or labels.dtype.kind != "u":
         raise DataError(
             f"{file} is no label image: it has {labels.ndim} dimensions of {labels.dtype}, not "
-            "height and width of unsigned integers"
+            "height and width, or a stack of them, of unsigned integers"
         )
     about: dict[str, Any] = {"name": file.name}
     table = file.with_name(file.name.removesuffix(LABELS) + ".csv")
     if file.name.endswith(LABELS) and table.is_file():
-        about["features"] = features(*_columns(table))
+        found = features(*_columns(table))
+        if len(set(found["index"])) == len(found["index"]):
+            about["features"] = found
     return [(labels, about, "labels")]
 
 

@@ -96,7 +96,7 @@ def test_blank_images_are_no_bombs(tmp_path):
 def test_a_large_tiff_is_read_in_parts_only(tmp_path, monkeypatch):
     pixels = np.arange(40 * 50, dtype=np.uint16).reshape(40, 50)
     tifffile.imwrite(tmp_path / "a.tif", pixels)
-    monkeypatch.setattr(tiff, "_AT_ONCE", 100)
+    monkeypatch.setattr(tiff, "AT_ONCE", 100)
     monkeypatch.setattr(raster, "LARGEST", 1999)
     monkeypatch.setattr(plain, "LARGEST", 1999)
     cv2.imwrite(str(tmp_path / "a.png"), pixels)

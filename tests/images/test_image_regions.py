@@ -69,7 +69,7 @@ KINDS = {
 
 @pytest.fixture(params=[LITTLE, 2**26], ids=["in parts", "at once"])
 def at_once(request, monkeypatch):
-    monkeypatch.setattr(tiff, "_AT_ONCE", request.param)
+    monkeypatch.setattr(tiff, "AT_ONCE", request.param)
     return request.param
 
 
@@ -122,7 +122,7 @@ def pyramid(path, **options):
 
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.tif"])
 def test_a_pyramid(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(tiff, "_AT_ONCE", LITTLE)
+    monkeypatch.setattr(tiff, "AT_ONCE", LITTLE)
     pyramid(tmp_path / name, ome=name.endswith("ome.tif"))
     with open_image(tmp_path / name) as raster:
         assert (raster.region(0, 0, HEIGHT, WIDTH) == COLOUR).all()
@@ -193,7 +193,7 @@ def test_a_slide_that_cannot_be_read(tmp_path, monkeypatch):
 
 
 def test_packages_that_a_tiff_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "_AT_ONCE", LITTLE)
+    monkeypatch.setattr(tiff, "AT_ONCE", LITTLE)
     tifffile.imwrite(tmp_path / "a.tif", PLANE, compression="zlib", rowsperstrip=7)
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(DataError, match=r"a.tif is too large .* zarr: pip install"):
@@ -217,7 +217,7 @@ def test_a_large_tiff_that_is_cut_short(tmp_path, at_once, options):
 
 
 def test_damage_inside_is_told_with_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "_AT_ONCE", LITTLE)
+    monkeypatch.setattr(tiff, "AT_ONCE", LITTLE)
     tifffile.imwrite(tmp_path / "a.tif", PLANE, compression="zlib", **TILE)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         offset = file.pages[0].dataoffsets[0]

@@ -118,7 +118,7 @@ def test_files_that_are_no_image_are_named(tmp_path):
     for name in broken(tmp_path):
         with pytest.raises(DataError, match=name):
             open_image(tmp_path / name)
-    with pytest.raises(DataError, match="stack with the axes T 2, Z 3, C 2, Y 8, X 9"):
+    with pytest.raises(DataError, match="stack with the axes t 2, z 3, c 2, y 8, x 9"):
         open_image(tmp_path / "stack.tif")
     (tmp_path / "zero.jpg").touch()
     for name, reason in (("text.png", "not an image of a kind"), ("zero.jpg", "it is empty")):

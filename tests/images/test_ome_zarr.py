@@ -147,7 +147,7 @@ def test_other_folders_of_that_name(tmp_path):
 
 def test_a_stack_is_refused_by_its_axes(tmp_path):
     path = write(tmp_path / "a.zarr", noise(2, 1, 3, 40, 50), "tczyx")
-    with pytest.raises(DataError, match=r"a.zarr is a stack with the axes t 2, c 1, z 3, y 40"):
+    with pytest.raises(DataError, match=r"a.zarr is a stack with the axes t 2, z 3, c 1, y 40"):
         open_image(path)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from maskrcnnpp import cli
@@ -164,3 +165,17 @@ def test_workers_of_another_environment(predict, tmp_path, monkeypatch, there, m
         pytest.raises(ConfigError, match=message),
     ):
         predict(tmp_path / "out", "--dask", cluster.scheduler_address)
+
+
+def test_a_stack_is_predicted_by_one_worker(predict, tmp_path, capsys):
+    for path in (tmp_path / "images").iterdir():
+        path.unlink()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 100, 90, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "images" / "z.tif", pixels, photometric="rgb")
+    words = ["--planes", "all", "--stitch", "0.3", "--format", "labels", "csv", "overlay"]
+    assert predict(tmp_path / "one", *words) == 0
+    with dask.LocalCluster(n_workers=1, **IN_PROCESS) as cluster:
+        assert predict(tmp_path / "many", *words, "--dask", cluster.scheduler_address) == 0
+    for name in ("z.tif.labels.tif", "z.tif.csv", "z.tif.overlay/plane0001.overlay.png"):
+        one, many = ((tmp_path / folder / name).read_bytes() for folder in ("one", "many"))
+        assert one == many, name

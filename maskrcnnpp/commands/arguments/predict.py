@@ -16,6 +16,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+_ALL = "all"  # planes
+
 
 def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__.splitlines()[0])
@@ -95,6 +97,24 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--level", type=int, help="of the pyramid of an OME-Zarr; default: the largest, 0"
     )
     parser.add_argument(
+        "--scene", help="of a CZI, LIF or ND2 that holds several images: its name, or number from 0"
+    )
+    parser.add_argument(
+        "--planes",
+        nargs="+",
+        type=_planes,
+        metavar="PLANE",
+        help="of z-stacks and time series: all, numbers from 0, or ranges such as 0-9; each plane "
+        "is predicted alone, and labels become a stack",
+    )
+    parser.add_argument(
+        "--stitch",
+        type=float,
+        metavar="IOU",
+        help="give objects one number that overlap in neighbouring planes, by this intersection "
+        "over union at least, such as 0.3; it is no 3-D model; default: each has its own number",
+    )
+    parser.add_argument(
         "--percentiles",
         type=float,
         nargs=2,
@@ -131,6 +151,9 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
     args = parser.parse_args(argv)
+    if args.planes is not None:
+        is_all = _ALL in args.planes
+        args.planes = _ALL if is_all else sorted({k for part in args.planes for k in part})
     if args.dask and args.num_gpus != 1:
         parser.error("--num-gpus is of this machine: with --dask, start a worker for each GPU")
     if args.processes != 1 and (args.dask or args.num_gpus != 1):
@@ -142,6 +165,17 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
             "--model has its own config and weights: leave out --config-file and --weights"
         )
     return args
+
+
+def _planes(text: str) -> range | str:
+    match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
+    if text == _ALL:
+        return text
+    if not match or int(match[2] or match[1]) < int(match[1]):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not {_ALL}, a number from 0 to 999999, or a range such as 0-9"
+        )
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from maskrcnnpp.errors import DataError, first_line
 from maskrcnnpp.images import open_all_channels
 from maskrcnnpp.images.files import is_tiff_file
 from maskrcnnpp.images.plain import orientation
-from maskrcnnpp.images.tiff import check_pixels_are_there, check_upright, is_white_zero
+from maskrcnnpp.images.tiff import is_white_zero
+from maskrcnnpp.images.tiff_checks import check_pixels_are_there, check_upright
 
 _NOT_PLANE = set("YXCS")  # axes of TIFF that are no pile of planes
 _LARGEST = 2**31

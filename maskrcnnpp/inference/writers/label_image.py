@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,4 +38,38 @@ def write_labels(objects: Objects, info: Info, path: Path) -> None:
             tile=(_TILE, _TILE),
             compression="zlib",
             bigtiff=height * width * kind.itemsize > _BIG,
+        )
+
+
+def write_stack_labels(found: Mapping[int, Objects], info: Info, path: Path) -> None:
+    """:func:`write_labels` of a stack: one TIFF with its axes, T and Z, which Fiji opens as such.
+
+    Planes that were not predicted are 0. Above 65535 objects, or 4 GB before compression, it is an
+    OME-TIFF, as ImageJ's own has no place for them.
+
+    Args:
+        found: of each plane that was predicted, by its number.
+    """
+    stack, size = info.raster.stack, (info.raster.height, info.raster.width)
+    if not stack:
+        return write_labels(found[0], info, path)
+    kind = np.result_type(*(objects.label_type for objects in found.values()))
+    shape = (*stack.values(), *size)
+    is_large = math.prod(shape) * kind.itemsize > _BIG
+    is_imagej = kind == np.uint16 and not is_large
+    pages = (
+        found[plane].labels().astype(kind) if plane in found else np.zeros(size, kind)
+        for plane in range(info.raster.planes)
+    )
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            pages,
+            shape=shape,
+            dtype=kind,
+            metadata={"axes": f"{''.join(stack)}yx".upper()},
+            compression="zlib",
+            imagej=is_imagej,
+            ome=not is_imagej,
+            bigtiff=is_large,
         )

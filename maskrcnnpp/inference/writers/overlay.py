@@ -26,8 +26,7 @@ def write_overlay(objects: Objects, info: Info, path: Path) -> None:
     canvas = as_rgb(small, info.raster.is_colour).copy()  # it is drawn on
     height, width = objects.image_size
     scale = np.array([canvas.shape[1] / width, canvas.shape[0] / height])  # of x and y
-    for number in range(len(objects), 0, -1):
-        entry = objects.detections[number - 1]
+    for number, entry in reversed(list(zip(objects.numbers, objects))):
         outlines, _ = cv2.findContours(
             entry.pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
         )

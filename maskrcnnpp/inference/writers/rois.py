@@ -26,7 +26,7 @@ def write_rois(objects: Objects, info: Info, path: Path) -> None:
             "rois need roifile: pip install 'maskrcnnpp[outlines]', or leave out this format"
         ) from error
     rois = []
-    for number, entry in enumerate(objects, start=1):
+    for number, entry in zip(objects.numbers, objects):
         shape = outline(entry)
         parts = getattr(shape, "geoms", [shape])
         largest = max(parts, key=lambda part: part.area)

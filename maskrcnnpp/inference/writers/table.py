@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,25 @@ def write_csv(objects: Objects, info: Info, path: Path) -> None:
     from 0), major and minor axis and eccentricity of the ellipse of the same second moments,
     solidity, perimeter, and the mean intensity of each channel, by its number in the file.
     """
-    rows = measure_rows(objects, info)
+    _write(path, table_columns(info), measure_rows(objects, info))
+
+
+def write_stack_csv(found: Mapping[int, Objects], info: Info, path: Path) -> None:
+    """:func:`write_csv` of several planes, with the columns ``plane``, or ``t`` and ``z``."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for plane, objects in found.items():
+            info.raster.plane = plane
+            for row in measure_rows(objects, info):
+                yield {**row, **info.raster.where}
+
+    number, *others = table_columns(info)
+    _write(path, [number, *info.raster.where, *others], rows())
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, table_columns(info))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -46,7 +62,7 @@ def table_columns(info: Info) -> list[str]:
 def measure_rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
     """Rows of :func:`write_csv`, values by column."""
     intensities = _mean_intensities(objects, info.raster)
-    for number, (entry, means) in enumerate(zip(objects, intensities), start=1):
+    for number, entry, means in zip(objects.numbers, objects, intensities):
         row: dict[str, Any] = {
             "number": number,
             "class": info.naming.category_names[entry.category],
