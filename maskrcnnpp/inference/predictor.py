@@ -75,7 +75,7 @@ class Predictor(TiledPredictor):
         diameter = trained.diameter if trained_diameter is None else trained_diameter
         return {"detection_limit": trained.detection_limit, "trained_diameter": diameter}
 
-    def __call__(self, image: np.ndarray | Raster) -> Objects:
+    def __call__(self, image: np.ndarray | Raster, *, scale: float | None = None) -> Objects:
         """
         Args:
             image: (H, W, channels) with as many channels as the model takes, in the order of
@@ -83,22 +83,33 @@ class Predictor(TiledPredictor):
                 (H, W) and (H, W, 1), or (H, W, 4), whose alpha is not looked at; for one of one
                 also (H, W). 8-bit, or any number type with ``percentiles``. Or what
                 :func:`maskrcnnpp.images.open_image` gives, which is read tile by tile.
+            scale: factor by which it is resized; None: :meth:`scale_of` the image.
 
         Raises:
             DataError: it is no such image, is empty, or has values that are not finite.
         """
-        return self.candidates(image).at(self.options.score_threshold)
+        return self.candidates(image, scale=scale).at(self.options.score_threshold)
 
-    def candidates(self, image: np.ndarray | Raster) -> Candidates:
-        """What the model says of each tile, to choose a higher score threshold afterwards.
+    def scale_of(self, image: np.ndarray | Raster) -> float:
+        """Factor by which an image is resized for the model, by the size of its objects.
 
         Args:
             image: see :meth:`__call__`.
         """
         raster = self._raster(image)
+        return self._scale_of(raster, self._limits(raster), {})
+
+    def candidates(self, image: np.ndarray | Raster, *, scale: float | None = None) -> Candidates:
+        """What the model says of each tile, to choose a higher score threshold afterwards.
+
+        Args:
+            image, scale: see :meth:`__call__`.
+        """
+        raster = self._raster(image)
         limits = self._limits(raster)
         looked: dict[tuple[Tile, float], Found] = {}
-        scale = self._scale_of(raster, limits, looked)
+        if scale is None:
+            scale = self._scale_of(raster, limits, looked)
         tiles = self._tiles(raster, scale)
         found: list[list[Detection]] = []
         crowded = 0

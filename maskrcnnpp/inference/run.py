@@ -96,18 +96,18 @@ class Job:
         for path in self.outputs(file).values():
             remove(path)
 
-    def mark_done(self, file: Path, state: str, scale: float | list[float] = 1.0) -> None:
+    def mark_done(self, file: Path, state: str, scale: float = 1.0) -> None:
         """Call when all outputs are there.
 
         Args:
             state: :func:`_state` from before the file was read.
-            scale: factor by which it was resized for the model; of a stack that of each plane.
+            scale: factor by which it was resized for the model.
         """
         sizes = {name: size_and_time(path)[0] for name, path in self.outputs(file).items()}
         now = {name: [state, sizes[name]] for name in self.formats}
         self._keep(file, {**self._made(file), **now, _SCALE: scale})
 
-    def scales(self) -> dict[str, float | list[float]]:
+    def scales(self) -> dict[str, float]:
         """Factors by which images were resized for the model, where it is not 1, by their names."""
         found = {file.name: self._made(file).get(_SCALE, 1.0) for file in self.files}
         return {name: scale for name, scale in found.items() if scale != 1}
@@ -295,10 +295,8 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_of_gpu or "can't allocate memory" in str(error)
 
 
-def _predict(
-    predictor: Predictor | SemanticPredictor, job: Job, file: Path, info: Info
-) -> float | list[float]:
-    """Predict on an image and write the outputs; how it, or each plane, was resized."""
+def _predict(predictor: Predictor | SemanticPredictor, job: Job, file: Path, info: Info) -> float:
+    """Predict on an image and write the outputs; the factor by which it was resized."""
     outputs = job.outputs(file)
     if job.planes is not None:
         with writing_to(job.output_dir):

@@ -61,6 +61,8 @@ def predict_planes(
 ) -> Iterator[tuple[int, Objects]]:
     """The objects of a stack, a plane after the other. It is no 3-D: each plane is predicted alone.
 
+    All planes are resized for the model as the one in the middle is, by the size of its objects.
+
     Args:
         predictor: a :class:`maskrcnnpp.Predictor`, or one of a semantic model.
         image: of ``maskrcnnpp.images.open_image(path, stacks=True)``. Its ``plane`` is set to what
@@ -86,10 +88,14 @@ def predict_planes(
             "--planes"
         )
     stitcher = Stitcher(stitch)
+    resize = {}
+    if isinstance(predictor, Predictor) and chosen:
+        image.plane = chosen[len(chosen) // 2]
+        resize = {"scale": predictor.scale_of(image)}
     is_quiet = not predictor.progress or len(chosen) < 2
     for plane in tqdm(chosen, desc="planes", unit="plane", disable=is_quiet, leave=False):
         image.plane = plane
-        objects = predictor(image)
+        objects = predictor(image, **resize)
         if len(image.stack) > 1 and image.place["z"] == 0:  # of another time
             stitcher.restart()
         labels = objects.labels() if stitch is not None else np.zeros((0, 0), np.uint16)
@@ -103,7 +109,7 @@ def predict_stack(
     stitch: float | None,
     info: Info,
     outputs: Mapping[str, Path],
-) -> float | list[float]:
+) -> float:
     """:func:`predict_planes` to files, which appear whole or not at all.
 
     Args:
@@ -111,7 +117,7 @@ def predict_stack(
         outputs: path by format: a file for the whole stack, or a folder with a file of each plane.
 
     Returns:
-        of each plane, the factor by which it was resized for the model; 1 where all are.
+        factor by which the planes were resized for the model.
     """
     found: dict[int, Objects] = {}
     with ExitStack() as stack:
@@ -134,5 +140,4 @@ def predict_stack(
         for form, path in outputs.items():
             if write := WRITERS[form].write_stack:
                 write(found, info, path)
-    scales = [objects.scale for objects in found.values()]
-    return scales if set(scales) != {1} else 1.0
+    return next(iter(found.values())).scale

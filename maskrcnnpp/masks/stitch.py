@@ -31,8 +31,8 @@ def stitch_planes(planes: Iterable[np.ndarray], threshold: float) -> Iterator[np
     for labels in planes:
         if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.min(initial=0) < 0:
             raise DataError(
-                f"a plane of {'x'.join(map(str, labels.shape))} {labels.dtype} is no label image: "
-                "it is height x width, and 0 or more"
+                f"a plane of {'x'.join(map(str, labels.shape))} {labels.dtype} is not a label "
+                "image, which is height x width, and 0 or more"
             )
         values, dense = np.unique(labels, return_inverse=True)
         dense = dense.reshape(labels.shape) + (0 if 0 in values else 1)

@@ -56,7 +56,7 @@ def read(path: str) -> list[LayerData]:
         raise DataError(f"{file} cannot be read as a TIFF: {first_line(error)}") from error
     if not 2 <= labels.ndim <= 4 or labels.dtype.kind != "u":
         raise DataError(
-            f"{file} is no label image: it has {labels.ndim} dimensions of {labels.dtype}, not "
+            f"{file} is not a label image: it has {labels.ndim} dimensions of {labels.dtype}, not "
             "height and width, or a stack of them, of unsigned integers"
         )
     about: dict[str, Any] = {"name": file.name}

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from microscope_files import write_lif
 
-from maskrcnnpp import cli
+from maskrcnnpp import Predictor, cli
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.images import ArrayRaster, open_image
 from maskrcnnpp.inference import stacks
@@ -238,6 +238,16 @@ def test_from_python_a_plane_after_the_other(tmp_path):
     assert found == [(k, [1 + k // 2], {"t": k}) for k in range(4)]
 
 
+def test_all_planes_are_resized_as_the_one_in_the_middle(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 20, 30), np.uint8))
+    predictor = Predictor.load("nuclei", backend="onnx", progress=False)
+    asked = []
+    monkeypatch.setattr(predictor, "scale_of", lambda raster: asked.append(raster.plane) or 2.0)
+    with open_image(tmp_path / "a.tif", stacks=True) as raster:
+        found = list(stacks.predict_planes(predictor, raster, [1, 2, 3]))
+    assert asked == [2] and [objects.scale for _, objects in found] == [2.0] * 3
+
+
 def test_what_has_no_stack_is_a_file_of_each_plane(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 9), np.uint8))
     formats = ("classes", "probabilities", "csv")
@@ -245,7 +255,7 @@ def test_what_has_no_stack_is_a_file_of_each_plane(tmp_path):
     with open_image(tmp_path / "a.tif", stacks=True) as raster:
         info = Info("a.tif", raster, NAMING)
         assert stacks.predict_stack(Fake(is_semantic=True), "all", None, info, outputs) == 1.0
-        assert stacks.predict_stack(Fake(), [1], None, info, {}) == [0.5]
+        assert stacks.predict_stack(Fake(), [1], None, info, {}) == 0.5
     for form in formats[:2]:
         names = sorted(path.name for path in outputs[form].iterdir())
         assert names == [f"plane000{k}.{form}.tif" for k in range(2)]

@@ -76,5 +76,5 @@ def test_what_cannot_be_stitched():
     with pytest.raises(DataError, match="a plane of 6x4 pixels follows one of 5x4"):
         list(stitch_planes(sizes, 0.3))
     for bad in (np.ones((4, 5)), np.ones((2, 4, 5), np.uint8), -np.ones((4, 5), np.int64)):
-        with pytest.raises(DataError, match="is no label image"):
+        with pytest.raises(DataError, match="is not a label image"):
             list(stitch_planes([bad], 0.3))

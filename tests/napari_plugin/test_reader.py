@@ -67,7 +67,7 @@ def test_damaged_files_are_named(run):
     with pytest.raises(DataError, match="a.png.csv, the table beside the label image"):
         reader.read(str(path))
     tifffile.imwrite(path, np.zeros((4, 4), np.float32))
-    with pytest.raises(DataError, match="no label image: it has 2 dimensions of float32"):
+    with pytest.raises(DataError, match="not a label image: it has 2 dimensions of float32"):
         reader.read(str(path))
     path.write_bytes(b"II*\0")
     with pytest.raises(DataError, match="a.png.labels.tif cannot be read as a TIFF"):
