@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
+from made_up import cells
 from matplotlib.text import Text
 
 from maskrcnnpp.benchmark import report, tables
@@ -13,11 +14,6 @@ from maskrcnnpp.benchmark.figures import figures
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.plots import new_figure, plain
-
-
-def cells(table, arm):
-    lines = [line for line in table.splitlines() if f"[{arm}]" in line or f"| {arm} " in line]
-    return [cell.strip() for cell in lines[0].strip("|").split("|")][1:]
 
 
 def test_seeds_mean_sd_and_difference(results):

@@ -1,20 +1,16 @@
-import importlib.util
 import shlex
-import sys
 from pathlib import Path
 
 import detectron2
 import pytest
 from detectron2.modeling import build_model
+from made_up import script
 
 from maskrcnnpp.benchmark.fingerprint import config_fingerprint
 from maskrcnnpp.benchmark.results import RESULTS_FILE, load
 from maskrcnnpp.engine import build_config
 
-spec = importlib.util.spec_from_file_location("model_zoo", "docs/benchmarks/model_zoo.py")
-model_zoo = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = model_zoo  # where dataclasses look for it
-spec.loader.exec_module(model_zoo)
+model_zoo = script("model_zoo")
 
 #: What an arm may change: the pyramid, and how the mask head reads it and learns.
 COMPARED = ("MODEL.BACKBONE.NAME", "MODEL.FPN", "MODEL.NESTED_FPN", "MODEL.ROI_HEADS.NAME")

@@ -1,23 +1,15 @@
 """The records of the U-Net family in docs/benchmarks, and the pages drawn from them."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from made_up import script
 
 from maskrcnnpp.benchmark.semantic import REPORT_FILE, RESULTS_FILE, load_semantic, semantic_page
 from maskrcnnpp.engine import build_config
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, f"docs/benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 unet, unet_depths = map(script, ("unet", "unet_depths"))
 FOLDER = Path("docs/benchmarks/unet")
