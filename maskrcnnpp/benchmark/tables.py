@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,21 +20,9 @@ from maskrcnnpp.benchmark.results import (
     difference_of,
     of_seeds,
 )
-from maskrcnnpp.benchmark.runner import arm_name
 from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
-_ZOO = {
-    "mask AP": ("segm", "AP", 1),
-    "AP50": ("segm", "AP50", 1),
-    "AP75": ("segm", "AP75", 1),
-    "box AP": ("bbox", "AP", 1),
-    "DSB score": ("shown", "dsb_score", 3),
-    "TP/(TP+FP+FN) at 0.5": ("shown", "accuracy@0.50", 3),
-    "mean 0.5:0.95": ("shown", "accuracy", 3),
-    "PQ": ("shown", "pq", 3),
-    "AJI": ("shown", "aji", 3),
-}
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
@@ -52,7 +40,7 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
         values = dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "segm", "AP")))
         rows.append(
             [
-                _named(arm, trials[0], page_dir),
+                arm_link(arm, trials[0], page_dir),
                 *(_text(values.get(seed), 1) for seed in seeds),
                 *_mean_and_sd(list(values.values()), 1),
                 _interval(found["AP"], 1) if found else "",
@@ -117,57 +105,6 @@ def _difference_table(header: str, found: Mapping[str, Mapping[str, Any]]) -> st
     return markdown_table(
         [header, *(SHOWN.get(metric, f"mask {metric}") for metric in COMPARED)], rows
     )
-
-
-def zoo_table(
-    results: Mapping[str, Any] | None,
-    config_files: Sequence[str],
-    page_dir: str | os.PathLike = ".",
-) -> str:
-    """One row for each config and for what else was scored; a config without a run has empty cells.
-
-    Args:
-        results: of these configs, or None where nothing has been run.
-        config_files: named from the checkout's folder.
-        page_dir: folder of the page that will hold the table.
-    """
-    dataset = datasets(results)[-1] if results else ""
-    arms = by_arm(results, dataset) if results else {}
-    cost = results.get("cost", {}) if results else {}
-    reference = cost.get(results["reference"]) if results else None
-    links = {arm_name(f): f"[{arm_name(f)}]({config_link(f, page_dir)})" for f in config_files}
-    for arm, trials in arms.items():
-        links.setdefault(arm, _named(arm, trials[0], page_dir))
-    rows = []
-    for arm, link in links.items():
-        trials = arms.get(arm, [])
-        cells = [
-            mean_and_sd(of_seeds(trials, dataset, task, metric), digits) if trials else ""
-            for task, metric, digits in _ZOO.values()
-        ]
-        seeds = _zoo_seeds(arm, len(trials), results.get("failed", {}) if results else {})
-        rows.append([link, seeds, *cells, *_zoo_cost(cost.get(arm), reference)])
-    return markdown_table(
-        ["config", "seeds", *_ZOO, "M parameters", "latency", "training step"], rows
-    )
-
-
-def _zoo_seeds(arm: str, finished: int, failed: Iterable[str]) -> str:
-    # a failure is of an arm, or of "arm, seed n"
-    failures = sum(name.partition(", seed ")[0] == arm for name in failed)
-    words = [str(finished)] if finished else []
-    return " ".join([*words, f"({failures} failed)"] if failures else words)
-
-
-def _zoo_cost(found: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) -> list[str]:
-    if not found:
-        return ["", "", ""]
-    parameters = f"{found['parameters']['total'] / 1e6:.2f}"
-    if not reference:
-        return [parameters, "", ""]
-    latency = found["latency"]["total"][0] / reference["latency"]["total"][0]
-    step = found["training"][0] / reference["training"][0]
-    return [parameters, f"{latency:.2f}", f"{step:.2f}"]
 
 
 def cost_tables(results: Mapping[str, Any]) -> str:
@@ -273,7 +210,8 @@ def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
     return (side >= 0 and low > 0) or (side <= 0 and high < 0)
 
 
-def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
+def arm_link(arm: str, trial: Trial, page_dir: str | os.PathLike = ".") -> str:
+    """An arm, linked to its config."""
     if "config_file" not in trial:
         return f"{arm} (not trained here)"
     return f"[{arm}]({config_link(trial['config_file'], page_dir)})"

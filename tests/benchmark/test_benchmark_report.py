@@ -123,28 +123,6 @@ def test_costs_are_beside_the_references_wherever_it_stands(results):
     assert cells(tables.cost_tables(results).partition("Milliseconds")[2], "ours")[-3] == ""
 
 
-def test_a_zoo_has_empty_cells_for_what_was_not_run(results):
-    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
-    table = tables.zoo_table(results, configs)
-    assert cells(table, "ours")[:3] == ["3", "45.0 (2.6)", "45.0 (2.6)"]
-    assert cells(table, "ours")[-3:] == ["1.50", "1.50", "1.50"]
-    assert not any(cells(table, "later"))
-    assert cells(table, "wide")[1] == "42.2 (1.8)"  # scored, though not of these configs
-    assert not any(cells(tables.zoo_table(None, configs), "ours"))
-
-
-def test_a_zoo_says_what_failed(results):
-    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
-    results["failed"] = {
-        "ours, seed 3": "diverged",
-        "later, seed 0": "died",
-        "later, seed 1": "died",
-    }
-    table = tables.zoo_table(results, configs)
-    assert cells(table, "ours")[0] == "3 (1 failed)"
-    assert cells(table, "later")[0] == "(2 failed)" and not any(cells(table, "later")[1:])
-
-
 def test_pictures_are_pngs_and_do_not_change(results):
     made = figures(results, "nuclei_test")
     assert set(made) == {
