@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnnpp.benchmark.figures import figures
-from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, save
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 from maskrcnnpp.benchmark.tables import (
     ap_table,
@@ -22,7 +22,7 @@ from maskrcnnpp.benchmark.tables import (
     verdict,
 )
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.files import write_bytes, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_text
 from maskrcnnpp.html_page import code_text, page_html, plain_text
 
 REPORT_FILE = "report.md"
@@ -60,7 +60,7 @@ def write_reports(output_dir: Path, results: Mapping[str, Any]) -> None:
     for name, (_, data) in pictures.items():
         write_bytes(output_dir / name, data)
     text = report_text(results, output_dir, {name: words for name, (words, _) in pictures.items()})
-    write_json(output_dir / RESULTS_FILE, results, indent=1)
+    save(output_dir / RESULTS_FILE, results)
     write_text(output_dir / REPORT_FILE, text)
     shown = {name: data for name, (_, data) in pictures.items()}
     if (output_dir / SHEET_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Reading results.json, the file of ``maskrcnnpp benchmark``."""
+"""Reading and writing results.json, the file of ``maskrcnnpp benchmark``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import write_text
 
 RESULTS_FILE = "results.json"
 #: Of the layout of results.json. Raised when an older file would be misread.
@@ -36,6 +37,23 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
             "again with the same --output-dir, which keeps its trainings"
         )
     return results
+
+
+def save(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
+    """Write a results.json, in which the numbers of a metric, of a curve and so on are one line."""
+    write_text(path, _text(results))
+
+
+def _text(value: Any, indent: str = "") -> str:
+    is_mapping = isinstance(value, Mapping)
+    entries = value.values() if is_mapping else value if isinstance(value, list) else ()
+    if not any(isinstance(entry, (Mapping, list)) for entry in entries):
+        return json.dumps(value)
+    parts = [_text(entry, f"{indent} ") for entry in entries]
+    if is_mapping:
+        parts = [f"{json.dumps(key)}: {part}" for key, part in zip(value, parts)]
+    begin, end = "{}" if is_mapping else "[]"
+    return f"{begin}\n{indent} " + f",\n{indent} ".join(parts) + f"\n{indent}{end}"
 
 
 def datasets(results: Mapping[str, Any]) -> list[str]:
