@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maskrcnnpp.benchmark.statistics import welch_p
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.files import write_text
 
@@ -61,11 +62,15 @@ def datasets(results: Mapping[str, Any]) -> list[str]:
     return list(results["evaluation"]["datasets"])
 
 
-def by_arm(results: Mapping[str, Any], dataset: str) -> dict[str, list[Trial]]:
-    """Trials of each arm that has some on ``dataset``, sorted by seed; arms in the order given."""
+def by_arm(results: Mapping[str, Any], dataset: str, task: str = "segm") -> dict[str, list[Trial]]:
+    """Trials of each arm that has some of ``task``, sorted by seed; arms in the order given.
+
+    Args:
+        task: see :func:`of_seeds`.
+    """
     arms: dict[str, list[Trial]] = {}
     for trial in results["trials"]:
-        if dataset in trial["metrics"]:
+        if task in trial["metrics"].get(dataset, {}):
             arms.setdefault(trial["arm"], []).append(trial)
     return {arm: sorted(trials, key=lambda trial: trial["seed"]) for arm, trials in arms.items()}
 
@@ -74,10 +79,24 @@ def of_seeds(trials: Sequence[Trial], dataset: str, task: str, metric: str) -> l
     """One metric of each trial, nan where it could not be computed.
 
     Args:
-        task: "segm" or "bbox" (COCO's metrics, percent) or "shown" (of shown objects, 0..1).
+        task: "segm" or "bbox" (COCO's metrics, percent), "shown" (of shown objects, 0..1) or
+            "pixels" (of a semantic prediction, percent).
     """
     values = [trial["metrics"][dataset].get(task, {}).get(metric) for trial in trials]
     return [float("nan") if value is None else value for value in values]
+
+
+def iou_gains(
+    results: Mapping[str, Any], arm: str, other: str, dataset: str
+) -> tuple[list[float], float]:
+    """The gain in IoU of pixels over another arm, of each seed that both have; and Welch's p."""
+    arms = by_arm(results, dataset, "pixels")
+    values, others = (
+        dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "pixels", "IoU")))
+        for trials in (arms.get(arm, []), arms.get(other, []))
+    )
+    gains = [value - others[seed] for seed, value in values.items() if seed in others]
+    return gains, welch_p(list(values.values()), list(others.values()))
 
 
 def difference_of(

@@ -18,9 +18,10 @@ from maskrcnnpp.benchmark.results import (
     by_arm,
     datasets,
     difference_of,
+    iou_gains,
     of_seeds,
 )
-from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
+from maskrcnnpp.benchmark.scoring import COMPARED, PIXELS, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
@@ -46,11 +47,49 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
                 _interval(found["AP"], 1) if found else "",
             ]
         )
-    for name, problem in results.get("failed", {}).items():
-        rows.append([name, f"failed: {problem}".replace("|", "/")])
     headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd"]
     headers.append(f"difference ({CONFIDENCE:.0%})")
-    return markdown_table(headers, rows)
+    return markdown_table(headers, [*rows, *_failed_rows(results)])
+
+
+def _failed_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    failed = results.get("failed", {}).items()
+    return [[name, f"failed: {problem}".replace("|", "/")] for name, problem in failed]
+
+
+def pixels_table(
+    results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = "."
+) -> str:
+    """IoU and Dice of the pixels: a row an arm that predicts these, and its gain in IoU.
+
+    Args:
+        page_dir: see :func:`ap_table`.
+    """
+    rows = []
+    for arm, trials in by_arm(results, dataset, "pixels").items():
+        rows.append(
+            [
+                arm_link(arm, trials[0], page_dir),
+                f"{results['parameters'][arm] / 1e6:.2f}",
+                len(trials),
+                *(mean_and_sd(of_seeds(trials, dataset, "pixels", name)) for name in PIXELS),
+                *gain_cells(results, arm, results["reference"], dataset),
+            ]
+        )
+    headers = ["arm", "M parameters", "seeds", *PIXELS.values(), "IoU, gain", "p"]
+    return markdown_table(headers, [*rows, *_failed_rows(results)])
+
+
+def gain_cells(results: Mapping[str, Any], arm: str, other: str, dataset: str) -> list[str]:
+    """Gain in IoU over another arm, mean and sd, such as "+1.2 (0.3)", and Welch's p.
+
+    Both are empty for an arm and itself, and where the two share no seed.
+    """
+    gains, p_value = iou_gains(results, arm, other, dataset)
+    if arm == other or not gains:
+        return ["", ""]
+    sign = "+" if np.mean(gains) >= 0 else ""
+    return [sign + mean_and_sd(gains), _text(p_value, 3)]
 
 
 def coco_table(results: Mapping[str, Any], dataset: str) -> str:
@@ -157,24 +196,34 @@ def made_with(key: str, entries: Mapping[str, Any]) -> str:
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """Two sentences: the judged arm against the reference, and what holds up of the others."""
+    """Two sentences: the judged arm against the reference, and what holds up of the others.
+
+    It is about mask AP, or about IoU where the data has no objects.
+    """
     dataset = datasets(results)[-1]
-    arms = by_arm(results, dataset)
+    has_objects = bool(by_arm(results, dataset))
+    arms = by_arm(results, dataset, "segm" if has_objects else "pixels")
     first, last = results["reference"], results["judged"]
     missing = [arm for arm in (first, last) if arm not in arms]
     if missing:
         return f"There is no verdict: no training of {' or '.join(missing)} finished."
     if first == last:
         return f"On {dataset} only {first} was trained: there is nothing to compare."
-    found = difference_of(results, last, first, dataset)
-    if not found:
+    if has_objects:
+        task, metric, words = "segm", "AP", "a mask AP"
+        found = difference_of(results, last, first, dataset).get(metric)
+        gain, is_clear = (_interval(found, 1), holds_up(found)) if found else ("", False)
+    else:
+        task, metric, words = "pixels", "IoU", "an IoU"
+        gain, _ = gain_cells(results, last, first, dataset)
+        is_clear = iou_gains(results, last, first, dataset)[1] < SIGNIFICANCE
+    if not gain:
         return f"There is no verdict: {last} and {first} have no seed in common."
-    means = {arm: np.mean(of_seeds(arms[arm], dataset, "segm", "AP")) for arm in (first, last)}
-    word = "holds up" if holds_up(found["AP"]) else "does not hold up"
+    means = {arm: np.mean(of_seeds(arms[arm], dataset, task, metric)) for arm in (first, last)}
     text = (
-        f"On {dataset}, {last} reaches a mask AP of {means[last]:.1f} and {first} one of "
+        f"On {dataset}, {last} reaches {words} of {means[last]:.1f} and {first} one of "
         f"{means[first]:.1f} (means of {len(arms[last])} and {len(arms[first])} seeds); the "
-        f"difference of {_interval(found['AP'], 1)} {word}."
+        f"difference of {gain} {'holds up' if is_clear else 'does not hold up'}."
     )
     others = {
         arm: lead["AP"]

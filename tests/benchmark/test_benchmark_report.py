@@ -256,7 +256,3 @@ def test_pages_quote_the_committed_results():
         dataset = datasets(results)[-1]
         table = f"{tables.ap_table(results, dataset, page.parent)}\n\n{tables.verdict(results)}"
         assert report.quote(pages[page], f"{name} results", table) == pages[page]
-        words = {file: text for file, (text, _) in figures(results, dataset).items()}
-        assert (folder / report.REPORT_FILE).read_text() == report.report_text(
-            results, folder, words
-        )
