@@ -26,7 +26,15 @@ from maskrcnnpp.benchmark.collect import REPLICATES, Row, compare, score_file
 from maskrcnnpp.benchmark.depth_table import evaluate_pruned
 from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance, quote
-from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, difference_of, load, of_seeds
+from maskrcnnpp.benchmark.results import (
+    FORMAT,
+    by_arm,
+    datasets,
+    difference_of,
+    load,
+    of_seeds,
+    save,
+)
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
 from maskrcnnpp.benchmark.tables import difference_text, markdown_table, mean_and_sd
 from maskrcnnpp.engine import build_config
@@ -34,7 +42,7 @@ from maskrcnnpp.engine.prune import prune_checkpoint
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
-from maskrcnnpp.files import write_bytes, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_text
 from maskrcnnpp.plots import new_figure, png, tidy
 
 HERE = Path(__file__).resolve().parent
@@ -192,7 +200,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     args = parser.parse_args()
     if args.output_dir:
-        write_json(RECORD, run(args.output_dir, args.seeds, args.jobs), indent=1)
+        save(RECORD, run(args.output_dir, args.seeds, args.jobs))
     results = load(RECORD)
     write_text(PAGE, page(results))
     table = depth_table(results, datasets(results)[-1], RESULTS.parent)

@@ -7,18 +7,32 @@ python docs/benchmarks/model_zoo.py
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maskrcnnpp.benchmark.report import provenance
-from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
-from maskrcnnpp.benchmark.tables import verdict, zoo_table
+from maskrcnnpp.benchmark.results import RESULTS_FILE, by_arm, datasets, load, of_seeds
+from maskrcnnpp.benchmark.runner import arm_name
+from maskrcnnpp.benchmark.tables import arm_link, markdown_table, mean_and_sd, verdict
 from maskrcnnpp.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("docs/benchmarks")
 PAGE = ROOT / "MODEL_ZOO.md"
 
+_COLUMNS = {
+    "mask AP": ("segm", "AP", 1),
+    "AP50": ("segm", "AP50", 1),
+    "AP75": ("segm", "AP75", 1),
+    "box AP": ("bbox", "AP", 1),
+    "DSB score": ("shown", "dsb_score", 3),
+    "TP/(TP+FP+FN) at 0.5": ("shown", "accuracy@0.50", 3),
+    "mean 0.5:0.95": ("shown", "accuracy", 3),
+    "PQ": ("shown", "pq", 3),
+    "AJI": ("shown", "aji", 3),
+}
 INTRODUCTION = """\
 # Model zoo
 
@@ -96,6 +110,55 @@ SECTIONS = (
         ),
     ),
 )
+
+
+def zoo_table(results: Mapping[str, Any] | None, config_files: Sequence[str]) -> str:
+    """One row for each config and for what else was scored; a config without a run has empty cells.
+
+    Args:
+        results: of these configs, or None where nothing has been run.
+        config_files: named from the checkout's folder.
+    """
+    links = {
+        arm_name(file): arm_link(arm_name(file), {"config_file": file}) for file in config_files
+    }
+    dataset, arms, cost, failed, reference = "", {}, {}, {}, None
+    if results:
+        dataset = datasets(results)[-1]
+        arms = by_arm(results, dataset)
+        cost, failed = results.get("cost", {}), results.get("failed", {})
+        reference = cost.get(results["reference"])
+    rows = []
+    for arm in dict.fromkeys([*links, *arms]):
+        trials = arms.get(arm, [])
+        cells = [
+            mean_and_sd(of_seeds(trials, dataset, task, metric), digits) if trials else ""
+            for task, metric, digits in _COLUMNS.values()
+        ]
+        link = links.get(arm) or arm_link(arm, trials[0])
+        rows.append(
+            [link, _seeds(arm, len(trials), failed), *cells, *_cost(cost.get(arm), reference)]
+        )
+    headers = ["config", "seeds", *_COLUMNS, "M parameters", "latency", "training step"]
+    return markdown_table(headers, rows)
+
+
+def _seeds(arm: str, finished: int, failed: Iterable[str]) -> str:
+    # a failure is of an arm, or of "arm, seed n"
+    failures = sum(name.partition(", seed ")[0] == arm for name in failed)
+    words = [str(finished)] if finished else []
+    return " ".join([*words, f"({failures} failed)"] if failures else words)
+
+
+def _cost(found: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return ["", "", ""]
+    parameters = f"{found['parameters']['total'] / 1e6:.2f}"
+    if not reference:
+        return [parameters, "", ""]
+    latency = found["latency"]["total"][0] / reference["latency"]["total"][0]
+    step = found["training"][0] / reference["training"][0]
+    return [parameters, f"{latency:.2f}", f"{step:.2f}"]
 
 
 def page() -> str:

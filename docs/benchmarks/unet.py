@@ -10,30 +10,24 @@ table in docs/results.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from maskrcnnpp.benchmark.report import quote
+from maskrcnnpp.benchmark.report import REPORT_FILE, quote
 from maskrcnnpp.benchmark.results import (
     RESULTS_FILE,
     by_arm,
     datasets,
     difference_of,
+    iou_gains,
     load,
     of_seeds,
 )
-from maskrcnnpp.benchmark.semantic import (
-    gain_and_sd,
-    gains_of_seeds,
-    load_semantic,
-    values_of_seeds,
-)
-from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import holds_up, markdown_table, mean_and_sd
+from maskrcnnpp.benchmark.statistics import SIGNIFICANCE
+from maskrcnnpp.benchmark.tables import difference_text, gain_cells, markdown_table, mean_and_sd
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.errors import exit_on_user_error
 from maskrcnnpp.files import write_text
@@ -70,6 +64,8 @@ FOUR = {
     "mask_rcnn_R_18_FPN": ("Mask R-CNN", 93.28, 87.91, 0.401),
     "maskrcnnpp_R_18_nested_fpn": ("Mask R-CNN++", 95.10, 91.36, 0.414),
 }
+#: What we measured of the pixels; see :func:`pixel_cells`.
+PIXEL_HEADERS = ("seeds", "IoU", "gain", "p", "mean over thresholds")
 #: Read off a plot: seconds for 10,000 images on a TITAN X, and IoU, of depth 1 to 4 on nuclei.
 PRUNED = ((15, 91.5), (22, 92.2), (36, 92.2), (54, 92.5))
 #: Read off a plot: IoU of isolated and embedded training, depth 1 to 3.
@@ -120,46 +116,58 @@ def papers(figure: tuple[float, float] | None) -> str:
     return f"{mean:.2f}" + (f" ({sd:.2f})" if sd else "")
 
 
+def read(folder: str) -> dict[str, Any] | None:
+    path = FOLDER / folder / RESULTS_FILE
+    return load(path) if path.is_file() else None
+
+
+def pixel_cells(results: Mapping[str, Any], arm: str, dataset: str) -> list[Any]:
+    """Of the columns of :data:`PIXEL_HEADERS`."""
+    trials = by_arm(results, dataset, "pixels")[arm]
+    iou, of_thresholds = (
+        mean_and_sd(of_seeds(trials, dataset, "pixels", name))
+        for name in ("IoU", "mIoU_thresholds")
+    )
+    gain = gain_cells(results, arm, results["reference"], dataset)
+    return [len(trials), iou, *gain, of_thresholds]
+
+
+def origin(results: Mapping[str, Any], folder: str) -> str:
+    return f"[The report](unet/{folder}/{REPORT_FILE}); `{results['command']}`"
+
+
 def semantic_part(folder: str, title: str, of_papers: str) -> list[str]:
     """The six rows of the papers on a data set, and U-Net^e."""
-    results = load_semantic(FOLDER / folder)
+    results = read(folder)
     if results is None:
         return []
-    dataset = results["datasets"][-1]
-    reference = values_of_seeds(results, results["reference"], dataset, "IoU")
+    dataset, reference = datasets(results)[-1], results["reference"]
     rows, better = [], []
     for arm, row in SEMANTIC.items():
-        values = values_of_seeds(results, arm, dataset, "IoU")
-        if not values:
+        if arm not in by_arm(results, dataset, "pixels"):
             continue
-        is_reference = arm == results["reference"]
-        gains = gains_of_seeds(results, arm, results["reference"], dataset)
-        if gains and np.mean(gains) > 0 and welch_p(values, reference) < SIGNIFICANCE:
+        gains, p_value = iou_gains(results, arm, reference, dataset)
+        if gains and np.mean(gains) > 0 and p_value < SIGNIFICANCE:
             better.append(row.title)
         rows.append(
             [
                 row.title,
                 f"{results['parameters'][arm] / 1e6:.2f}",
-                len(values),
-                mean_and_sd(values),
-                "" if is_reference else gain_and_sd(gains),
-                "" if is_reference else f"{welch_p(values, reference):.3f}",
-                mean_and_sd(values_of_seeds(results, arm, dataset, "mIoU_thresholds")),
+                *pixel_cells(results, arm, dataset),
                 papers(getattr(row, of_papers)),
-                _gain(getattr(row, of_papers), getattr(SEMANTIC["unet"], of_papers), is_reference),
+                _gain(
+                    getattr(row, of_papers), getattr(SEMANTIC["unet"], of_papers), arm == reference
+                ),
             ]
         )
-    headers = ["", "M parameters", "seeds", "IoU", "gain", "p", "mean over thresholds"]
-    headers += ["papers' IoU", "papers' gain"]
-    command = results["command"]
+    headers = ["", "M parameters", *PIXEL_HEADERS, "papers' IoU", "papers' gain"]
     return [
         f"## {title}",
         "",
         markdown_table(headers, rows),
         "",
         f"On {Path(dataset).stem}. Gains are over U-Net; better by more than seeds are: "
-        f"{'; '.join(better) or 'none'}. "
-        f"[The report](unet/{folder}/semantic_report.md); `{command}`",
+        f"{'; '.join(better) or 'none'}. {origin(results, folder)}",
         "",
     ]
 
@@ -180,13 +188,11 @@ def four_table(results: Mapping[str, Any]) -> str:
     for arm, (title, *figures) in FOUR.items():
         trials = arms[arm]
         iou, dice, score = (
-            of_seeds(trials, dataset, "shown", name)
+            np.array(of_seeds(trials, dataset, "shown", name))
             for name in ("foreground_iou", "dice", "dsb_score")
         )
-        iou, dice = (100 * np.array(values) for values in (iou, dice))
-        ap = of_seeds(trials, dataset, "segm", "AP")
-        cells = [mean_and_sd(values) for values in (iou, dice)]
-        cells += [f"{np.mean(score):.3f} ({np.std(score, ddof=1):.3f})", mean_and_sd(ap)]
+        cells = [mean_and_sd(100 * iou), mean_and_sd(100 * dice), mean_and_sd(score, 3)]
+        cells.append(mean_and_sd(of_seeds(trials, dataset, "segm", "AP")))
         theirs = [f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:.3f}"]
         rows.append([title, len(trials), *cells, *theirs])
     headers = ["", "seeds", "IoU", "Dice", "DSB score", "mask AP"]
@@ -201,9 +207,8 @@ def gains_table(results: Mapping[str, Any]) -> str:
         found = difference_of(results, arm, other, dataset)
         cells = []
         for metric, scale, digits in (("dice", 100, 1), ("dsb_score", 1, 3), ("AP", 1, 1)):
-            mean, low, high = (scale * found[metric][key] for key in ("mean", "low", "high"))
-            text = f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-            cells.append(f"**{text}**" if holds_up(found[metric]) else text)
+            ends = {key: scale * found[metric][key] for key in ("mean", "low", "high")}
+            cells.append(difference_text({**found[metric], **ends}, digits))
         (title, _, *theirs), (other_title, _, *their_others) = FOUR[arm], FOUR[other]
         dice, score = (one - two for one, two in zip(theirs, their_others))
         cells += [f"{dice:+.2f}", f"{score:+.3f}"]
@@ -213,10 +218,9 @@ def gains_table(results: Mapping[str, Any]) -> str:
 
 
 def four_part() -> list[str]:
-    path = FOLDER / "four" / RESULTS_FILE
-    if not path.is_file():
+    results = read("four")
+    if results is None:
         return []
-    results = load(path)
     return [
         "## Four systems on nuclei",
         "",
@@ -233,7 +237,7 @@ def four_part() -> list[str]:
         "have ResNet-101, ours ResNet-18 trained from noise. The U-Nets have their channels "
         "last in memory, as is faster for them on this machine, the Mask R-CNNs not, as is faster "
         "for these; the U-Nets also learn from images without objects, of which there are none. "
-        f"[The report](unet/four/report.md); `{results['command']}`",
+        f"{origin(results, 'four')}",
         "",
     ]
 
@@ -244,7 +248,7 @@ def depths_part() -> list[str]:
     for name in ("nuclei", "em"):
         path = FOLDER / name / "depths.json"
         if path.is_file():
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = load(path)
     if not found:
         return []
     lines = ["## Pruning, and embedded against isolated training", ""]
@@ -281,46 +285,31 @@ def depths_part() -> list[str]:
 
 
 def _depth_cells(results: Mapping[str, Any], depth: int) -> list[str]:
-    dataset = results["datasets"][-1]
-    embedded, isolated = (
-        values_of_seeds(results, f"{kind} L{depth}", dataset, "IoU")
-        for kind in ("embedded", "isolated")
-    )
+    dataset = datasets(results)[-1]
+    embedded, isolated = (f"{kind} L{depth}" for kind in ("embedded", "isolated"))
+    iou = of_seeds(by_arm(results, dataset, "pixels")[embedded], dataset, "pixels", "IoU")
     cost, full = results["cost"][f"L{depth}"], results["cost"]["L4"]
     time = cost["latency"]["total"][0] / full["latency"]["total"][0]
-    cells = [mean_and_sd(embedded), f"{time:.2f}"]
-    if depth == 4:
-        return [*cells, "", ""]
-    names = (f"{kind} L{depth}" for kind in ("embedded", "isolated"))
-    gains = gains_of_seeds(results, *names, dataset)
-    return [*cells, gain_and_sd(gains), f"{welch_p(embedded, isolated):.3f}"]
+    gain = gain_cells(results, embedded, isolated, dataset) if depth < 4 else ["", ""]
+    return [mean_and_sd(iou), f"{time:.2f}", *gain]
 
 
 def loss_part() -> list[str]:
     """Losses of UNet++ on the images that the choice was made on."""
-    results = load_semantic(FOLDER / "loss")
+    results = read("loss")
     if results is None:
         return []
-    dataset = results["datasets"][0]
-    reference = values_of_seeds(results, results["reference"], dataset, "IoU")
-    rows = []
-    for arm in dict.fromkeys(trial["arm"] for trial in results["trials"]):
-        values = values_of_seeds(results, arm, dataset, "IoU")
-        row = [f"`{arm}`", len(values), mean_and_sd(values), "", ""]
-        if arm != results["reference"]:
-            row[3] = gain_and_sd(gains_of_seeds(results, arm, results["reference"], dataset))
-            row[4] = f"{welch_p(values, reference):.3f}"
-        rows.append([*row, mean_and_sd(values_of_seeds(results, arm, dataset, "mIoU_thresholds"))])
-    headers = ["loss", "seeds", "IoU", "gain", "p", "mean over thresholds"]
+    dataset = datasets(results)[0]
+    arms = by_arm(results, dataset, "pixels")
+    rows = [[f"`{arm}`", *pixel_cells(results, arm, dataset)] for arm in arms]
     chosen = build_config(str(ROOT / BASE)).MODEL.SEM_SEG_HEAD.DEEP_SUPERVISION.LOSS
     return [
         "## Choice of the loss",
         "",
-        markdown_table(headers, rows),
+        markdown_table(["loss", *PIXEL_HEADERS], rows),
         "",
         f"UNet++ with deep supervision, on {dataset}: images that no other table has. All rows "
-        f"above learn by `{chosen}`. [The report](unet/loss/semantic_report.md); "
-        f"`{results['command']}`",
+        f"above learn by `{chosen}`. {origin(results, 'loss')}",
         "",
     ]
 
@@ -337,10 +326,9 @@ def page() -> str:
 
 def main() -> None:
     write_text(PAGE, page())
-    results = FOLDER / "four" / RESULTS_FILE
-    if results.is_file():
+    if results := read("four"):
         text = RESULTS_PAGE.read_text(encoding="utf-8")
-        write_text(RESULTS_PAGE, quote(text, QUOTED, four_table(load(results))))
+        write_text(RESULTS_PAGE, quote(text, QUOTED, four_table(results)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ depths.md and depths.png into the page's folder; without --output-dir only draws
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,21 +25,23 @@ from maskrcnnpp.benchmark.cost import Arm, measure_inference
 from maskrcnnpp.benchmark.depth_table import evaluate_pruned
 from maskrcnnpp.benchmark.figures import plot_by_depth
 from maskrcnnpp.benchmark.report import provenance
+from maskrcnnpp.benchmark.results import FORMAT, by_arm, datasets, load, of_seeds, save
 from maskrcnnpp.benchmark.runner import Trial, plan_trials, run_trials
-from maskrcnnpp.benchmark.semantic import (
-    gain_and_sd,
-    gains_of_seeds,
-    values_of_seeds,
+from maskrcnnpp.benchmark.statistics import SIGNIFICANCE
+from maskrcnnpp.benchmark.tables import (
+    config_link,
+    gain_cells,
+    made_with,
+    markdown_table,
+    mean_and_sd,
 )
-from maskrcnnpp.benchmark.statistics import SIGNIFICANCE, welch_p
-from maskrcnnpp.benchmark.tables import config_link, made_with, markdown_table, mean_and_sd
 from maskrcnnpp.data.named_by_file import folder_name
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.engine.prune import CONFIG_FILE, WEIGHTS_FILE, prune_checkpoint
 from maskrcnnpp.environment import machine
 from maskrcnnpp.errors import DataError, exit_on_user_error
 from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE, read_metrics
-from maskrcnnpp.files import write_bytes, write_json, write_text
+from maskrcnnpp.files import write_bytes, write_text
 from maskrcnnpp.plots import COLORS, new_figure, png, tidy
 
 RECORD_FILE, PAGE_FILE, PICTURE_FILE = "depths.json", "depths.md", "depths.png"
@@ -64,7 +65,8 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) 
     rows = []
     for trial in tqdm(trials, desc="evaluating", unit="training"):
         for name, folder in depths_of(trial):
-            metrics = {data: read_metrics(folder, data) for data in trial.cfg.DATASETS.TEST}
+            names = trial.cfg.DATASETS.TEST
+            metrics = {data: {"pixels": read_metrics(folder, data)} for data in names}
             rows.append({**trial.result(), "arm": name, "metrics": metrics})
     first = next(trial for trial in trials if trial.config_file == EMBEDDED)
     arms = [
@@ -74,8 +76,9 @@ def run(output_dir: Path, seeds: Sequence[int], jobs: int, opts: Sequence[str]) 
     ]
     arms.append(Arm(f"L{FULL}", str(first.kept_config), str(first.weights)))
     return {
+        "format": FORMAT,
         "command": shlex.join(["python", *sys.argv]),
-        "datasets": list(trials[0].cfg.DATASETS.TEST),
+        "evaluation": {"datasets": {name: {} for name in trials[0].cfg.DATASETS.TEST}},
         "trials": rows,
         "cost": measure_inference(arms),
         "measured_on": machine(),
@@ -135,7 +138,7 @@ def page(results: Mapping[str, Any], page_dir: Path) -> str:
         f"![IoU by depth and by time]({PICTURE_FILE})",
         "",
     ]
-    for name in reversed(results["datasets"]):
+    for name in reversed(datasets(results)):
         lines += [f"## {name}", "", depth_table(results, name), ""]
     lines += [
         "## What a depth costs",
@@ -156,20 +159,21 @@ def page(results: Mapping[str, Any], page_dir: Path) -> str:
     return "\n".join(lines)
 
 
+def ious_of(results: Mapping[str, Any], dataset: str) -> dict[str, list[float]]:
+    """IoU of each training, by arm."""
+    arms = by_arm(results, dataset, "pixels")
+    return {name: of_seeds(trials, dataset, "pixels", "IoU") for name, trials in arms.items()}
+
+
 def depth_table(results: Mapping[str, Any], dataset: str) -> str:
+    ious = ious_of(results, dataset)
     rows = []
     for depth in (*SHALLOWER, FULL):
-        isolated, embedded = (
-            values_of_seeds(results, arm(kind, depth), dataset, "IoU")
-            for kind in ("isolated", "embedded")
-        )
+        arms = [arm(kind, depth) for kind in ("embedded", "isolated")]
+        embedded, isolated = (ious[name] for name in arms)
         row = [f"L{depth}", len(embedded), mean_and_sd(isolated), mean_and_sd(embedded)]
-        if depth != FULL:
-            arms = (arm(kind, depth) for kind in ("embedded", "isolated"))
-            row += [gain_and_sd(gains_of_seeds(results, *arms, dataset))]
-            row += [f"{welch_p(embedded, isolated):.3f}"]
-        rows.append(row)
-    values = values_of_seeds(results, ENSEMBLE, dataset, "IoU")
+        rows.append(row if depth == FULL else [*row, *gain_cells(results, *arms, dataset)])
+    values = ious[ENSEMBLE]
     rows.append(["mean of all heads", len(values), "", mean_and_sd(values)])
     headers = ["depth", "seeds", "isolated", "embedded", "embedded - isolated", "p"]
     return markdown_table(headers, rows)
@@ -200,14 +204,12 @@ def cost_table(results: Mapping[str, Any]) -> str:
 
 def picture(results: Mapping[str, Any]) -> bytes:
     """IoU by depth, a point a training and a line through the means, and against latency. PNG."""
-    dataset = results["datasets"][-1]
+    dataset = datasets(results)[-1]
     figure = new_figure(9, 3.6)
     by_depth, by_time = map(tidy, figure.subplots(1, 2, sharey=True))
     depths = [*SHALLOWER, FULL]
-    values = {
-        kind: {d: values_of_seeds(results, arm(kind, d), dataset, "IoU") for d in depths}
-        for kind in ("isolated", "embedded")
-    }
+    ious = ious_of(results, dataset)
+    values = {kind: {d: ious[arm(kind, d)] for d in depths} for kind in ("isolated", "embedded")}
     means = plot_by_depth(by_depth, values)
     by_depth.set(ylabel=f"IoU, {Path(dataset).stem}")
     latency = [1000 * results["cost"][f"L{d}"]["latency"]["total"][0] for d in depths]
@@ -231,8 +233,8 @@ def main() -> None:
     args = parser.parse_args()
     record = args.page_dir / RECORD_FILE
     if args.output_dir:
-        write_json(record, run(args.output_dir, args.seeds, args.jobs, args.opts), indent=1)
-    results = json.loads(record.read_text(encoding="utf-8"))
+        save(record, run(args.output_dir, args.seeds, args.jobs, args.opts))
+    results = load(record)
     write_text(args.page_dir / PAGE_FILE, page(results, args.page_dir))
     write_bytes(args.page_dir / PICTURE_FILE, picture(results))
 

@@ -6,22 +6,27 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
 from tqdm import tqdm
 
+from maskrcnnpp.benchmark.cost import count_parameters
 from maskrcnnpp.benchmark.largest_differences import write_largest_differences
 from maskrcnnpp.benchmark.results import FORMAT
 from maskrcnnpp.benchmark.runner import Trial
 from maskrcnnpp.benchmark.scoring import COMPARED, Scored, score_predictions
 from maskrcnnpp.benchmark.statistics import difference, replicate, resampled_images
 from maskrcnnpp.data.named_by_file import folder_name
+from maskrcnnpp.data.semantic import is_semantic
 from maskrcnnpp.engine.training_log import read_training_log
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.evaluation import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import RESULTS_FILE as PREDICTIONS_FILE
+from maskrcnnpp.evaluation.semantic_evaluation import read_metrics
 
 #: Replicates of the bootstrap.
 REPLICATES = 1000
@@ -73,11 +78,14 @@ class Row:
     arm: str
     seed: int
     kept: Mapping[str, Any]  #: how it came to be, for results.json
-    scored: dict[str, Scored]
+    scored: dict[str, Scored]  #: its objects
+    pixels: dict[str, Mapping[str, float | None]] = field(default_factory=dict)  #: IoU, Dice, ...
 
     def entry(self) -> dict[str, Any]:
         """Its place in ``trials`` of results.json."""
         metrics = {name: _plain(scored.metrics) for name, scored in self.scored.items()}
+        for name, found in self.pixels.items():
+            metrics.setdefault(name, {})["pixels"] = _plain(found)
         return {**self.kept, "arm": self.arm, "seed": self.seed, "metrics": metrics}
 
 
@@ -93,7 +101,8 @@ def collect(
 ) -> dict[str, Any]:
     """Score what has finished; compare every arm with the first, and the last with every arm.
 
-    The first of DATASETS.TEST is where score thresholds are tuned; on the last one the bootstrap
+    Of arms that predict pixels these are judged too, and objects only where the data has some. The
+    first of DATASETS.TEST is where score thresholds are tuned; on the last one the bootstrap
     is run, so that tuning and judging can be done on different images.
 
     Args:
@@ -113,14 +122,23 @@ def collect(
     failed = dict(failed)
     cfg = finished[0][0].cfg
     datasets = list(cfg.DATASETS.TEST)
-    truths = {name: load_coco_truth(MetadataCatalog.get(name).json_file) for name in datasets}
+    truths = {}
+    if any(has_objects(trial.cfg) for trial, _ in finished):
+        truths = {name: load_coco_truth(MetadataCatalog.get(name).json_file) for name in datasets}
     options = {"max_dets": cfg.TEST.DETECTIONS_PER_IMAGE, "area_bins": list(cfg.TEST.AREA_BINS)}
 
     rows = []
+    of_pixels: dict[str, CfgNode] = {}
     for trial, kept in tqdm(finished, desc="scoring", unit="trial"):
-        file = str(trial.output_dir / "inference" / "{dataset}" / PREDICTIONS_FILE)
-        scored = score_file(file, truths, options)
-        rows.append(Row(trial.arm, trial.seed, {**kept, "curves": _curves(trial)}, scored))
+        scored, pixels = {}, {}
+        if has_objects(trial.cfg):
+            file = str(trial.output_dir / "inference" / "{dataset}" / PREDICTIONS_FILE)
+            scored = score_file(file, truths, options)
+        if is_semantic(trial.cfg):
+            of_pixels[trial.arm] = trial.cfg
+            pixels = {name: read_metrics(trial.output_dir, name) for name in datasets}
+        curves = {"curves": _curves(trial)}
+        rows.append(Row(trial.arm, trial.seed, {**kept, **curves}, scored, pixels))
     rows.sort(key=lambda row: list(arms).index(row.arm))  # stable: seeds stay in order
     for external in externals:
         for run, file in enumerate(external.files):
@@ -144,14 +162,31 @@ def collect(
             "datasets": {
                 name: {"images": len(t["images"]), "truths": len(t["annotations"])}
                 for name, t in truths.items()
-            },
+            }
+            or {name: {} for name in datasets},
         },
+        "parameters": {arm: _parameters(cfg) for arm, cfg in of_pixels.items()},
         "trials": [row.entry() for row in rows],
         "replicates": replicates,
         "differences": {judged_on: compare(rows, pairs, judged_on, replicates)},
-        **_widest(rows, (arms[0], arms[-1]), judged_on, truths[judged_on], sheet),
+        **_widest(rows, (arms[0], arms[-1]), judged_on, truths.get(judged_on, {}), sheet),
         "failed": failed,
     }
+
+
+def has_objects(cfg: CfgNode) -> bool:
+    """Whether an arm is judged by objects: all data has some, and no classes overlap."""
+    if is_semantic(cfg) and cfg.MODEL.SEM_SEG_HEAD.REGIONS:
+        return False
+    kinds = [MetadataCatalog.get(name).get("evaluator_type") for name in cfg.DATASETS.TEST]
+    return "sem_seg" not in kinds
+
+
+def _parameters(cfg: CfgNode) -> int:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    return count_parameters(build_model(cfg))["total"]
 
 
 def score_file(
@@ -170,6 +205,8 @@ def score_file(
     Raises:
         DataError: it is missing, or no COCO results of the data set.
     """
+    if not truths:
+        raise DataError(f"{file} cannot be scored: DATASETS.TEST has no objects")
     threshold: dict[str, float] = {}
     names = list(truths)
     if "{dataset}" not in file:
@@ -202,6 +239,8 @@ def compare(
         arm -> what is subtracted from it -> metric -> mean, low, high, p_value.
     """
     rows = [row for row in rows if dataset in row.scored]
+    if not rows:
+        return {}
     weights = resampled_images(len(rows[0].scored[dataset].counts), replicates)
     values: dict[str, dict[int, dict[str, float]]] = {}
     resampled: dict[str, dict[int, dict]] = {}
@@ -245,7 +284,7 @@ def _widest(
     """
     by_seed: dict[int, dict[str, Scored]] = {}
     for row in rows:
-        if row.arm in arms:
+        if row.arm in arms and dataset in row.scored:
             by_seed.setdefault(row.seed, {})[row.arm] = row.scored[dataset]
     both = [found for _, found in sorted(by_seed.items()) if len(found) == 2]
     if not both:

@@ -13,33 +13,41 @@ from maskrcnnpp.benchmark.results import by_arm, of_seeds
 from maskrcnnpp.plots import COLORS, new_figure, plain, png, tidy
 
 _SIZES = (("APs", "small"), ("APm", "medium"), ("APl", "large"))
+# task and metric of results.json that arms are judged by, and what pictures call it
+_KINDS = (("segm", "AP", "mask AP"), ("pixels", "IoU", "IoU of the pixels"))
 
 
 def figures(results: Mapping[str, Any], dataset: str) -> dict[str, tuple[str, bytes]]:
     """All pictures that the results allow: file name -> (what it shows, PNG)."""
-    arms = {plain(arm): trials for arm, trials in by_arm(results, dataset).items()}
-    made = {
-        "ap_by_seed.png": (
-            "Mask AP of each training and the mean of each arm",
-            _ap_by_seed(arms, dataset),
-        ),
-        "precision_recall.png": (
-            "Precision at each recall, mean over seeds: IoU 0.50 (solid) and 0.75 (dashed)",
-            _precision_recall(arms, dataset),
-        ),
-        "ap_by_size.png": (
-            "Mask AP by object size, mean and sd over seeds",
-            _ap_by_size(arms, dataset),
-        ),
-        "loss.png": ("Total loss of the trainings; arms with more losses lie higher", _loss(arms)),
-    }
-    if results.get("cost"):
-        made["ap_and_latency.png"] = (
-            "Mask AP and time an image, end to end",
-            _ap_and_latency(
-                arms, dataset, {plain(arm): cost for arm, cost in results["cost"].items()}
-            ),
+    cost = {plain(arm): found for arm, found in results.get("cost", {}).items()}
+    made, latency, trained = {}, {}, {}
+    for task, metric, words in _KINDS:
+        arms = {plain(arm): trials for arm, trials in by_arm(results, dataset, task).items()}
+        if not arms:
+            continue
+        trained |= arms
+        name, title = metric.lower(), words[0].upper() + words[1:]
+        values = {arm: of_seeds(trials, dataset, task, metric) for arm, trials in arms.items()}
+        made[f"{name}_by_seed.png"] = (
+            f"{title} of each training and the mean of each arm",
+            _by_seed(values, words),
         )
+        if task == "segm":
+            made["precision_recall.png"] = (
+                "Precision at each recall, mean over seeds: IoU 0.50 (solid) and 0.75 (dashed)",
+                _precision_recall(arms, dataset),
+            )
+            made["ap_by_size.png"] = (
+                "Mask AP by object size, mean and sd over seeds",
+                _ap_by_size(arms, dataset),
+            )
+        if cost:
+            latency[f"{name}_and_latency.png"] = (
+                f"{title} and time an image, end to end",
+                _and_latency(values, words, cost),
+            )
+    words = "Total loss of the trainings; arms with more losses lie higher"
+    made |= {"loss.png": (words, _loss(trained)), **latency}
     return {name: entry for name, entry in made.items() if entry[1]}
 
 
@@ -54,13 +62,13 @@ def _colors(arms: Mapping[str, Any]) -> dict[str, str]:
     return {arm: COLORS[index % len(COLORS)] for index, arm in enumerate(arms)}
 
 
-def _ap_by_seed(arms: Mapping[str, list], dataset: str) -> bytes:
-    figure, axes = _axes("mask AP", "", height=0.9 + 0.42 * len(arms))
-    for row, (arm, color) in enumerate(_colors(arms).items()):
-        values = of_seeds(arms[arm], dataset, "segm", "AP")
+def _by_seed(values_of: Mapping[str, list[float]], metric: str) -> bytes:
+    figure, axes = _axes(metric, "", height=0.9 + 0.42 * len(values_of))
+    for row, (arm, color) in enumerate(_colors(values_of).items()):
+        values = values_of[arm]
         axes.plot(values, [row] * len(values), "o", color=color, alpha=0.7)
         axes.plot([np.mean(values)] * 2, [row - 0.25, row + 0.25], color=color, lw=2.5)
-    axes.set_yticks(range(len(arms)), list(arms))
+    axes.set_yticks(range(len(values_of)), list(values_of))
     axes.invert_yaxis()
     return png(figure)
 
@@ -113,15 +121,17 @@ def _loss(arms: Mapping[str, list]) -> bytes:
     return png(figure)
 
 
-def _ap_and_latency(arms: Mapping[str, list], dataset: str, cost: Mapping[str, Any]) -> bytes:
-    figure, axes = _axes("milliseconds an image (median; lines: quartiles)", "mask AP")
-    for arm, color in _colors(arms).items():
+def _and_latency(
+    values_of: Mapping[str, list[float]], metric: str, cost: Mapping[str, Any]
+) -> bytes:
+    figure, axes = _axes("milliseconds an image (median; lines: quartiles)", metric)
+    for arm, color in _colors(values_of).items():
         if arm not in cost:
             continue
         middle, low, high = (1000 * value for value in cost[arm]["latency"]["total"])
-        values = of_seeds(arms[arm], dataset, "segm", "AP")
-        axes.plot([low, high], [np.mean(values)] * 2, color=color, alpha=0.5)
-        axes.plot(middle, np.mean(values), "o", color=color, label=arm)
+        mean = np.mean(values_of[arm])
+        axes.plot([low, high], [mean] * 2, color=color, alpha=0.5)
+        axes.plot(middle, mean, "o", color=color, label=arm)
     _legend(figure)
     return png(figure)
 

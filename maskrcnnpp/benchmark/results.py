@@ -1,4 +1,4 @@
-"""Reading results.json, the file of ``maskrcnnpp benchmark``."""
+"""Reading and writing results.json, the file of ``maskrcnnpp benchmark``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maskrcnnpp.benchmark.statistics import welch_p
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.files import write_text
 
 RESULTS_FILE = "results.json"
 #: Of the layout of results.json. Raised when an older file would be misread.
@@ -38,16 +40,37 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     return results
 
 
+def save(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
+    """Write a results.json, in which the numbers of a metric, of a curve and so on are one line."""
+    write_text(path, _text(results))
+
+
+def _text(value: Any, indent: str = "") -> str:
+    is_mapping = isinstance(value, Mapping)
+    entries = value.values() if is_mapping else value if isinstance(value, list) else ()
+    if not any(isinstance(entry, (Mapping, list)) for entry in entries):
+        return json.dumps(value)
+    parts = [_text(entry, f"{indent} ") for entry in entries]
+    if is_mapping:
+        parts = [f"{json.dumps(key)}: {part}" for key, part in zip(value, parts)]
+    begin, end = "{}" if is_mapping else "[]"
+    return f"{begin}\n{indent} " + f",\n{indent} ".join(parts) + f"\n{indent}{end}"
+
+
 def datasets(results: Mapping[str, Any]) -> list[str]:
     """The data sets that were evaluated; the last one is what the verdict is about."""
     return list(results["evaluation"]["datasets"])
 
 
-def by_arm(results: Mapping[str, Any], dataset: str) -> dict[str, list[Trial]]:
-    """Trials of each arm that has some on ``dataset``, sorted by seed; arms in the order given."""
+def by_arm(results: Mapping[str, Any], dataset: str, task: str = "segm") -> dict[str, list[Trial]]:
+    """Trials of each arm that has some of ``task``, sorted by seed; arms in the order given.
+
+    Args:
+        task: see :func:`of_seeds`.
+    """
     arms: dict[str, list[Trial]] = {}
     for trial in results["trials"]:
-        if dataset in trial["metrics"]:
+        if task in trial["metrics"].get(dataset, {}):
             arms.setdefault(trial["arm"], []).append(trial)
     return {arm: sorted(trials, key=lambda trial: trial["seed"]) for arm, trials in arms.items()}
 
@@ -56,10 +79,24 @@ def of_seeds(trials: Sequence[Trial], dataset: str, task: str, metric: str) -> l
     """One metric of each trial, nan where it could not be computed.
 
     Args:
-        task: "segm" or "bbox" (COCO's metrics, percent) or "shown" (of shown objects, 0..1).
+        task: "segm" or "bbox" (COCO's metrics, percent), "shown" (of shown objects, 0..1) or
+            "pixels" (of a semantic prediction, percent).
     """
     values = [trial["metrics"][dataset].get(task, {}).get(metric) for trial in trials]
     return [float("nan") if value is None else value for value in values]
+
+
+def iou_gains(
+    results: Mapping[str, Any], arm: str, other: str, dataset: str
+) -> tuple[list[float], float]:
+    """The gain in IoU of pixels over another arm, of each seed that both have; and Welch's p."""
+    arms = by_arm(results, dataset, "pixels")
+    values, others = (
+        dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "pixels", "IoU")))
+        for trials in (arms.get(arm, []), arms.get(other, []))
+    )
+    gains = [value - others[seed] for seed, value in values.items() if seed in others]
+    return gains, welch_p(list(values.values()), list(others.values()))
 
 
 def difference_of(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
@@ -23,9 +23,11 @@ from maskrcnnpp.errors import DataError, UserError
 from maskrcnnpp.evaluation.coco_evaluation import METRICS_FILE, RESULTS_FILE, coco_metrics_table
 from maskrcnnpp.evaluation.instance_metrics import count_images, summarize
 from maskrcnnpp.evaluation.overlaps import find_overlaps
-from maskrcnnpp.evaluation.sheet import result_rows, spread
+from maskrcnnpp.evaluation.semantic_evaluation import METRICS_FILE as PIXEL_METRICS_FILE
+from maskrcnnpp.evaluation.semantic_evaluation import PREDICTIONS_FILE, semantic_metrics_table
+from maskrcnnpp.evaluation.sheet import result_rows, semantic_rows, spread
 from maskrcnnpp.files import write_text
-from maskrcnnpp.visualization import write_contact_sheet
+from maskrcnnpp.visualization import SheetRow, write_contact_sheet
 
 REPORT_FILE = "report.md"
 SHEET_FILE = "contact_sheet.png"
@@ -35,6 +37,7 @@ _SETTINGS = (
     ("model", "MODEL.META_ARCHITECTURE"),
     ("backbone", "MODEL.BACKBONE.NAME"),
     ("mask head", "MODEL.ROI_MASK_HEAD.NAME"),
+    ("segmentation head", "MODEL.SEM_SEG_HEAD.NAME"),
     ("first weights", "MODEL.WEIGHTS"),
     ("training data", "DATASETS.TRAIN"),
     ("iterations", "SOLVER.MAX_ITER"),
@@ -56,16 +59,17 @@ def build_report(
 
     Args:
         run_dir: the training's OUTPUT_DIR, with ``config.yaml`` and, in
-            ``inference/<dataset_name>/``, the files of COCOInstanceEvaluator.
-        dataset_name: the dataset the model was evaluated on: registered, with ``json_file`` and
-            ``image_root`` in its metadata, or ``FILE.json[:FOLDER]``. None: that of DATASETS.TEST
-            in ``config.yaml``.
+            ``inference/<dataset_name>/``, the files of COCOInstanceEvaluator, or those of
+            SemanticEvaluator.
+        dataset_name: the dataset the model was evaluated on: registered (of objects with
+            ``json_file`` and ``image_root`` in its metadata), or ``FILE.json[:FOLDER]``. None: that
+            of DATASETS.TEST in ``config.yaml``.
         output_dir: where the two files go.
         score_threshold: predictions below are not drawn and no objects, 0..1. AP counts them.
         images: how many images the sheet shows, spread evenly over the dataset; >= 1.
 
     Returns:
-        What ``coco_metrics.json`` holds; and with masks ``shown``, see
+        What ``coco_metrics.json`` and ``semantic_metrics.json`` hold; and with masks ``shown``, see
         :func:`maskrcnnpp.evaluation.instance_metrics.summarize`.
 
     Raises:
@@ -80,23 +84,42 @@ def build_report(
     dataset_name = dataset_name or _evaluated_on(config, run_dir)
     inference = run_dir / "inference" / folder_name(dataset_name)
     command = _evaluate_command(run_dir, dataset_name)
-    summary = _read_json(inference / METRICS_FILE, command)
-    results = _read_json(inference / RESULTS_FILE, command)
-    if not isinstance(summary, dict) or not {"dataset", "images", "max_dets"} <= summary.keys():
-        raise DataError(f"{inference / METRICS_FILE}: not written by the evaluation; make it anew")
-    if not isinstance(results, list) or not all({"image_id", "score"} <= r.keys() for r in results):
-        raise DataError(f"{inference / RESULTS_FILE}: not COCO results; make the file anew")
-    truth, image_root = _dataset(dataset_name)
-    if "segm" in summary:
-        overlaps = find_overlaps(truth, results, summary["max_dets"])
-        summary["shown"] = summarize(count_images(overlaps, score_threshold))
-    chosen = spread(truth["images"], images)
-
-    rows = result_rows(truth, chosen, image_root, results, score_threshold)
+    summary: dict[str, Any] = {}
+    if _is_semantic(config):
+        summary |= _read_dict(inference / PIXEL_METRICS_FILE, command, "images", "sem_seg")
+    if summary and not (inference / METRICS_FILE).is_file():  # the truth has no objects
+        rows = _pixel_rows(inference / PREDICTIONS_FILE, command, dataset_name, images)
+    else:
+        summary |= _read_dict(inference / METRICS_FILE, command, "images", "max_dets")
+        results = _read_json(inference / RESULTS_FILE, command)
+        if not isinstance(results, list) or not all({"image_id", "score"} <= {*r} for r in results):
+            raise DataError(f"{inference / RESULTS_FILE}: not COCO results; make the file anew")
+        truth, image_root = _dataset(dataset_name)
+        if "segm" in summary:
+            overlaps = find_overlaps(truth, results, summary["max_dets"])
+            summary["shown"] = summarize(count_images(overlaps, score_threshold))
+        chosen = spread(truth["images"], images)
+        rows = result_rows(truth, chosen, image_root, results, score_threshold)
     write_contact_sheet(output_dir / SHEET_FILE, rows)
-    lines = _report_lines(run_dir, config, summary, len(chosen), score_threshold)
+    lines = _report_lines(run_dir, config, summary, images, score_threshold)
     write_text(output_dir / REPORT_FILE, "\n".join(lines) + "\n")
     return summary
+
+
+def _is_semantic(config: Mapping[str, Any]) -> bool:
+    return _value(config, "MODEL.META_ARCHITECTURE") == "SemanticSegmentor"
+
+
+def _pixel_rows(path: Path, command: str, dataset: str, images: int) -> Iterator[SheetRow]:
+    predictions = _read_dict(path, command, "images", "classes", "ignore_value")
+    register_file(dataset)
+    register_dataset(dataset)
+    if dataset not in DatasetCatalog.list():
+        raise UserError(f"{dataset!r} is not a registered dataset, and not named by its file")
+    records = [r for r in DatasetCatalog.get(dataset) if r["file_name"] in predictions["images"]]
+    if not records:
+        raise DataError(f"{path}: has no image of {dataset}; make it anew with\n    {command}")
+    return semantic_rows(predictions, spread(records, images))
 
 
 def _train_command(run_dir: Path) -> str:
@@ -126,6 +149,14 @@ def _read_json(path: Path, command: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise DataError(f"{path}: no valid JSON ({error}); make it with\n    {command}") from error
+
+
+def _read_dict(path: Path, command: str, *keys: str) -> dict[str, Any]:
+    """What an evaluation wrote, which has these keys beside the name of the data."""
+    found = _read_json(path, command)
+    if not isinstance(found, dict) or not {"dataset", *keys} <= found.keys():
+        raise DataError(f"{path}: not written by the evaluation; make it anew")
+    return found
 
 
 def _read_config(run_dir: Path) -> Mapping[str, Any]:
@@ -178,9 +209,13 @@ def _report_lines(
     run_dir: Path,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
-    shown: int,
+    images: int,
     score_threshold: float,
 ) -> list[str]:
+    drawn = "An outline is of all pixels of a class."
+    if "max_dets" in summary:
+        drawn = f"Predictions with a score of {score_threshold:g} or more are drawn. Colours only "
+        drawn += "tell neighbours apart."
     return [
         f"# {run_dir.absolute().name} on {summary['dataset']}",
         "",
@@ -192,6 +227,35 @@ def _report_lines(
         "",
         "## How good it is",
         "",
+        *_pixels_lines(summary),
+        *_objects_lines(summary, score_threshold),
+        "## What it looks like",
+        "",
+        f"{min(images, summary['images'])} of {summary['images']} images, at even steps through "
+        f"the dataset. {drawn}",
+        "",
+        f"![image, truth and prediction]({SHEET_FILE})",
+    ]
+
+
+def _pixels_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The table of a semantic model."""
+    if "sem_seg" not in summary:
+        return []
+    return [
+        "IoU and Dice of the pixels of all images together, mean over classes and of each class;",
+        "IoU_image is the mean over images, mIoU_thresholds that over the thresholds 0.50 to 0.95.",
+        "",
+        semantic_metrics_table(summary),
+        "",
+    ]
+
+
+def _objects_lines(summary: Mapping[str, Any], score_threshold: float) -> list[str]:
+    """COCO's table, and with masks that of the objects that a user would get."""
+    if "max_dets" not in summary:
+        return []
+    lines = [
         "COCO average precision, every detection counted up to the limit below. bbox judges the",
         "boxes, segm the masks. AP is the mean over IoU 0.50 to 0.95, AP50 and AP75 are at one",
         "IoU; AR is the recall; s, m and l are small, medium and large objects. n/a: the data has",
@@ -199,23 +263,11 @@ def _report_lines(
         "",
         coco_metrics_table(summary),
         "",
-        *_objects_lines(summary, score_threshold),
-        "## What it looks like",
-        "",
-        f"{shown} of {summary['images']} images, at even steps through the dataset. Predictions",
-        f"with a score of {score_threshold:g} or more are drawn. Colours only tell neighbours",
-        "apart.",
-        "",
-        f"![image, truth and prediction]({SHEET_FILE})",
     ]
-
-
-def _objects_lines(summary: Mapping[str, Any], score_threshold: float) -> list[str]:
-    """The table of the objects that a user would get; none without masks."""
     if "shown" not in summary:
-        return []
+        return lines
     cells = [f"{summary['shown'][name]:.3f}" for name in SHOWN]
-    return [
+    return lines + [
         f"Objects with a score of {score_threshold:g} or more, compared with the truth at IoU 0.5,",
         "from 0 to 1; count error: objects too many or too few, mean over images.",
         "",
@@ -226,7 +278,10 @@ def _objects_lines(summary: Mapping[str, Any], score_threshold: float) -> list[s
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Label and value of the settings that the config has."""
+    unused = "MODEL.ROI_MASK_HEAD.NAME" if _is_semantic(config) else "MODEL.SEM_SEG_HEAD.NAME"
     for label, key in _SETTINGS:
+        if key == unused:
+            continue
         value = _value(config, key)
         if value is None:
             continue

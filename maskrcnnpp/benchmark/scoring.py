@@ -34,6 +34,13 @@ SHOWN = {
     "foreground_iou": "IoU",
     "count_error": "count error",
 }
+#: Metrics of the pixels of a semantic prediction, and what tables call them.
+PIXELS = {
+    "IoU": "IoU",
+    "Dice": "Dice",
+    "IoU_image": "IoU, mean over images",
+    "mIoU_thresholds": "mean IoU over thresholds",
+}
 #: Metrics whose differences get an interval.
 COMPARED = ("AP", "dsb_score", "accuracy@0.50", "accuracy", "f1", "pq", "aji", "dice")
 #: IoU thresholds whose precision-recall curves are kept, by their index.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,23 +18,12 @@ from maskrcnnpp.benchmark.results import (
     by_arm,
     datasets,
     difference_of,
+    iou_gains,
     of_seeds,
 )
-from maskrcnnpp.benchmark.runner import arm_name
-from maskrcnnpp.benchmark.scoring import COMPARED, SHOWN
+from maskrcnnpp.benchmark.scoring import COMPARED, PIXELS, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
 
-_ZOO = {
-    "mask AP": ("segm", "AP", 1),
-    "AP50": ("segm", "AP50", 1),
-    "AP75": ("segm", "AP75", 1),
-    "box AP": ("bbox", "AP", 1),
-    "DSB score": ("shown", "dsb_score", 3),
-    "TP/(TP+FP+FN) at 0.5": ("shown", "accuracy@0.50", 3),
-    "mean 0.5:0.95": ("shown", "accuracy", 3),
-    "PQ": ("shown", "pq", 3),
-    "AJI": ("shown", "aji", 3),
-}
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
@@ -52,17 +41,55 @@ def ap_table(results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLi
         values = dict(zip((t["seed"] for t in trials), of_seeds(trials, dataset, "segm", "AP")))
         rows.append(
             [
-                _named(arm, trials[0], page_dir),
+                arm_link(arm, trials[0], page_dir),
                 *(_text(values.get(seed), 1) for seed in seeds),
                 *_mean_and_sd(list(values.values()), 1),
                 _interval(found["AP"], 1) if found else "",
             ]
         )
-    for name, problem in results.get("failed", {}).items():
-        rows.append([name, f"failed: {problem}".replace("|", "/")])
     headers = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "sd"]
     headers.append(f"difference ({CONFIDENCE:.0%})")
-    return markdown_table(headers, rows)
+    return markdown_table(headers, [*rows, *_failed_rows(results)])
+
+
+def _failed_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    failed = results.get("failed", {}).items()
+    return [[name, f"failed: {problem}".replace("|", "/")] for name, problem in failed]
+
+
+def pixels_table(
+    results: Mapping[str, Any], dataset: str, page_dir: str | os.PathLike = "."
+) -> str:
+    """IoU and Dice of the pixels: a row an arm that predicts these, and its gain in IoU.
+
+    Args:
+        page_dir: see :func:`ap_table`.
+    """
+    rows = []
+    for arm, trials in by_arm(results, dataset, "pixels").items():
+        rows.append(
+            [
+                arm_link(arm, trials[0], page_dir),
+                f"{results['parameters'][arm] / 1e6:.2f}",
+                len(trials),
+                *(mean_and_sd(of_seeds(trials, dataset, "pixels", name)) for name in PIXELS),
+                *gain_cells(results, arm, results["reference"], dataset),
+            ]
+        )
+    headers = ["arm", "M parameters", "seeds", *PIXELS.values(), "IoU, gain", "p"]
+    return markdown_table(headers, [*rows, *_failed_rows(results)])
+
+
+def gain_cells(results: Mapping[str, Any], arm: str, other: str, dataset: str) -> list[str]:
+    """Gain in IoU over another arm, mean and sd, such as "+1.2 (0.3)", and Welch's p.
+
+    Both are empty for an arm and itself, and where the two share no seed.
+    """
+    gains, p_value = iou_gains(results, arm, other, dataset)
+    if arm == other or not gains:
+        return ["", ""]
+    sign = "+" if np.mean(gains) >= 0 else ""
+    return [sign + mean_and_sd(gains), _text(p_value, 3)]
 
 
 def coco_table(results: Mapping[str, Any], dataset: str) -> str:
@@ -119,57 +146,6 @@ def _difference_table(header: str, found: Mapping[str, Mapping[str, Any]]) -> st
     )
 
 
-def zoo_table(
-    results: Mapping[str, Any] | None,
-    config_files: Sequence[str],
-    page_dir: str | os.PathLike = ".",
-) -> str:
-    """One row for each config and for what else was scored; a config without a run has empty cells.
-
-    Args:
-        results: of these configs, or None where nothing has been run.
-        config_files: named from the checkout's folder.
-        page_dir: folder of the page that will hold the table.
-    """
-    dataset = datasets(results)[-1] if results else ""
-    arms = by_arm(results, dataset) if results else {}
-    cost = results.get("cost", {}) if results else {}
-    reference = cost.get(results["reference"]) if results else None
-    links = {arm_name(f): f"[{arm_name(f)}]({config_link(f, page_dir)})" for f in config_files}
-    for arm, trials in arms.items():
-        links.setdefault(arm, _named(arm, trials[0], page_dir))
-    rows = []
-    for arm, link in links.items():
-        trials = arms.get(arm, [])
-        cells = [
-            mean_and_sd(of_seeds(trials, dataset, task, metric), digits) if trials else ""
-            for task, metric, digits in _ZOO.values()
-        ]
-        seeds = _zoo_seeds(arm, len(trials), results.get("failed", {}) if results else {})
-        rows.append([link, seeds, *cells, *_zoo_cost(cost.get(arm), reference)])
-    return markdown_table(
-        ["config", "seeds", *_ZOO, "M parameters", "latency", "training step"], rows
-    )
-
-
-def _zoo_seeds(arm: str, finished: int, failed: Iterable[str]) -> str:
-    # a failure is of an arm, or of "arm, seed n"
-    failures = sum(name.partition(", seed ")[0] == arm for name in failed)
-    words = [str(finished)] if finished else []
-    return " ".join([*words, f"({failures} failed)"] if failures else words)
-
-
-def _zoo_cost(found: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) -> list[str]:
-    if not found:
-        return ["", "", ""]
-    parameters = f"{found['parameters']['total'] / 1e6:.2f}"
-    if not reference:
-        return [parameters, "", ""]
-    latency = found["latency"]["total"][0] / reference["latency"]["total"][0]
-    step = found["training"][0] / reference["training"][0]
-    return [parameters, f"{latency:.2f}", f"{step:.2f}"]
-
-
 def cost_tables(results: Mapping[str, Any]) -> str:
     """Parameters and FLOPs by part; latency by stage, memory and training time."""
     cost = results["cost"]
@@ -220,24 +196,34 @@ def made_with(key: str, entries: Mapping[str, Any]) -> str:
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """Two sentences: the judged arm against the reference, and what holds up of the others."""
+    """Two sentences: the judged arm against the reference, and what holds up of the others.
+
+    It is about mask AP, or about IoU where the data has no objects.
+    """
     dataset = datasets(results)[-1]
-    arms = by_arm(results, dataset)
+    has_objects = bool(by_arm(results, dataset))
+    arms = by_arm(results, dataset, "segm" if has_objects else "pixels")
     first, last = results["reference"], results["judged"]
     missing = [arm for arm in (first, last) if arm not in arms]
     if missing:
         return f"There is no verdict: no training of {' or '.join(missing)} finished."
     if first == last:
         return f"On {dataset} only {first} was trained: there is nothing to compare."
-    found = difference_of(results, last, first, dataset)
-    if not found:
+    if has_objects:
+        task, metric, words = "segm", "AP", "a mask AP"
+        found = difference_of(results, last, first, dataset).get(metric)
+        gain, is_clear = (_interval(found, 1), holds_up(found)) if found else ("", False)
+    else:
+        task, metric, words = "pixels", "IoU", "an IoU"
+        gain, _ = gain_cells(results, last, first, dataset)
+        is_clear = iou_gains(results, last, first, dataset)[1] < SIGNIFICANCE
+    if not gain:
         return f"There is no verdict: {last} and {first} have no seed in common."
-    means = {arm: np.mean(of_seeds(arms[arm], dataset, "segm", "AP")) for arm in (first, last)}
-    word = "holds up" if holds_up(found["AP"]) else "does not hold up"
+    means = {arm: np.mean(of_seeds(arms[arm], dataset, task, metric)) for arm in (first, last)}
     text = (
-        f"On {dataset}, {last} reaches a mask AP of {means[last]:.1f} and {first} one of "
+        f"On {dataset}, {last} reaches {words} of {means[last]:.1f} and {first} one of "
         f"{means[first]:.1f} (means of {len(arms[last])} and {len(arms[first])} seeds); the "
-        f"difference of {_interval(found['AP'], 1)} {word}."
+        f"difference of {gain} {'holds up' if is_clear else 'does not hold up'}."
     )
     others = {
         arm: lead["AP"]
@@ -273,7 +259,8 @@ def holds_up(found: Mapping[str, float | None], side: int = 0) -> bool:
     return (side >= 0 and low > 0) or (side <= 0 and high < 0)
 
 
-def _named(arm: str, trial: Trial, page_dir: str | os.PathLike) -> str:
+def arm_link(arm: str, trial: Trial, page_dir: str | os.PathLike = ".") -> str:
+    """An arm, linked to its config."""
     if "config_file" not in trial:
         return f"{arm} (not trained here)"
     return f"[{arm}]({config_link(trial['config_file'], page_dir)})"

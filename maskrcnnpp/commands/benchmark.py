@@ -10,19 +10,10 @@ from typing import Any
 from maskrcnnpp.benchmark import report
 from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import Arm, measure_arms
-from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
+from maskrcnnpp.benchmark.results import RESULTS_FILE, load
 from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials
 from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
-from maskrcnnpp.benchmark.semantic import REPORT_FILE as SEMANTIC_REPORT
-from maskrcnnpp.benchmark.semantic import (
-    all_semantic,
-    collect_semantic,
-    has_objects,
-    load_semantic,
-    semantic_table,
-    write_semantic_report,
-)
-from maskrcnnpp.benchmark.tables import ap_table, verdict
+from maskrcnnpp.benchmark.tables import verdict
 from maskrcnnpp.errors import UserError
 from maskrcnnpp.files import remove_partial, write_text
 from maskrcnnpp.lock import locked
@@ -37,36 +28,23 @@ def run(args: argparse.Namespace) -> int:
     with locked(args.output_dir):
         remove_partial(args.output_dir)
         results = report_anew(args) if args.report_only else train_and_evaluate(args)
-    pixels = None if results else load_semantic(args.output_dir)
     if args.quote:
-        folder = Path(page).parent
-        if pixels:
-            table = semantic_table(pixels, pixels["datasets"][-1], folder)
-        else:
-            table = f"{ap_table(results, datasets(results)[-1], folder)}\n\n{verdict(results)}"
+        table = report.quoted_table(results, Path(page).parent)
         write_text(page, report.quote(read_page(page), name, table))
-    if results:
-        print(verdict(results))
-        print(f"report: {args.output_dir / report.HTML_FILE}")
-    failed = (results or pixels)["failed"]
-    for name, problem in failed.items():
+    print(verdict(results))
+    print(f"report: {args.output_dir / report.HTML_FILE}")
+    for name, problem in results["failed"].items():
         print(f"{name}: {problem}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if results["failed"] else 0
 
 
-def report_anew(args: argparse.Namespace) -> dict[str, Any] | None:
-    """See :func:`train_and_evaluate`."""
-    if pixels := load_semantic(args.output_dir):
-        write_semantic_report(args.output_dir, pixels)
-        if not (args.output_dir / RESULTS_FILE).is_file():
-            return None
+def report_anew(args: argparse.Namespace) -> dict[str, Any]:
     results = load(args.output_dir / RESULTS_FILE)
     report.write_reports(args.output_dir, results)
     return results
 
 
-def train_and_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Results of objects; None where there are only pixels, which have their own report."""
+def train_and_evaluate(args: argparse.Namespace) -> dict[str, Any]:
     externals = External.parse(args.external)
     trials, failed = plan_trials(args.config_file, args.seeds, args.output_dir, args.opts)
     arms = [arm_name(config_file) for config_file in args.config_file]
@@ -75,13 +53,6 @@ def train_and_evaluate(args: argparse.Namespace) -> dict[str, Any] | None:
     for name, problem in failed.items():
         print(f"{name}: {problem}", file=sys.stderr)
     failed |= run_trials(trials, jobs=args.jobs)
-    if all_semantic(trials):
-        pixels = collect_semantic(trials, command=args.command, failed=failed)
-        write_semantic_report(args.output_dir, pixels)
-        print(semantic_table(pixels, pixels["datasets"][-1], args.output_dir))
-        print(f"report: {args.output_dir / SEMANTIC_REPORT}")
-        if not has_objects(trials):
-            return None
     results = collect(
         trials,
         externals,

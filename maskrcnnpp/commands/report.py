@@ -15,8 +15,9 @@ def run(args: argparse.Namespace) -> None:
         score_threshold=args.score_threshold,
         images=args.images,
     )
-    ap = summary.get("segm", {}).get("AP")
-    line = f"segm AP {'n/a' if ap is None else format(ap, '.2f')}"
+    task, metric = ("segm", "AP") if "max_dets" in summary else ("sem_seg", "IoU")
+    value = summary.get(task, {}).get(metric)
+    line = f"{task} {metric} {'n/a' if value is None else format(value, '.2f')}"
     if shown := summary.get("shown"):
         line += (
             f"; with a score of {args.score_threshold:g} or more F1 {shown['f1']:.3f}, "

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,17 @@ def read_metrics(run_dir: str | os.PathLike, dataset_name: str) -> dict[str, flo
         return json.loads(path.read_text(encoding="utf-8"))[TASK]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def semantic_metrics_table(about: Mapping[str, Any]) -> str:
+    """The metrics as a Markdown table with a line above that says what was measured.
+
+    Args:
+        about: what ``semantic_metrics.json`` holds.
+    """
+    rows = [[name, "n/a" if x is None else f"{x:.2f}"] for name, x in about[TASK].items()]
+    table = tabulate(rows, ["metric", "percent"], tablefmt="pipe", disable_numparse=True)
+    return f"{about['dataset']}: {about['images']} images\n\n{table}"
 
 
 class SemanticEvaluator(DatasetEvaluator):
@@ -152,14 +163,12 @@ class SemanticEvaluator(DatasetEvaluator):
         write_json(path, {**found, "classes": about, "images": images})
 
     def _report(self, metrics: dict[str, float], images: int) -> None:
-        rows = [[name, "n/a" if math.isnan(x) else f"{x:.2f}"] for name, x in metrics.items()]
-        table = tabulate(rows, ["metric", "percent"], tablefmt="pipe", disable_numparse=True)
-        text = f"{self._dataset_name}: {images} images\n\n{table}"
+        plain = {name: None if math.isnan(x) else x for name, x in metrics.items()}
+        about: dict[str, Any] = {"dataset": self._dataset_name, "images": images, TASK: plain}
+        text = semantic_metrics_table(about)
         logger.info("semantic segmentation\n%s", text)
         if self._output_dir is None:
             return
-        plain = {name: None if math.isnan(x) else x for name, x in metrics.items()}
-        about: dict[str, Any] = {"dataset": self._dataset_name, "images": images, TASK: plain}
         write_json(self._output_dir / METRICS_FILE, about, indent=2)
         write_text(self._output_dir / TABLE_FILE, text + "\n")
 

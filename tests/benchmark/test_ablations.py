@@ -1,14 +1,12 @@
-import importlib.util
 import json
 
 import pytest
+from made_up import script
 
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import DataError
 
-spec = importlib.util.spec_from_file_location("ablations", "docs/benchmarks/ablations.py")
-ablations = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ablations)
+ablations = script("ablations")
 
 CONFIG = "configs/quick/mask_rcnn_R_18_FPN.yaml"
 COMMAND = f"tools/train_net.py --config-file {CONFIG} --resume OUTPUT_DIR x SEED 4 "

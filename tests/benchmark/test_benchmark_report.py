@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
+from made_up import cells
 from matplotlib.text import Text
 
 from maskrcnnpp.benchmark import report, tables
@@ -13,11 +14,6 @@ from maskrcnnpp.benchmark.figures import figures
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.plots import new_figure, plain
-
-
-def cells(table, arm):
-    lines = [line for line in table.splitlines() if f"[{arm}]" in line or f"| {arm} " in line]
-    return [cell.strip() for cell in lines[0].strip("|").split("|")][1:]
 
 
 def test_seeds_mean_sd_and_difference(results):
@@ -125,28 +121,6 @@ def test_costs_are_beside_the_references_wherever_it_stands(results):
     assert cells(tables.cost_tables(results).partition("Milliseconds")[2], "ours")[-3] == "1.50"
     del results["cost"]["stock"]
     assert cells(tables.cost_tables(results).partition("Milliseconds")[2], "ours")[-3] == ""
-
-
-def test_a_zoo_has_empty_cells_for_what_was_not_run(results):
-    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
-    table = tables.zoo_table(results, configs)
-    assert cells(table, "ours")[:3] == ["3", "45.0 (2.6)", "45.0 (2.6)"]
-    assert cells(table, "ours")[-3:] == ["1.50", "1.50", "1.50"]
-    assert not any(cells(table, "later"))
-    assert cells(table, "wide")[1] == "42.2 (1.8)"  # scored, though not of these configs
-    assert not any(cells(tables.zoo_table(None, configs), "ours"))
-
-
-def test_a_zoo_says_what_failed(results):
-    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
-    results["failed"] = {
-        "ours, seed 3": "diverged",
-        "later, seed 0": "died",
-        "later, seed 1": "died",
-    }
-    table = tables.zoo_table(results, configs)
-    assert cells(table, "ours")[0] == "3 (1 failed)"
-    assert cells(table, "later")[0] == "(2 failed)" and not any(cells(table, "later")[1:])
 
 
 def test_pictures_are_pngs_and_do_not_change(results):
@@ -282,7 +256,3 @@ def test_pages_quote_the_committed_results():
         dataset = datasets(results)[-1]
         table = f"{tables.ap_table(results, dataset, page.parent)}\n\n{tables.verdict(results)}"
         assert report.quote(pages[page], f"{name} results", table) == pages[page]
-        words = {file: text for file, (text, _) in figures(results, dataset).items()}
-        assert (folder / report.REPORT_FILE).read_text() == report.report_text(
-            results, folder, words
-        )

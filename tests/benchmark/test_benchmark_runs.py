@@ -14,7 +14,6 @@ from maskrcnnpp.benchmark.collect import External, Row, _widest, collect
 from maskrcnnpp.benchmark.cost import PARTS, STAGES, Arm, measure_arms
 from maskrcnnpp.benchmark.report import write_reports
 from maskrcnnpp.benchmark.runner import _BEGIN, _progress, _reason, plan_trials, run_trials
-from maskrcnnpp.benchmark.semantic import all_semantic
 from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter
 from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.data import catalog
@@ -261,9 +260,9 @@ def test_a_plan_that_cannot_work(tmp_path, arms, seeds, opts, word):
         plan_trials(arms, seeds, tmp_path, [*OPTS, *opts])
 
 
-def test_both_kinds_are_compared_by_their_objects(tmp_path):
+def test_both_kinds_are_compared_by_their_objects_and_one_by_its_pixels(tmp_path):
     trials, failed = plan_trials(["configs/quick/unet.yaml", STOCK], [0], tmp_path / "out", OPTS)
-    assert not failed and not all_semantic(trials)
+    assert not failed
     assert run_trials(trials, report=print) == {}
     results = collect(
         trials,
@@ -274,11 +273,14 @@ def test_both_kinds_are_compared_by_their_objects(tmp_path):
     )
     arms = [Arm(t.arm, str(t.kept_config), str(t.weights)) for t in trials]
     results["cost"] = measure_arms(arms, images=1)
-    shown = results["trials"][0]["metrics"]["synthetic_nuclei_test"]["shown"]
+    found, of_stock = (t["metrics"]["synthetic_nuclei_test"] for t in results["trials"])
+    shown = found["shown"]
+    assert 0 <= found["pixels"]["Dice"] <= 100 and "pixels" not in of_stock
     assert 0 <= shown["dice"] <= 1 and 0 <= shown["dsb_score"] <= 1
     assert results["cost"]["unet"]["parameters"].keys() >= {"segmentation head", "total"}
     write_reports(tmp_path / "report", results)
-    assert "segmentation head" in (tmp_path / "report" / "report.md").read_text()
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "segmentation head" in text and "## Pixels" in text
 
 
 KILLED = """

@@ -1,20 +1,12 @@
 """The records of docs/benchmarks about depth, and the pages drawn from them."""
 
-import importlib.util
 import json
 
 import pytest
+from made_up import script
 
 from maskrcnnpp.benchmark.cost import STAGES
 from maskrcnnpp.engine import build_config
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, f"docs/benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 embedded, depth_cost = map(script, ("embedded", "depth_cost"))
 

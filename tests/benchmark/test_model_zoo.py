@@ -1,20 +1,16 @@
-import importlib.util
 import shlex
-import sys
 from pathlib import Path
 
 import detectron2
 import pytest
 from detectron2.modeling import build_model
+from made_up import cells, script
 
 from maskrcnnpp.benchmark.fingerprint import config_fingerprint
 from maskrcnnpp.benchmark.results import RESULTS_FILE, load
 from maskrcnnpp.engine import build_config
 
-spec = importlib.util.spec_from_file_location("model_zoo", "docs/benchmarks/model_zoo.py")
-model_zoo = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = model_zoo  # where dataclasses look for it
-spec.loader.exec_module(model_zoo)
+model_zoo = script("model_zoo")
 
 #: What an arm may change: the pyramid, and how the mask head reads it and learns.
 COMPARED = ("MODEL.BACKBONE.NAME", "MODEL.FPN", "MODEL.NESTED_FPN", "MODEL.ROI_HEADS.NAME")
@@ -80,3 +76,25 @@ def test_results_are_of_the_configs_they_are_shown_with(section):
         if cfg.MODEL.WEIGHTS.startswith("/") and not Path(cfg.MODEL.WEIGHTS).is_file():
             continue  # weights that lay on that machine; they count by their content
         assert config_fingerprint(cfg) == trial["fingerprint"]["config"], trial["config_file"]
+
+
+def test_a_zoo_has_empty_cells_for_what_was_not_run(results):
+    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
+    table = model_zoo.zoo_table(results, configs)
+    assert cells(table, "ours")[:3] == ["3", "45.0 (2.6)", "45.0 (2.6)"]
+    assert cells(table, "ours")[-3:] == ["1.50", "1.50", "1.50"]
+    assert not any(cells(table, "later"))
+    assert cells(table, "wide")[1] == "42.2 (1.8)"  # scored, though not of these configs
+    assert not any(cells(model_zoo.zoo_table(None, configs), "ours"))
+
+
+def test_a_zoo_says_what_failed(results):
+    configs = ["configs/stock.yaml", "configs/ours.yaml", "configs/later.yaml"]
+    results["failed"] = {
+        "ours, seed 3": "diverged",
+        "later, seed 0": "died",
+        "later, seed 1": "died",
+    }
+    table = model_zoo.zoo_table(results, configs)
+    assert cells(table, "ours")[0] == "3 (1 failed)"
+    assert cells(table, "later")[0] == "(2 failed)" and not any(cells(table, "later")[1:])

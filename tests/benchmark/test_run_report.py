@@ -155,6 +155,45 @@ def test_the_command_to_evaluate_names_the_data_set(run_dir, tmp_path):
     assert words[words.index("DATASETS.TEST") + 1] == f"('{name}',)"
 
 
+def test_a_semantic_training(label_set, tmp_path, capsys):
+    run_dir, output = tmp_path / "run", tmp_path / "report"
+    data = ["DATASETS.TRAIN", f"('{label_set}',)", "DATASETS.TEST", f"('{label_set}',)"]
+    opts = ["MODEL.DEVICE", "cpu", "INPUT.CROP.SIZE", "[64, 64]", "SOLVER.MAX_ITER", "1"]
+    words = ["--config-file", "configs/quick/unet.yaml", *data, *opts, "OUTPUT_DIR", str(run_dir)]
+    cli.main(["train", *words])
+    capsys.readouterr()
+    cli.main(["report", "--run-dir", str(run_dir), "--output", str(output), "--images", "2"])
+    assert "sem_seg IoU " in capsys.readouterr().out
+    text = (output / "report.md").read_text()
+    for words in (
+        "| mIoU_thresholds",
+        "| IoU-square",
+        "2 of 4 images",
+        "DeepSupervisionSemSegHead",
+    ):
+        assert words in text
+    assert "mask head" not in text and "average precision" not in text
+    assert cv2.imread(str(output / "contact_sheet.png")).shape[1] == 3 * 400 + 4 * 8
+    folder = run_dir / "inference" / folder_name(label_set)
+    (folder / "semantic_predictions.json").write_text("{}")
+    with pytest.raises(DataError, match="semantic_predictions.json: not written by the evaluation"):
+        build_report(run_dir, None, output)
+    (folder / "semantic_metrics.json").unlink()
+    with pytest.raises(DataError, match="semantic_metrics.json is missing(.|\n)*--eval-only"):
+        build_report(run_dir, None, output)
+
+
+def test_a_semantic_training_with_objects_has_both_tables(run_dir, tmp_path):
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"
+    (run_dir / "config.yaml").write_text(cfg.dump())
+    found = {"dataset": NAME, "images": 2, "sem_seg": {"IoU": 81.0, "Dice": None}}
+    (run_dir / "inference" / NAME / "semantic_metrics.json").write_text(json.dumps(found))
+    build_report(run_dir, NAME, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| IoU      | 81.00     |" in text and "| segm   | 100.00 |" in text
+
+
 def test_threshold_and_number_of_images(run_dir, tmp_path):
     build_report(run_dir, NAME, tmp_path / "one", images=1)
     build_report(run_dir, NAME, tmp_path / "all", images=2, score_threshold=0.1)

@@ -1,19 +1,17 @@
 """Card, page and README have the numbers of the record; the shipped model is whole."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
 import yaml
+from made_up import script
 
 from maskrcnnpp import Predictor
 from maskrcnnpp.benchmark.report import quote
 from maskrcnnpp.models import CARD_FILE, card_text, find_model, shipped
 
-spec = importlib.util.spec_from_file_location("shipped", "docs/benchmarks/shipped_models.py")
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = script("shipped_models")
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -1,9 +1,8 @@
-import importlib.util
 import json
 
-spec = importlib.util.spec_from_file_location("tile_sizes", "docs/benchmarks/tile_sizes.py")
-tile_sizes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tile_sizes)
+from made_up import script
+
+tile_sizes = script("tile_sizes")
 
 
 def test_the_page_is_what_the_record_gives():

@@ -1,92 +1,70 @@
-"""The records of the U-Net family in docs/benchmarks, and the pages drawn from them."""
+"""The records of the U-Net family in docs/benchmarks, their pages, and all reports."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from made_up import cells, results_of_pixels, script
 
-from maskrcnnpp.benchmark.semantic import REPORT_FILE, RESULTS_FILE, load_semantic, semantic_page
+from maskrcnnpp.benchmark.figures import figures
+from maskrcnnpp.benchmark.report import REPORT_FILE, report_text
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.engine import build_config
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, f"docs/benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 unet, unet_depths = map(script, ("unet", "unet_depths"))
 FOLDER = Path("docs/benchmarks/unet")
 OF_DEPTHS = sorted(path.parent for path in FOLDER.glob("*/depths.json"))
-OF_PIXELS = sorted(path.parent for path in FOLDER.glob("*/semantic_results.json"))
+OF_BENCHMARKS = sorted(path.parent for path in FOLDER.parent.rglob(RESULTS_FILE))
 
 
 @pytest.mark.parametrize("folder", OF_DEPTHS, ids=lambda folder: folder.name)
 def test_the_page_of_depths_is_what_the_record_gives(folder):
-    record = json.loads((folder / unet_depths.RECORD_FILE).read_text())
+    record = load(folder / unet_depths.RECORD_FILE)
     assert (folder / unet_depths.PAGE_FILE).read_text() == unet_depths.page(record, folder)
 
 
-@pytest.mark.parametrize("folder", OF_PIXELS, ids=lambda folder: folder.name)
-def test_the_report_of_pixels_is_what_the_record_gives(folder):
-    assert (folder / REPORT_FILE).read_text() == semantic_page(load_semantic(folder), folder)
-    for trial in load_semantic(folder)["trials"]:
+@pytest.mark.parametrize("folder", OF_BENCHMARKS, ids=lambda folder: folder.name)
+def test_the_report_is_what_the_record_gives(folder):
+    results = load(folder / RESULTS_FILE)
+    pictures = figures(results, datasets(results)[-1])
+    words = {name: text for name, (text, _) in pictures.items()}
+    assert (folder / REPORT_FILE).read_text() == report_text(results, folder, words)
+    assert all((folder / name).is_file() for name in pictures)
+    for trial in results["trials"]:
         assert Path(trial["config_file"]).is_file()
 
 
 def test_the_pages_are_what_the_records_give():
     assert unet.PAGE.read_text() == unet.page()
     results = unet.RESULTS_PAGE.read_text()
-    table = unet.four_table(unet.load(FOLDER / "four" / unet.RESULTS_FILE))
+    table = unet.four_table(unet.read("four"))
     assert unet.quote(results, unet.QUOTED, table) == results
 
 
 def test_gains_stand_beside_those_of_the_papers():
-    results = unet.load(FOLDER / "four" / unet.RESULTS_FILE)
-    row = cells(unet.gains_table(results), "| Mask R-CNN++ - Mask R-CNN")
+    results = unet.read("four")
+    row = cells(unet.gains_table(results), "Mask R-CNN++ - Mask R-CNN")
     assert row[-2:] == ["+3.45", "+0.013"]
     arms = unet.by_arm(results, "dsb2018_test")
     means = [
         np.mean(unet.of_seeds(arms[name], "dsb2018_test", "segm", "AP"))
         for name in ("maskrcnnpp_R_18_nested_fpn", "mask_rcnn_R_18_FPN")
     ]
-    assert row[3].strip("*").startswith(f"{means[0] - means[1]:+.1f} (")
-
-
-def made_up(arm, iou, seed):
-    return {
-        "arm": arm,
-        "seed": seed,
-        "config_file": f"configs/quick/{arm}.yaml",
-        "iterations": 500,
-        "threads": 1,
-        "trainings_at_a_time": 2,
-        "fingerprint": {"code": "c0de", "config": arm, "data": "da7a"},
-        "machine": {"cores": 2},
-        "versions": {"torch": "2"},
-        "metrics": {"em": {"IoU": iou, "Dice": iou, "IoU_image": iou, "mIoU_thresholds": iou}},
-    }
+    assert row[2].strip("*").startswith(f"{means[0] - means[1]:+.1f} (")
 
 
 @pytest.fixture
 def depths():
     """Depths of which embedding brings 2, 3 and 4 points, with little noise."""
-    trials = [
-        made_up(f"{kind} L{depth}", 60 + 5 * depth + gain * (depth + 1) + noise, seed)
+    ious = {
+        f"{kind} L{depth}": [60 + 5 * depth + gain * (depth + 1) + x for x in (-0.1, 0.0, 0.1)]
         for depth in (1, 2, 3)
         for kind, gain in (("isolated", 0), ("embedded", 1))
-        for seed, noise in enumerate((-0.1, 0.0, 0.1))
-    ]
-    trials += [
-        made_up(f"{kind} L4", 90.0 + seed, seed)
-        for kind in ("isolated", "embedded")
-        for seed in (0, 1, 2)
-    ]
-    trials += [made_up("ensemble", 92.0 + seed, seed) for seed in (0, 1, 2)]
+    }
+    ious |= {f"{kind} L4": [90.0, 91.0, 92.0] for kind in ("isolated", "embedded")}
+    results = results_of_pixels({**ious, "ensemble": [92.0, 93.0, 94.0]})
 
     def cost(depth):
         return {
@@ -98,26 +76,16 @@ def depths():
             "images": 3,
         }
 
-    return {
-        "command": "python docs/benchmarks/unet_depths.py",
-        "datasets": ["em"],
-        "trials": trials,
-        "cost": {f"L{depth}": cost(depth) for depth in (1, 2, 3, 4)},
-        "measured_on": {"cores": 2},
-    }
-
-
-def cells(table, beginning):
-    (line,) = [line for line in table.splitlines() if line.startswith(beginning)]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    results["cost"] = {f"L{depth}": cost(depth) for depth in (1, 2, 3, 4)}
+    return {**results, "measured_on": {"cores": 2}}
 
 
 def test_a_depth_is_compared_with_its_training_alone(depths):
-    row = cells(unet_depths.depth_table(depths, "em"), "| L2")
-    assert row[1:5] == ["3", "70.0 (0.1)", "73.0 (0.1)", "+3.0 (0.0)"] and float(row[5]) < 0.01
-    assert cells(unet_depths.depth_table(depths, "em"), "| L4")[-2:] == ["", ""]
-    assert cells(unet_depths.depth_table(depths, "em"), "| mean of all")[3] == "93.0 (1.0)"
-    assert cells(unet_depths.cost_table(depths), "| L2")[1:5] == ["20", "0.50", "2.00", "0.50"]
+    row = cells(unet_depths.depth_table(depths, "em"), "L2")
+    assert row[:4] == ["3", "70.0 (0.1)", "73.0 (0.1)", "+3.0 (0.0)"] and float(row[4]) < 0.01
+    assert cells(unet_depths.depth_table(depths, "em"), "L4")[-2:] == ["", ""]
+    assert cells(unet_depths.depth_table(depths, "em"), "mean of all heads")[2] == "93.0 (1.0)"
+    assert cells(unet_depths.cost_table(depths), "L2")[:4] == ["20", "0.50", "2.00", "0.50"]
     picture = cv2.imdecode(np.frombuffer(unet_depths.picture(depths), np.uint8), -1)
     assert picture.shape[0] > 100
     assert "isolated_L3](../../" in unet_depths.page(depths, FOLDER / "em")
@@ -145,24 +113,13 @@ def test_losses_are_compared_on_the_same_config():
 
 
 def test_rows_stand_beside_those_of_the_papers(tmp_path, monkeypatch):
-    ious = dict(zip(unet.SEMANTIC, (88.0, 88.5, 89.0, 89.5, 90.0, 90.5, 91.0)))
-    results = {
-        "command": "maskrcnnpp benchmark",
-        "reference": "unet",
-        "datasets": ["em"],
-        "parameters": dict.fromkeys(ious, 2e6),
-        "trials": [
-            made_up(arm, iou + noise, seed)
-            for arm, iou in ious.items()
-            for seed, noise in enumerate((-0.1, 0.0, 0.1))
-        ],
-        "failed": {},
-    }
+    ious = zip(unet.SEMANTIC, (88.0, 88.5, 89.0, 89.5, 90.0, 90.5, 91.0))
+    results = results_of_pixels({arm: [iou - 0.1, iou, iou + 0.1] for arm, iou in ious})
     (tmp_path / "em").mkdir()
     (tmp_path / "em" / RESULTS_FILE).write_text(json.dumps(results))
     monkeypatch.setattr(unet, "FOLDER", tmp_path)
     table = "\n".join(unet.semantic_part("em", "EM", "em"))
-    assert cells(table, "| UNet++, DS")[1:5] == ["2.00", "3", "91.0 (0.1)", "+3.0 (0.0)"]
-    assert cells(table, "| UNet++, DS")[-2:] == ["89.33 (0.10)", "+1.03"]
-    assert cells(table, "| U-Net  ")[4:6] == ["", ""]
+    assert cells(table, "UNet++, DS")[:4] == ["2.00", "3", "91.0 (0.1)", "+3.0 (0.0)"]
+    assert cells(table, "UNet++, DS")[-2:] == ["89.33 (0.10)", "+1.03"]
+    assert cells(table, "U-Net")[3:5] == ["", ""]
     assert unet.semantic_part("nuclei", "Nuclei", "nuclei") == []

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--quote",
         nargs=2,
         metavar=("PAGE", "NAME"),
-        help="put the AP table between <!-- NAME --> and <!-- /NAME --> of a Markdown page",
+        help="put the table of AP, or of IoU, between <!-- NAME --> and <!-- /NAME --> of a page",
     )
     parser.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for every arm"
