@@ -1,7 +1,9 @@
 """Trainings in MLflow, Weights & Biases and Trackio."""
 
+import contextlib
 import json
 import logging
+import sqlite3
 
 import pytest
 
@@ -116,3 +118,14 @@ def test_weights_and_biases_offline(tiny_opts, tmp_path, monkeypatch):
         entry = wandb.proto.wandb_internal_pb2.Record.FromString(data)
         seen |= {item.key or "/".join(item.nested_key) for item in entry.history.item}
     assert {"total_loss", "segm/AP"} <= seen
+
+
+def test_trackio_itself(tiny_opts, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "runs"))  # read when it is imported
+    pytest.importorskip("trackio")
+    train(tiny_opts, "trackio")
+    train(tiny_opts, "trackio", 4)
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs/nuclei.db")) as runs:
+        found = runs.execute("select run_name, step, metrics from metrics order by step").fetchall()
+    assert len({name for name, _, _ in found}) == 1
+    assert found[-1][1] == 3 and "segm/AP" in json.loads(found[-1][2])
