@@ -48,6 +48,7 @@ row and its SEED. Times are of a machine that did other work too: compare parame
 GROUPS = {
     "recipe": "The recipe of configs/cpu, chosen with the stock arm",
     "design": "The design of the pyramid and of what reads it",
+    "depth": "Depths, and stock at the same stages of the encoder",
 }
 
 

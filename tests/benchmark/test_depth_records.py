@@ -83,13 +83,21 @@ def test_the_costs_of_parts_are_shown_beside_stock(tmp_path):
         "parameters": dict.fromkeys(names, 4_000_000),
         "peak_memory": dict.fromkeys(names, 900.0),
         "latency": {"stock": seconds, "L1": slow},
+        "exported": {"stock": 0.5, "L1": 0.4},
         "repeats": 1,
         "machine": {},
         "versions": {},
     }
     row = next(line for line in depth_cost.page(costs).splitlines() if line.startswith("| L1"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == ["L1", *["0.50"] * (len(STAGES) - 1), "5.00 (2.50)", "900", "4.00"]
+    assert cells == [
+        "L1",
+        *["0.50"] * (len(STAGES) - 1),
+        "5.00 (2.50)",
+        "0.40 (0.80)",
+        "900",
+        "4.00",
+    ]
     for arm in depth_cost.arms(tmp_path):
         cfg = build_config(arm.config_file)
         assert not cfg.MODEL.WEIGHTS
