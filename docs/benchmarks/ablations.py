@@ -19,6 +19,7 @@ from typing import Any
 from detectron2.modeling import build_model
 
 from maskrcnnpp.benchmark.record import record_files
+from maskrcnnpp.benchmark.runner import TRIAL_FILE
 from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.run_record import FILE as RUNS_FILE
@@ -73,7 +74,7 @@ def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
     return {
         "group": group,
         "what": what,
-        "arguments": arguments(starts[0]["command"]),
+        "arguments": arguments(starts[0]["command"], _config_of_trial(run_dir)),
         "commit": starts[-1]["versions"]["maskrcnnpp"].split()[-1],
         "seed": starts[0]["seed"],
         "iterations": cfg.SOLVER.MAX_ITER,
@@ -86,11 +87,21 @@ def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
     }
 
 
-def arguments(command: str) -> str:
-    """Those of ``maskrcnnpp train`` that decide what is trained."""
+def _config_of_trial(run_dir: Path) -> str | None:
+    """The config file of a training of ``maskrcnnpp benchmark``, which trains with a copy."""
+    path = run_dir / TRIAL_FILE
+    return json.loads(path.read_text(encoding="utf-8"))["config_file"] if path.is_file() else None
+
+
+def arguments(command: str, config_file: str | None = None) -> str:
+    """Those of ``maskrcnnpp train`` that decide what is trained.
+
+    Args:
+        config_file: in the place of that of the command.
+    """
     words = [word for word in shlex.split(command) if word != "--resume"]
     words = words[words.index("--config-file") :]
-    kept = words[:2]  # --config-file FILE
+    kept = ["--config-file", config_file or words[1]]
     for key, value in zip(words[2::2], words[3::2]):
         if key not in _NOT_KEPT:
             kept += [key, value]

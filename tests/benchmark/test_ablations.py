@@ -38,6 +38,9 @@ def test_a_run_is_recorded_by_the_command_that_repeats_it(run_dir):
     assert entry["arguments"] == f"--config-file {CONFIG} INPUT.CROP.SIZE '[192, 192]'"
     assert (entry["seed"], entry["segm"]["AP"], entry["commit"]) == (4, 40.12, "0123456789")
     assert 12e6 < entry["parameters"] < 13e6
+    (run_dir / "trial.json").write_text('{"config_file": "configs/a.yaml"}')  # of a benchmark
+    trained = ablations.entry(run_dir, "recipe", "larger crops")
+    assert trained["arguments"] == "--config-file configs/a.yaml INPUT.CROP.SIZE '[192, 192]'"
     better = {**entry, "segm": {**entry["segm"], "AP": 41.0}, "what": "better"}
     other_seed = {**entry, "seed": 5, "what": "first of its seed"}
     rows = ablations.page([entry, better, other_seed]).splitlines()
