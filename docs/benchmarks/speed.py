@@ -92,7 +92,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"are for a megapixel, medians of {found['repeats']} repeats: CPU time, which other work",
         "of the machine changes little, and in brackets on the clock. Memory is the peak of the",
         "process. Cold start is from the start of the program to the first label image, of 512x512",
-        "pixels. Written by `python docs/benchmarks/speed.py`.",
+        "pixels. StarDist's model is one that [its script](peers/stardist_dsb2018.py) trained; for",
+        "how long changes its time little. Written by `python docs/benchmarks/speed.py`.",
         "",
     ]
     rows = []
