@@ -27,7 +27,7 @@ from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text, rec
 from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.modeling.pruning import pruned_config
-from maskrcnnpp.modeling.speed import with_speed_keys
+from maskrcnnpp.modeling.speed import apply_memory_format_and_compile
 
 RECORD, PAGE = record_files(__file__)
 CONFIG = "configs/semantic/unetpp_ds.yaml"
@@ -45,7 +45,7 @@ class Outputs(nn.Module):
         super().__init__()
         cfg = build_config(CONFIG, GREY)
         cfg = pruned_config(cfg, depth) if depth < 4 else cfg
-        model = with_speed_keys(build_model(cfg), cfg)
+        model = apply_memory_format_and_compile(build_model(cfg), cfg)
         self.backbone, self.head = model.backbone, model.sem_seg_head
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -27,7 +27,7 @@ from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.engine.progress import process_peak
 from maskrcnnpp.engine.trainer import Trainer
 from maskrcnnpp.modeling.checkpoint import Checkpointer
-from maskrcnnpp.modeling.speed import with_speed_keys
+from maskrcnnpp.modeling.speed import apply_memory_format_and_compile
 
 #: Parts of a Mask R-CNN by the beginning of their modules' names; the first that fits counts.
 PARTS = {
@@ -287,7 +287,7 @@ def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str
 
 def load_model(cfg: CfgNode, weights: str) -> nn.Module:
     """The model of ``cfg`` with those weights, for inference."""
-    model = with_speed_keys(build_model(cfg), cfg).eval()
+    model = apply_memory_format_and_compile(build_model(cfg), cfg).eval()
     Checkpointer(model).load(weights)
     return model
 

@@ -49,7 +49,7 @@ from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.inference import with_rle_masks
 from maskrcnnpp.modeling.checkpoint import Checkpointer
-from maskrcnnpp.modeling.speed import with_speed_keys
+from maskrcnnpp.modeling.speed import apply_memory_format_and_compile
 
 logger = logging.getLogger(__name__)
 
@@ -325,7 +325,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> torch.nn.Module:
         """Detectron2's, as the keys of speed say."""
-        return with_speed_keys(super().build_model(cfg), cfg)
+        return apply_memory_format_and_compile(super().build_model(cfg), cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:

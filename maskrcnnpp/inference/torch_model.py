@@ -31,7 +31,7 @@ from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.pruning import depth_key
 from maskrcnnpp.modeling.semantic_depths import is_unet
-from maskrcnnpp.modeling.speed import with_speed_keys
+from maskrcnnpp.modeling.speed import apply_memory_format_and_compile
 
 # layers whose output at a pixel depends on all pixels of the image
 _OF_AN_IMAGE = (nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
@@ -151,7 +151,7 @@ def _load(cfg: CfgNode, options: Options) -> TorchBackend:
     heads = cfg.MODEL.ROI_HEADS
     # masks are computed of what is left; suppression takes no object that has a higher score
     heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, _LEFT_OUT * options.score_threshold)
-    model = with_speed_keys(build_model(cfg), cfg)
+    model = apply_memory_format_and_compile(build_model(cfg), cfg)
     load_to_use(model, cfg)
     if options.is_augmented and not is_semantic(cfg):
         model = AugmentedRCNN(

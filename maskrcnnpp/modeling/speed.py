@@ -10,7 +10,7 @@ from torch import nn
 _COMPILED = ("backbone", "proposal_generator.rpn_head", "roi_heads.box_head")
 
 
-def with_speed_keys(model: nn.Module, cfg: CfgNode) -> nn.Module:
+def apply_memory_format_and_compile(model: nn.Module, cfg: CfgNode) -> nn.Module:
     """The model as ``MODEL.CHANNELS_LAST`` and ``MODEL.COMPILE`` say, in place."""
     if cfg.MODEL.CHANNELS_LAST:
         model.to(memory_format=torch.channels_last)
