@@ -1,4 +1,4 @@
-"""The size of a pixel, as the metadata of a TIFF have it."""
+"""The size of a pixel, and how far planes are apart, as the metadata of a TIFF have it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,23 @@ def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> floa
     """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
     try:
         return _ome_pixel_size(file, series) if file.is_ome else _imagej_pixel_size(file)
+    except Exception:  # no metadata is worth an image
+        return None
+
+
+def plane_distance(file: tifffile.TiffFile) -> float | None:
+    """Micrometres between planes in z, of OME or ImageJ metadata; None where they do not say it."""
+    try:
+        if file.is_ome:
+            images = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+            images = images if isinstance(images, list) else [images]
+            known = {
+                float(pixels["PhysicalSizeZ"]) * MICROMETRES[pixels.get("PhysicalSizeZUnit", "µm")]
+                for pixels in (image["Pixels"] for image in images)
+            }
+            return known.pop() if len(known) == 1 else None
+        about = file.imagej_metadata
+        return float(about["spacing"]) * MICROMETRES[about.get("unit", "")] or None
     except Exception:  # no metadata is worth an image
         return None
 

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from maskrcnnpp.errors import DataError
-from maskrcnnpp.images.pixel_size import pixel_size
+from maskrcnnpp.images.pixel_size import pixel_size, plane_distance
 from maskrcnnpp.images.raster import ArrayRaster, Kind, Raster
 from maskrcnnpp.images.tiff_checks import (
     AT_ONCE,
@@ -138,6 +138,8 @@ class TiffRaster(Raster):
         self.bytes = series.size * series.dtype.itemsize
         self._path = path
         self.stack = {name: sizes[axis] for name, axis in self._stack_axes.items()}
+        if "z" in self.stack and (distance := plane_distance(self._file)):
+            self.steps = {"z": (distance, "micrometer")}
         if not stacks:
             self.check_is_no_stack()
         self._use(0)

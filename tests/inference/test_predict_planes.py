@@ -262,6 +262,29 @@ def test_what_has_no_stack_is_a_file_of_each_plane(tmp_path):
     assert [row["plane"] for row in table(outputs["csv"])] == ["0", "1"]
 
 
+def test_labels_have_the_scale_of_the_image(tmp_path):
+    """Of a plane and of a stack, ImageJ's and OME's: half a micrometre, and planes 2 apart."""
+    pixels = np.zeros((3, 8, 9), np.uint8)
+    about = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, resolution=(2, 2), metadata=about)
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("XYZ", (0.5, 0.5, 2.0))}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels, metadata={"axes": "ZYX", **sizes})
+    path = tmp_path / "labels.tif"
+    for name, number in (("a.tif", 1), ("a.ome.tif", 70000)):
+        entry = Detection((1, 1, 5, 5), 0.9, 0, np.ones((4, 4), bool), 1, 1)
+        found = {0: Objects([entry], 8, 9, numbers=[number])}
+        with open_image(tmp_path / name, stacks=True) as raster:
+            WRITERS["labels"].write_stack(found, Info("a.tif", raster, NAMING), path)
+        with open_image(path, stacks=True) as labels:
+            assert (labels.micrometres, labels.steps) == (0.5, {"z": (2.0, "micrometer")})
+        with tifffile.TiffFile(path) as file:
+            assert file.is_imagej == (number == 1) and file.is_ome == (number > 1)
+    raster.stack = {}
+    WRITERS["labels"].write(found[0], Info("a.tif", raster, NAMING), path)
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].get_resolution("MICROMETER") == (2.0, 2.0)
+
+
 def test_more_numbers_than_imagej_has_place_for(tmp_path):
     raster = ArrayRaster(np.zeros((8, 9, 1), np.uint8))
     raster.stack = {"z": 3}
