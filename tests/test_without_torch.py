@@ -15,10 +15,11 @@ from maskrcnnpp import Predictor, cli
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference.backend import find_trained
 from maskrcnnpp.inference.options import Options
-from maskrcnnpp.models import EXPORTED_KEY, find_model
+from maskrcnnpp.models import DEFAULT, EXPORTED_KEY, find_model
 
 REAL = Path("tests/files/stardist_image.tif").resolve()
 SCRIPT = Path("tests/without_torch.py").resolve()
+TITLE = find_model(DEFAULT).title  # such as nuclei 1.0
 
 
 def light(folder, *words):
@@ -102,7 +103,7 @@ def test_what_needs_torch_says_so_in_a_line(tmp_path, words, message):
 
 def test_models_are_shown(tmp_path):
     done = light(tmp_path, "models")
-    assert done.returncode == 0 and done.stdout.startswith("nuclei 1.0: "), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith(f"{TITLE}: "), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_a_file_alone_and_files_that_are_not_whole(tmp_path):
         find_model(str(folder))
     card = (folder / "card.yaml").read_text()
     (folder / "card.yaml").write_text(card.replace(EXPORTED_KEY, "other"))
-    with pytest.raises(ConfigError, match="nuclei 1.0 has no exported file"):
+    with pytest.raises(ConfigError, match=f"{TITLE} has no exported file"):
         Predictor.load(folder, backend="onnx")
 
 
