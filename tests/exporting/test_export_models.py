@@ -150,7 +150,7 @@ def test_weights_of_half_precision_are_stored_as_such(cfg, checkpoint, tmp_path)
 
 
 def test_padding_is_a_part_of_the_convolutions(cfg, checkpoint, tmp_path):
-    """A step of its own for each takes a third of the time of the encoder with onnxruntime."""
+    """For a step of its own onnxruntime leaves its layout, at each stride."""
     cfg.merge_from_list(list(MODELS["timm"]))
     onnx = pytest.importorskip("onnx")
     _, weights = checkpoint(cfg)
