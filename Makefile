@@ -50,7 +50,7 @@ DEMO_SETS := DATASETS.TRAIN "('$(DEMO_DATA)_train',)" DATASETS.TEST "('$(DEMO_DA
 demo: export DETECTRON2_DATASETS := output/demo/data
 demo: $(SETUP)
 	$(PREPARE_DEMO)
-	rm -rf output/demo/run
+	rm -rf output/demo/predicted output/demo/run output/demo/shipped
 ifdef TRAIN
 	$(COMMAND) train --config-file maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml \
 		OUTPUT_DIR output/demo/run $(DEMO_SETS) TEST.EXPECTED_RESULTS '[]'
