@@ -39,8 +39,11 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     nested.FINE_LEVEL_READERS = ["masks"]
     # Samples of RoIAlign in each bin and axis of p1. 0: as many as the bin has pixels.
     nested.FINE_SAMPLING_RATIO = 2
-    # 3x3 convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
+    # Convolutions (each with MODEL.FPN.NORM and ReLU) in a node. The papers' nodes have 2.
     nested.NUM_CONVS = 1
+    # "full": 3x3 convolutions, as in the papers. "separable": 1x1 to the width of the row, then 5x5
+    # in each channel by itself, which takes a third of the time.
+    nested.NODE = "full"
     # Up-sampling between rows: "nearest", "bilinear", or "transposed" (a learned 2x2 transposed
     # convolution).
     nested.UPSAMPLE = "nearest"

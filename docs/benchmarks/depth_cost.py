@@ -51,6 +51,7 @@ ARMS = (
     ("L4, U-Net's connections", "benchmark/lite0/plain.yaml", 0),
     ("L4, UNet+'s connections", "benchmark/lite0/unetplus.yaml", 0),
     ("L4, dense finest row", "benchmark/lite0/dense.yaml", 0),
+    ("L4, separable nodes", "benchmark/lite0/separable.yaml", 0),
 )
 SIZE, DETECTIONS = 1024, 130
 FIXED = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import fvcore.nn.weight_init as weight_init
 from detectron2.layers import Conv2d, get_norm
 from torch import nn
@@ -29,6 +31,7 @@ def conv_layer(
     kernel_size: int,
     norm: nn.Module | None,
     activation: nn.Module | None = None,
+    groups: int = 1,
 ) -> Conv2d:
     """A convolution that keeps height and width, with a bias where nothing normalizes it."""
     conv = Conv2d(
@@ -36,21 +39,39 @@ def conv_layer(
         out_channels,
         kernel_size=kernel_size,
         padding=kernel_size // 2,
+        groups=groups,
         bias=norm is None,
         norm=norm,
         activation=activation,
     )
     fill = weight_init.c2_msra_fill if activation else weight_init.c2_xavier_fill
     fill(conv)
+    if activation:  # this fill counts the outputs of all groups, as if each input reached them
+        conv.weight.data *= groups**0.5
     return conv
 
 
-def conv_block(in_channels: int, out_channels: int, num_convs: int, norm: str) -> nn.Sequential:
-    """H of one node: ``num_convs`` times 3x3 convolution, norm, ReLU."""
-    channels = [in_channels] + [out_channels] * num_convs
-    return nn.Sequential(
-        *(
-            conv_layer(cin, cout, 3, node_norm(norm, cout), nn.ReLU(inplace=True))
-            for cin, cout in zip(channels, channels[1:])
-        )
-    )
+#: What H of a node can be made of; see :func:`conv_block`.
+NODES = ("full", "separable")
+
+
+def conv_block(
+    in_channels: int, out_channels: int, num_convs: int, norm: str, node: str = "full"
+) -> nn.Sequential:
+    """H of one node: ``num_convs`` times convolution, norm, ReLU.
+
+    Args:
+        node: the convolution; one of :data:`NODES`. "full" is 3x3. "separable" is 1x1, then 5x5 in
+            each channel by itself. (Detectron2's ``DepthwiseSeparableConv2d`` has the other order,
+            which filters all the maps that a node reads instead of the one that it makes. A 3x3
+            filter takes as long as one of 5x5.)
+    """
+    layers: list[nn.Module] = []
+    for cin, cout in itertools.pairwise([in_channels] + [out_channels] * num_convs):
+        last = (node_norm(norm, cout), nn.ReLU(inplace=True))
+        if node == "separable":
+            layers.append(conv_layer(cin, cout, 1, None))
+            layers.append(conv_layer(cout, cout, 5, *last, groups=cout))
+        else:
+            layers.append(conv_layer(cin, cout, 3, *last))
+    return nn.Sequential(*layers)

@@ -8,13 +8,18 @@ from collections.abc import Collection, Sequence
 from detectron2.config import CfgNode
 
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.blocks import node_norm
+from maskrcnnpp.modeling.blocks import NODES, node_norm
 from maskrcnnpp.modeling.nested_grid import CONNECTIONS, FINE_ROWS, UPSAMPLE_MODES
 
 #: What is given at inference: the full depth's masks, or the mean over depths.
 MODES = ("pruned", "ensemble")
 
-_CHOICES = {"CONNECTIONS": CONNECTIONS, "UPSAMPLE": UPSAMPLE_MODES, "FINE_ROW": FINE_ROWS}
+_CHOICES = {
+    "CONNECTIONS": CONNECTIONS,
+    "UPSAMPLE": UPSAMPLE_MODES,
+    "FINE_ROW": FINE_ROWS,
+    "NODE": NODES,
+}
 
 
 def checked_depth(grid: CfgNode, key: str, rows: Sequence[str] | None = None) -> int:

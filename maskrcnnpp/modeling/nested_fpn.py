@@ -58,6 +58,7 @@ class NestedFPN(Backbone):
         extra_depths_at_inference: Sequence[int] = (),
         connections: str = "dense",
         num_convs: int = 1,
+        node: str = "full",
         upsample: str = "nearest",
         fine_row: str = "all",
         norm: str = "",
@@ -80,7 +81,8 @@ class NestedFPN(Backbone):
                 nodes of its own, which would have no gradient out of turn.
             extra_depths_at_inference: shallower depths whose pyramids it returns, all of them;
                 some of those in training.
-            connections, num_convs, upsample, fine_row: see ``MODEL.NESTED_FPN`` in config.py.
+            connections, num_convs, node, upsample, fine_row: see ``MODEL.NESTED_FPN`` in
+                config.py.
             norm: normalization of all convolutions ("" for none, "GN", ...).
             checkpointing: of the grid; see :class:`NestedGrid`.
             top_block: levels above, as for :class:`detectron2.modeling.FPN`, such as
@@ -114,7 +116,7 @@ class NestedFPN(Backbone):
                     refuse_batch_norm(output, "MODEL.FPN.NORM")
         self.grid = NestedGrid(
             row_channels=row_channels,
-            make_node=lambda cin, cout: conv_block(cin, cout, num_convs, norm),
+            make_node=lambda cin, cout: conv_block(cin, cout, num_convs, norm, node),
             depths=sorted({depth, *extra_depths_in_training, *extra_depths_at_inference}),
             connections=connections,
             upsample=upsample,
@@ -282,6 +284,7 @@ def _build(
         extra_depths_at_inference=at_inference,
         connections=cfg.MODEL.NESTED_FPN.CONNECTIONS,
         num_convs=cfg.MODEL.NESTED_FPN.NUM_CONVS,
+        node=cfg.MODEL.NESTED_FPN.NODE,
         upsample=cfg.MODEL.NESTED_FPN.UPSAMPLE,
         fine_row=cfg.MODEL.NESTED_FPN.FINE_ROW,
         norm=cfg.MODEL.FPN.NORM,

@@ -33,7 +33,10 @@ MODELS = {
         *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
         *("MODEL.NESTED_FPN.UPSAMPLE", "transposed", "DATASETS.TRAIN", ()),
     ),
-    "timm": ("MODEL.NESTED_FPN.ENCODER", "build_timm_backbone", *LITE0),
+    "timm": (
+        *("MODEL.NESTED_FPN.ENCODER", "build_timm_backbone", *LITE0),
+        *("MODEL.NESTED_FPN.NODE", "separable"),
+    ),
     "stock of 3 classes": (
         *(*STOCK, "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
         *("MODEL.FPN.IN_FEATURES", ROWS[1:], "MODEL.ROI_HEADS.NUM_CLASSES", 3),

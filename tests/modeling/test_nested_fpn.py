@@ -6,6 +6,7 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn import FlopCountAnalysis
 
 from maskrcnnpp.errors import ConfigError
+from maskrcnnpp.modeling.blocks import conv_block
 
 
 def build(cfg):
@@ -201,6 +202,7 @@ def test_only_the_mask_head_reads_the_finest_level(tiny_cfg):
         ("MODEL.NESTED_FPN.UPSAMPLE", "cubic"),
         ("MODEL.NESTED_FPN.FINE_ROW", "first"),
         ("MODEL.NESTED_FPN.NUM_CONVS", 0),
+        ("MODEL.NESTED_FPN.NODE", "sparse"),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [32, 32, 32, 0]),
         ("MODEL.NESTED_FPN.ROW_CHANNELS", [33, 32, 32, 32]),
@@ -272,3 +274,15 @@ def test_a_depth_computes_what_it_needs_and_nothing_else(tiny_cfg, depth):
     analysis = FlopCountAnalysis(backbone, image).unsupported_ops_warnings(False)
     by_module = analysis.tracer_warnings("none").by_module_and_operator()
     assert by_module[""]["conv"] - by_module["bottom_up"]["conv"] == expected
+
+
+def test_separable_nodes_keep_the_scale_of_their_input_and_mix_channels_at_one_pixel():
+    torch.manual_seed(0)
+    node = conv_block(48, 32, 1, "", "separable")
+    x = torch.randn(2, 48, 32, 32)
+    assert 0.3 < node[:-1](x).std() < 3
+    point = torch.zeros(1, 48, 9, 9)
+    point[..., 4, 4] = 1
+    base = node(torch.zeros_like(point))
+    reached = (node(point) - base).abs().sum(dim=(0, 1)) > 0
+    assert reached.nonzero().min() == 2 and reached.nonzero().max() == 6  # 5x5
