@@ -24,12 +24,16 @@ hypothesis.settings.register_profile("maskrcnnpp", deadline=None)
 hypothesis.settings.load_profile("maskrcnnpp")
 
 
-#: Folders and files of tests that `make test-fast` leaves out: trainings, other processes, models.
+#: Folders and files of tests that `make test-fast` leaves out: trainings, other processes, models
+#: and their encoders. Single tests beside are marked `slow`.
 SLOW = {
     *("benchmark", "engine", "exporting", "integrations", "napari_plugin"),
-    *("test_catalog.py", "test_dask.py", "test_docs.py", "test_dsb2018_tool.py", "test_heads.py"),
-    *("test_killed_conversion.py", "test_models.py", "test_predict_tool.py", "test_predictor.py"),
-    *("test_predict_planes.py", "test_processes.py", "test_pruning.py", "test_validation.py"),
+    *("test_catalog.py", "test_connect.py", "test_dask.py", "test_docs.py", "test_dsb2018_tool.py"),
+    *("test_embedded.py", "test_environment.py", "test_first_convolution.py", "test_heads.py"),
+    *("test_help.py", "test_killed_conversion.py", "test_lazy_configs.py", "test_models.py"),
+    *("test_predict_planes.py", "test_predict_tool.py", "test_predictor.py", "test_pretrained.py"),
+    *("test_processes.py", "test_pruning.py", "test_registered_encoders.py", "test_tracing.py"),
+    *("test_timm_backbone.py", "test_tta.py", "test_unet_encoders.py", "test_validation.py"),
     *("test_view.py", "test_wheel.py", "test_without_torch.py"),
 }
 

@@ -277,6 +277,7 @@ def test_the_mean_is_in_the_order_red_green_blue(tmp_path, as_set):
     assert images["groups"][0]["name"] == "histology"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "channels"),
     [
@@ -689,6 +690,7 @@ def test_what_the_data_says_becomes_no_part_of_the_page(tmp_path, as_set):
     assert row.count("<td") == 1
 
 
+@pytest.mark.slow
 def test_the_tool_writes_all_files_and_the_same_each_time(tmp_path, made, capsys):
     arguments = ["--annotations", annotations_of(made), "--images", made / "images", "--output"]
     for out in ("one", "two"):

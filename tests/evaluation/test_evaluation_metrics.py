@@ -118,6 +118,7 @@ def reference(truth, results, iou_type, max_dets):
     return values, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 @pytest.mark.parametrize("max_dets", [20, 100, 300])
 @pytest.mark.parametrize("seed", [0, 1])

@@ -83,6 +83,7 @@ def label_images(draw):
     return truth, prediction
 
 
+@pytest.mark.slow
 @given(st.lists(label_images(), min_size=1, max_size=3))
 def test_matching_is_stardists(pairs):
     stardist = pytest.importorskip("stardist.matching", reason="of the extra peers")

@@ -10,6 +10,7 @@ from maskrcnnpp.inference import tiling
 from maskrcnnpp.inference.tiling import Detection, merge_tiles, tile_image
 
 
+@pytest.mark.slow
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 80), st.integers(0, 40))
 def test_tiles_cover_the_image_and_share_the_overlap(height, width, size, overlap):
     overlap = min(overlap, size // 2)

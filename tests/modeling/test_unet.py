@@ -83,6 +83,7 @@ def test_nodes_equal_those_of_monai_with_the_same_weights(connections):
         torch.testing.assert_close(x, maps[0, int(name[-1])], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", range(33, 130))
 def test_any_size_is_padded_and_cut_back(size):
     model = build_model(unet_cfg(rows=[2, 2, 2, 2, 2])).eval()

@@ -150,6 +150,7 @@ def test_what_holds_no_weights_by_name_is_refused(tmp_path, content):
         Checkpointer(torch.nn.Linear(2, 2)).load(str(tmp_path / "a.pkl"))
 
 
+@pytest.mark.slow
 def test_damaged_pickles_do_not_crash():
     command = [sys.executable, str(Path(__file__).parent / "fuzz_pickle.py"), "300"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
