@@ -3,18 +3,21 @@
 
     python docs/benchmarks/inference_settings.py --run-dir OUTPUT_DIR
 
-OUTPUT_DIR is a training on dsb2018_train. Writes inference_settings.json and inference_settings.md
-beside this file. What is chosen goes into the card of a model, as `options`.
+OUTPUT_DIR is a training on dsb2018_train. Its table in inference_settings.json and
+inference_settings.md beside this file takes the place of the one with the same config. What is
+chosen goes into the card of a model, as `options`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ablations import arguments  # beside this file
 from scipy import ndimage
 from tabulate import tabulate
 from tqdm import tqdm
@@ -45,9 +48,9 @@ METRICS = {"dsb_score": "DSB score", "accuracy@0.50": "TP/(TP+FP+FN) at .5", "pq
 INTRODUCTION = """\
 # Settings of prediction, tuned on validation images
 
-One model, trained on dsb2018_train, predicts dsb2018_val with each setting. Overlapping masks are
-resolved, as in `maskrcnnpp predict`; the score threshold is the one with the best DSB score. The
-rows at 0.50 are what a default of 0.5 gives.
+A model that was trained on dsb2018_train predicts dsb2018_val with each setting. Overlapping masks
+are resolved, as in `maskrcnnpp predict`; the score threshold is the one with the best DSB score.
+The rows at 0.50 are what a default of 0.5 gives.
 """
 
 
@@ -99,36 +102,47 @@ def measure(run_dir: Path, truth: dict[str, Any], root: Path) -> list[dict[str, 
     return rows
 
 
-def page(record: dict[str, Any]) -> str:
-    rows = [
-        [row["nms"], row["mask_threshold"], row["dilation"], f"{row['score']:.2f}"]
-        + [f"{row[name]:.3f}" for name in METRICS]
-        for row in record["rows"]
-    ]
+def page(records: list[dict[str, Any]]) -> str:
     headers = ["NMS", "mask threshold", "dilation, px", "score threshold", *METRICS.values()]
-    table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
-    origin = "\n".join(made_with(key, record[key]) for key in ("machine", "versions"))
-    return f"{INTRODUCTION}\n{table}\n\nModel: {record['model']}.\n\n{origin}\n"
+    parts = [INTRODUCTION]
+    for record in records:
+        rows = [
+            [row["nms"], row["mask_threshold"], row["dilation"], f"{row['score']:.2f}"]
+            + [f"{row[name]:.3f}" for name in METRICS]
+            for row in record["rows"]
+        ]
+        parts += [f"## {record['config']}\n"]
+        parts += [tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)]
+        parts += [f"\nModel: {record['model']}.\n"]
+        parts += [made_with(key, record[key]) for key in ("machine", "versions")]
+        parts += [""]
+    return "\n".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run-dir", type=Path, help="default: only draw the page again")
     args = parser.parse_args()
-    if not args.run_dir:
-        write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
-        return
-    folder = Path(datasets_root()) / "dsb2018"
-    truth = load_coco_truth(folder / "annotations" / "instances_val.json")
-    cfg = build_config(str(args.run_dir / "config.yaml"))
-    start = json.loads((args.run_dir / "runs.json").read_text(encoding="utf-8"))[0]
-    commit = start["versions"]["maskrcnnpp"].split()[-1]
-    model = f"{cfg.SOLVER.MAX_ITER} iterations, seed {cfg.SEED}, of commit {commit}, with the "
-    model += f"arguments of `{start['command']}`"
-    rows = measure(args.run_dir, truth, folder / "images")
-    write_json(RECORD, {"rows": rows, "model": model, "machine": machine(), "versions": versions()},
-               indent=1)  # fmt: skip
-    write_text(PAGE, page(json.loads(RECORD.read_text(encoding="utf-8"))))
+    records = json.loads(RECORD.read_text(encoding="utf-8"))
+    if args.run_dir:
+        folder = Path(datasets_root()) / "dsb2018"
+        truth = load_coco_truth(folder / "annotations" / "instances_val.json")
+        cfg = build_config(str(args.run_dir / "config.yaml"))
+        start = json.loads((args.run_dir / "runs.json").read_text(encoding="utf-8"))[0]
+        given = arguments(start["command"])
+        commit = start["versions"]["maskrcnnpp"].split()[-1]
+        record = {
+            "config": shlex.split(given)[1],
+            "rows": measure(args.run_dir, truth, folder / "images"),
+            "model": f"{cfg.SOLVER.MAX_ITER} iterations, seed {cfg.SEED}, of commit {commit}, with "
+            f"the arguments `{given}`",
+            "machine": machine(),
+            "versions": versions(),
+        }
+        others = [entry for entry in records if entry["config"] != record["config"]]
+        records = [*others, record]
+        write_json(RECORD, records, indent=1)
+    write_text(PAGE, page(records))
 
 
 if __name__ == "__main__":
