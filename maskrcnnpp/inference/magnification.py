@@ -10,13 +10,15 @@ from maskrcnnpp.inference.tiling import Detection, Tile
 
 #: Pixels: of objects of a diameter between these an image is taken as it is. A model that was
 #: trained with sizes changed by half to twice knows them.
-KNOWN_DIAMETERS = (8.0, 60.0)
+KNOWN_DIAMETERS = (8.0, 45.0)
 #: Objects below this score do not count here, even where lower ones are asked for.
 SURE = 0.5
-#: Factors that are tried where objects look larger, and smaller.
+_CONFIDENT = 0.9  # mean score, by area. The texture of large objects looks like small doubtful ones
+_SMALL = 20.0  # pixels: doubtful objects below this may be larger ones, or smaller ones
+#: Factors that are tried where objects may be larger, and smaller.
 _SMALLER, _LARGER = (0.5, 0.25), (2.0,)
 _WINDOW = 1024  # pixels a side of what is looked at, after resizing
-_CLEARLY = 1.25  # times as much of the window has to be covered by objects at another size
+_CLEARLY = 1.05  # times as much of the window has to be covered by objects at another size
 
 
 def estimate_scale(
@@ -24,9 +26,9 @@ def estimate_scale(
 ) -> float:
     """Factor by which to resize an image so that its objects are of a size that the model knows.
 
-    The middle of the image is looked at as it is. Where its objects are of a known size, that is
-    the answer. Otherwise it is looked at smaller or larger too, and the size at which objects cover
-    clearly more of it is taken.
+    The middle of the image is looked at as it is. Where its objects are of a known size and
+    confident, that is the answer. Otherwise it is looked at smaller or larger too, and the size at
+    which confident objects cover most of it is taken. ``docs/benchmarks/scales.py`` measures it.
 
     Args:
         find: the objects of a rectangle of the image, which is resized by a factor, in pixels of
@@ -39,18 +41,24 @@ def estimate_scale(
     window = _middle(height, width, _WINDOW)
     found = find(window, 1.0)
     diameter = typical_diameter(found)
-    if diameter is not None and KNOWN_DIAMETERS[0] <= diameter <= KNOWN_DIAMETERS[1]:
-        return 1.0
-    tried = [*_SMALLER, *_LARGER]
-    if diameter is not None:
-        tried = list(_SMALLER if diameter > KNOWN_DIAMETERS[1] else _LARGER)
     best, covered = 1.0, _covered(found, window)
-    for scale in tried:
+    for scale in _others(diameter, found):
         window = _middle(height, width, round(_WINDOW / scale))
         now = _covered(find(window, scale), window)
         if now > _CLEARLY * covered:
             best, covered = scale, now
     return best
+
+
+def _others(diameter: float | None, found: Sequence[Detection]) -> tuple[float, ...]:
+    """Factors to try beside 1."""
+    if diameter is None:
+        return _SMALLER + _LARGER
+    if diameter < KNOWN_DIAMETERS[0]:
+        return _LARGER
+    if diameter <= KNOWN_DIAMETERS[1] and _confidence(found) >= _CONFIDENT:
+        return ()
+    return _SMALLER + _LARGER if diameter < _SMALL else _SMALLER
 
 
 def typical_diameter(objects: Sequence[Detection]) -> float | None:
@@ -65,10 +73,15 @@ def typical_diameter(objects: Sequence[Detection]) -> float | None:
     return float(2 * np.sqrt(middle / np.pi))
 
 
+def _confidence(objects: Sequence[Detection]) -> float:
+    """Mean score of objects, each weighted by its area."""
+    return sum(x.area * x.score for x in objects) / sum(x.area for x in objects)
+
+
 def _covered(objects: Sequence[Detection], window: Tile) -> float:
-    """Fraction of the window that objects cover, each counted by its score."""
+    """Fraction of the window that objects cover; doubtful ones count little."""
     area = (window.bottom - window.top) * (window.right - window.left)
-    return sum(entry.area * entry.score for entry in objects) / area
+    return sum(x.area * x.score**4 for x in objects) / area
 
 
 def _middle(height: int, width: int, size: int) -> Tile:

@@ -18,9 +18,12 @@ def squares(side, count, score=0.9):
     ("found", "scale"),
     [
         ({1.0: squares(20, 9)}, 1.0),
-        ({1.0: squares(90, 4), 0.5: squares(170, 4), 0.25: squares(180, 4)}, 0.5),
+        ({1.0: squares(90, 4), 0.5: squares(170, 4), 0.25: squares(172, 4)}, 0.5),
         ({1.0: squares(90, 4), 0.5: squares(90, 4), 0.25: squares(180, 8)}, 0.25),
         ({1.0: squares(90, 4), 0.5: squares(91, 4), 0.25: []}, 1.0),
+        ({1.0: squares(30, 90, 0.8), 0.5: squares(60, 10, 0.8), 0.25: squares(120, 6)}, 0.25),
+        ({1.0: squares(12, 90, 0.8), 0.5: [], 0.25: [], 2.0: squares(12, 90)}, 2.0),
+        ({1.0: squares(12, 90), 2.0: squares(12, 200)}, 1.0),
         ({1.0: squares(4, 9), 2.0: squares(5, 30)}, 2.0),
         ({1.0: [], 0.5: [], 0.25: squares(200, 3), 2.0: []}, 0.25),
         ({1.0: [], 0.5: [], 0.25: [], 2.0: []}, 1.0),
@@ -73,7 +76,7 @@ class OneBright(torch.nn.Module):
                 Instances(
                     tuple(image.shape),
                     pred_boxes=Boxes(torch.tensor(box).float()),
-                    scores=torch.tensor([0.9]),
+                    scores=torch.tensor([0.95]),
                     pred_classes=torch.tensor([0]),
                     pred_masks=torch.ones(1, 1, 28, 28),
                 )
