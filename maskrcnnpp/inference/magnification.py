@@ -54,11 +54,11 @@ def _others(diameter: float | None, found: Sequence[Detection]) -> tuple[float, 
     """Factors to try beside 1."""
     if diameter is None:
         return _SMALLER + _LARGER
+    if _confidence(found) < _CONFIDENT:
+        return _SMALLER + _LARGER if diameter < _SMALL else _SMALLER
     if diameter < KNOWN_DIAMETERS[0]:
         return _LARGER
-    if diameter <= KNOWN_DIAMETERS[1] and _confidence(found) >= _CONFIDENT:
-        return ()
-    return _SMALLER + _LARGER if diameter < _SMALL else _SMALLER
+    return () if diameter <= KNOWN_DIAMETERS[1] else _SMALLER
 
 
 def typical_diameter(objects: Sequence[Detection]) -> float | None:
