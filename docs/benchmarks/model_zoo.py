@@ -39,7 +39,8 @@ INTRODUCTION = """\
 Every config that is compared, with what it reached on the test images of DSB2018 ([data and
 split](datasets/README.md)). The page is written by `python docs/benchmarks/model_zoo.py` from the
 results.json of each benchmark. Of these trainings no weights are kept: each section says how to
-repeat them. The model that comes with the package is [nuclei](docs/models/nuclei.md).
+repeat them. With the package come [nuclei](docs/models/nuclei.md) and
+[nuclei-fast](docs/models/nuclei-fast.md).
 
 How to read the tables:
 

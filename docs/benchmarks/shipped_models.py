@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ from maskrcnnpp.images import open_image
 from maskrcnnpp.images.display import read_rgb
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.overlaps import resolve_overlaps
-from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model
+from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model, shipped
 from maskrcnnpp.visualization import contact_sheet
 
 DOCS = Path(__file__).resolve().parents[1]
 README = DOCS.parent / "README.md"
 LOWEST = 0.05  # score; COCO's AP counts what is less sure than what is shown
 SHOWN = 12
+#: Rows of depth_cost.json that are built as the models are.
+COSTS = {DEFAULT: "L4", "nuclei-fast": "stock, stages of L2"}
 METRICS = {
     "dsb_score": "DSB score",
     "accuracy@0.50": "TP/(TP+FP+FN) at .5",
@@ -95,13 +98,25 @@ def keep_in_card(name: str, record: dict[str, Any]) -> None:
     write_text(path, yaml.safe_dump(card, sort_keys=False, width=90))
 
 
-def sentence(record: dict[str, Any]) -> str:
-    """For the README."""
-    return (
-        f"The shipped model `{record['model']}`, trained on its train and val images, has a mask "
-        f"AP of {record['segm']['AP']:.1f}\nand a DSB score of {record['dsb_score']:.3f} on the "
-        f"{record['images']} test images ([its page](docs/models/nuclei.md))."
+def sentence() -> str:
+    """For the README, of what was measured of all models and of the time that they take."""
+    of = {name: json.loads(_record_file(name).read_text(encoding="utf-8")) for name in shipped()}
+    seconds = json.loads((DOCS / "benchmarks" / "depth_cost.json").read_text(encoding="utf-8"))
+    rest = [
+        f"`{of[name]['model']}` has {of[name]['segm']['AP']:.1f} and {of[name]['dsb_score']:.3f} "
+        f"([its page](docs/models/{name}.md)), in "
+        f"{seconds['exported'][cost] / seconds['exported'][COSTS[DEFAULT]]:.2f} of the time "
+        "([cost](docs/benchmarks/depth_cost.md))."
+        for name, cost in COSTS.items()
+        if name != DEFAULT and name in of
+    ]
+    full = of[DEFAULT]
+    text = (
+        f"The shipped model `{full['model']}`, trained on its train and val images, has a mask AP "
+        f"of {full['segm']['AP']:.1f} and a DSB score of {full['dsb_score']:.3f} on the "
+        f"{full['images']} test images ([its page](docs/models/{DEFAULT}.md))."
     )
+    return textwrap.fill(" ".join([text, *rest]), 108, break_on_hyphens=False)
 
 
 def page(record: dict[str, Any], card: str) -> str:
@@ -153,6 +168,10 @@ def draw(
     write_bytes(path, data.tobytes())
 
 
+def _record_file(name: str) -> Path:
+    return DOCS / "models" / f"{name}.json"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default=DEFAULT)
@@ -160,7 +179,7 @@ def main() -> None:
     args = parser.parse_args()
     folder, name = DOCS / "models", args.model
     folder.mkdir(exist_ok=True)
-    record_file = folder / f"{name}.json"
+    record_file = _record_file(name)
     if not args.page_only:
         data = Path(datasets_root()) / "dsb2018"
         root = data / "images"
@@ -179,9 +198,7 @@ def main() -> None:
             draw(DOCS / "figures" / "nuclei.jpg", truth, few, root, shown)
     record = json.loads(record_file.read_text(encoding="utf-8"))
     keep_in_card(name, record)
-    if name == DEFAULT:
-        text = quote(README.read_text(encoding="utf-8"), name, sentence(record))
-        write_text(README, text)
+    write_text(README, quote(README.read_text(encoding="utf-8"), DEFAULT, sentence()))
     write_text(folder / f"{name}.md", page(record, card_text(find_model(name))))
 
 

@@ -28,18 +28,19 @@ def test_what_is_written_of_a_model_is_what_was_measured(name, tmp_path):
     assert model.weights_file.stat().st_size <= 12 * 2**20
 
 
-def test_the_readme_has_the_numbers_of_the_default_model():
-    record = json.loads((tool.DOCS / "models" / f"{tool.DEFAULT}.json").read_text())
+def test_the_readme_has_the_numbers_of_all_models():
     text = tool.README.read_text()
-    assert text == quote(text, tool.DEFAULT, tool.sentence(record))
+    assert text == quote(text, tool.DEFAULT, tool.sentence())
+    assert all(f"`{find_model(name).title}`" in text for name in shipped())
 
 
-def test_the_shipped_model_finds_what_is_bright_and_round():
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_model_finds_what_is_bright_and_round(name):
     image = np.zeros((64, 64), np.uint16)
     ys, xs = np.mgrid[:64, :64]
     for y, x in ((20, 20), (44, 40)):
         image[(ys - y) ** 2 + (xs - x) ** 2 < 81] = 3000
-    objects = Predictor.load("nuclei")(image)
+    objects = Predictor.load(name)(image)
     assert len(objects) == 2 and objects.scale == 1
     labels = objects.labels()
     assert labels[20, 20] and labels[44, 40] and labels[20, 20] != labels[44, 40]
