@@ -10,15 +10,17 @@ from maskrcnnpp.inference.tiling import Detection, Tile
 
 #: Pixels: of objects of a diameter between these an image is taken as it is. A model that was
 #: trained with sizes changed by half to twice knows them.
-KNOWN_DIAMETERS = (8.0, 45.0)
+KNOWN_DIAMETERS = (8.0, 60.0)
 #: Objects below this score do not count here, even where lower ones are asked for.
 SURE = 0.5
-_CONFIDENT = 0.9  # mean score, by area. The texture of large objects looks like small doubtful ones
+_DOUBTFUL = 0.8  # mean score, by area. The texture of large objects looks like small doubtful ones
 _SMALL = 20.0  # pixels: doubtful objects below this may be larger ones, or smaller ones
 #: Factors that are tried where objects may be larger, and smaller.
 _SMALLER, _LARGER = (0.5, 0.25), (2.0,)
 _WINDOW = 1024  # pixels a side of what is looked at, after resizing
-_CLEARLY = 1.05  # times as much of the window has to be covered by objects at another size
+#: Times as much of the window that objects of another size have to cover, and where the size is a
+#: known one. Images of an unusual kind have doubtful objects too: they are better left as they are.
+_CLEARLY, _FAR = 1.25, 2.0
 
 
 def estimate_scale(
@@ -26,9 +28,10 @@ def estimate_scale(
 ) -> float:
     """Factor by which to resize an image so that its objects are of a size that the model knows.
 
-    The middle of the image is looked at as it is. Where its objects are of a known size and
-    confident, that is the answer. Otherwise it is looked at smaller or larger too, and the size at
-    which confident objects cover most of it is taken. ``docs/benchmarks/scales.py`` measures it.
+    The middle of the image is looked at as it is. Where its objects are of a known size and not
+    doubtful, that is the answer. Otherwise it is looked at smaller or larger too, and the size at
+    which objects cover clearly more of it is taken; doubtful ones count little.
+    ``docs/benchmarks/scales.py`` measures it.
 
     Args:
         find: the objects of a rectangle of the image, which is resized by a factor, in pixels of
@@ -41,24 +44,20 @@ def estimate_scale(
     window = _middle(height, width, _WINDOW)
     found = find(window, 1.0)
     diameter = typical_diameter(found)
-    best, covered = 1.0, _covered(found, window)
-    for scale in _others(diameter, found):
+    is_known = diameter is not None and KNOWN_DIAMETERS[0] <= diameter <= KNOWN_DIAMETERS[1]
+    is_doubtful = diameter is not None and _confidence(found) < _DOUBTFUL
+    if is_known and not is_doubtful:
+        return 1.0
+    tried: tuple[float, ...] = _SMALLER + _LARGER
+    if diameter is not None and not (is_doubtful and diameter < _SMALL):
+        tried = _LARGER if diameter < KNOWN_DIAMETERS[0] else _SMALLER
+    best, least = 1.0, (_FAR if is_known else _CLEARLY) * _covered(found, window)
+    for scale in tried:
         window = _middle(height, width, round(_WINDOW / scale))
-        now = _covered(find(window, scale), window)
-        if now > _CLEARLY * covered:
-            best, covered = scale, now
+        covered = _covered(find(window, scale), window)
+        if covered > least:
+            best, least = scale, _CLEARLY * covered
     return best
-
-
-def _others(diameter: float | None, found: Sequence[Detection]) -> tuple[float, ...]:
-    """Factors to try beside 1."""
-    if diameter is None:
-        return _SMALLER + _LARGER
-    if _confidence(found) < _CONFIDENT:
-        return _SMALLER + _LARGER if diameter < _SMALL else _SMALLER
-    if diameter < KNOWN_DIAMETERS[0]:
-        return _LARGER
-    return () if diameter <= KNOWN_DIAMETERS[1] else _SMALLER
 
 
 def typical_diameter(objects: Sequence[Detection]) -> float | None:
