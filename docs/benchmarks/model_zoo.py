@@ -57,7 +57,8 @@ How to read the tables:
 - `mask_rcnn_wide` is stock, widened to the parameters of Mask R-CNN++; `mask_rcnn_twofold` is stock
   on enlarged images. `mask_rcnn_L1` to `L3` are stock on the encoder stages of a smaller depth, and
   `isolated_L1` to `L3` Mask R-CNN++ of that depth, trained alone. `plain` is a U-Net-like decoder
-  and `unetplus` UNet+ on the same rows. `dense` has all nodes of the finest row.
+  and `unetplus` UNet+ on the same rows. `dense` has all nodes of the finest row, and
+  `separable` nodes of 1x1 and depth-wise convolutions.
 """
 
 
@@ -106,7 +107,7 @@ SECTIONS = (
         HERE / "cpu",
         arms(
             *("mask_rcnn_wide", "mask_rcnn_twofold", "mask_rcnn_L1", "mask_rcnn_L2"),
-            *("mask_rcnn_L3", "plain", "unetplus", "dense"),
+            *("mask_rcnn_L3", "plain", "unetplus", "dense", "separable"),
             *("isolated_L1", "isolated_L2", "isolated_L3"),
         ),
     ),
