@@ -38,6 +38,12 @@ class Found:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def from_score(self, threshold: float) -> Found:
+        """Those of at least a score."""
+        kept = self.scores >= np.float32(threshold)
+        rows = (self.boxes, self.scores, self.categories, self.masks)
+        return Found(self.height, self.width, *(values[kept] for values in rows))
+
 
 class Backend(ABC):
     """A model that is loaded. Images are float32 (channels, H, W), 0..255.

@@ -141,19 +141,26 @@ class Predictor(TiledPredictor):
         if self.options.diameter is not None:
             return self.trained_diameter / self.options.diameter
 
+        asked = self.options.score_threshold
+
         def find(tile: Tile, scale: float) -> list[Detection]:
-            ((_, output),) = self._each_tile(raster, [tile], limits, scale)
-            looked[tile, scale] = output
-            found = resolve_overlaps(self._detections(output, tile))
-            return [entry for entry in found if entry.score >= SURE]
+            if self.watch is not None:
+                self.watch(0, 1)
+            image = resized(self._input(raster, tile, limits), scale)
+            (output,) = self._objects([image], min(SURE, asked))
+            looked[tile, scale] = output.from_score(asked)
+            return resolve_overlaps(self._detections(output.from_score(SURE), tile))
 
         return estimate_scale(find, raster.height, raster.width)
 
     def _infer(self, images: list[np.ndarray]) -> list[Found]:
+        return self._objects(images, self.options.score_threshold)
+
+    def _objects(self, images: list[np.ndarray], score_threshold: float) -> list[Found]:
         scales = self.options.scales
         if len(scales) == 1 and scales[0] != 1:  # of several the model makes versions itself
             images = [resized(image, scales[0]) for image in images]
-        return self.backend.objects(images, self.options.score_threshold)
+        return self.backend.objects(images, score_threshold)
 
     def _is_crowded(self, found: Found) -> bool:
         return self.detection_limit is not None and len(found) >= self.detection_limit

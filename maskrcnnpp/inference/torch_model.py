@@ -23,6 +23,7 @@ from maskrcnnpp.environment import bound_convolution_cache
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.backend import Backend, Found, Trained
+from maskrcnnpp.inference.magnification import SURE
 from maskrcnnpp.inference.naming import find_naming
 from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.record import config_settings, digest
@@ -150,7 +151,8 @@ def _load(cfg: CfgNode, options: Options) -> TorchBackend:
     cfg.defrost()
     heads = cfg.MODEL.ROI_HEADS
     # masks are computed of what is left; suppression takes no object that has a higher score
-    heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, _LEFT_OUT * options.score_threshold)
+    lowest = min(options.score_threshold, SURE)  # the estimate of sizes counts from there
+    heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, _LEFT_OUT * lowest)
     model = apply_memory_format_and_compile(build_model(cfg), cfg)
     load_to_use(model, cfg)
     if options.is_augmented and not is_semantic(cfg):

@@ -67,6 +67,7 @@ class OneBright(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.sizes = []
+        self.scores = {}  # by the height of an image
 
     def inference(self, inputs, do_postprocess):
         outputs = []
@@ -79,7 +80,7 @@ class OneBright(torch.nn.Module):
                 Instances(
                     tuple(image.shape),
                     pred_boxes=Boxes(torch.tensor(box).float()),
-                    scores=torch.tensor([0.95]),
+                    scores=torch.tensor([self.scores.get(image.shape[0], 0.95)]),
                     pred_classes=torch.tensor([0]),
                     pred_masks=torch.ones(1, 1, 28, 28),
                 )
@@ -109,6 +110,20 @@ def test_a_small_image_is_looked_at_once():
     model.sizes.clear()
     assert Predictor(model, trained_diameter=20)(image).scale == 1
     assert model.sizes == [(120, 160), (60, 80), (30, 40)]
+
+
+@pytest.mark.parametrize("score_threshold", [0.05, 0.75, 0.9])
+def test_the_estimate_does_not_depend_on_the_score_that_is_asked_for(score_threshold):
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[10:110, 10:110] = 255
+    model = OneBright()
+    model.scores = {120: 0.74, 60: 0.78, 30: 0.3}  # not clearly more at any other size
+    predictor = Predictor(model, trained_diameter=20, score_threshold=score_threshold)
+    objects = predictor(image)
+    assert objects.scale == 1 and len(objects) == (score_threshold < 0.74)
+    assert model.sizes == [(120, 160), (60, 80), (30, 40)]
+    model.scores = {120: 0.55, 60: 0.78, 30: 0.3}
+    assert predictor(image).scale == 0.5
 
 
 def test_tiles_keep_their_size_for_the_model():
