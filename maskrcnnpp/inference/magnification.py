@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,9 @@ _WINDOW = 1024  # pixels a side of what is looked at, after resizing
 #: Times as much of the window that objects of another size have to cover, and where the size is a
 #: known one. Images of an unusual kind have doubtful objects too: they are better left as they are.
 _CLEARLY, _FAR = 1.25, 2.0
+#: What objects of another size have to have at least: a mean score, by area, and a fraction of the
+#: window. An image without objects would else be resized until its noise looks like some.
+_CONFIDENT, _COVERED = 0.85, 0.02
 
 
 def estimate_scale(
@@ -30,7 +34,7 @@ def estimate_scale(
 
     The middle of the image is looked at as it is. Where its objects are of a known size and not
     doubtful, that is the answer. Otherwise it is looked at smaller or larger too, and the size at
-    which objects cover clearly more of it is taken; doubtful ones count little.
+    which objects cover clearly more of it is taken, if they are of a known size there, and sure.
     ``docs/benchmarks/scales.py`` measures it.
 
     Args:
@@ -41,23 +45,53 @@ def estimate_scale(
     Returns:
         0.25, 0.5, 1 or 2.
     """
-    window = _middle(height, width, _WINDOW)
-    found = find(window, 1.0)
-    diameter = typical_diameter(found)
-    is_known = diameter is not None and KNOWN_DIAMETERS[0] <= diameter <= KNOWN_DIAMETERS[1]
-    is_doubtful = diameter is not None and _confidence(found) < _DOUBTFUL
-    if is_known and not is_doubtful:
+    seen = _look(find, height, width, 1.0)
+    if seen.is_known and seen.confidence >= _DOUBTFUL:
         return 1.0
-    tried: tuple[float, ...] = _SMALLER + _LARGER
-    if diameter is not None and not (is_doubtful and diameter < _SMALL):
-        tried = _LARGER if diameter < KNOWN_DIAMETERS[0] else _SMALLER
-    best, least = 1.0, (_FAR if is_known else _CLEARLY) * _covered(found, window)
-    for scale in tried:
-        window = _middle(height, width, round(_WINDOW / scale))
-        covered = _covered(find(window, scale), window)
-        if covered > least:
-            best, least = scale, _CLEARLY * covered
+    best, least = 1.0, max(_COVERED, (_FAR if seen.is_known else _CLEARLY) * seen.covered)
+    for scale in _to_try(seen):
+        other = _look(find, height, width, scale)
+        if other.is_known and other.confidence >= _CONFIDENT and other.covered > least:
+            best, least = scale, _CLEARLY * other.covered
     return best
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a model found in the middle of an image that was resized."""
+
+    diameter: float | None  #: of its objects, pixels of the resized image; None: there are none
+    confidence: float  #: mean score, by area
+    covered: float  #: fraction of what was looked at; doubtful objects count little
+
+    @property
+    def is_known(self) -> bool:
+        lowest, highest = KNOWN_DIAMETERS
+        return self.diameter is not None and lowest <= self.diameter <= highest
+
+
+def _look(
+    find: Callable[[Tile, float], Sequence[Detection]], height: int, width: int, scale: float
+) -> _Look:
+    window = _middle(height, width, round(_WINDOW / scale))
+    found = find(window, scale)
+    if (diameter := typical_diameter(found)) is None:
+        return _Look(None, 0.0, 0.0)
+    area = (window.bottom - window.top) * (window.right - window.left)
+    return _Look(
+        scale * diameter,
+        confidence=sum(x.area * x.score for x in found) / sum(x.area for x in found),
+        covered=sum(x.area * x.score**4 for x in found) / area,
+    )
+
+
+def _to_try(seen: _Look) -> tuple[float, ...]:
+    """Factors, after an image was seen as it is."""
+    if seen.diameter is None:
+        return _SMALLER  # magnified, noise looks like small objects
+    if seen.confidence < _DOUBTFUL and seen.diameter < _SMALL:
+        return _SMALLER + _LARGER
+    return _LARGER if seen.diameter < KNOWN_DIAMETERS[0] else _SMALLER
 
 
 def typical_diameter(objects: Sequence[Detection]) -> float | None:
@@ -72,15 +106,8 @@ def typical_diameter(objects: Sequence[Detection]) -> float | None:
     return float(2 * np.sqrt(middle / np.pi))
 
 
-def _confidence(objects: Sequence[Detection]) -> float:
-    """Mean score of objects, each weighted by its area."""
-    return sum(x.area * x.score for x in objects) / sum(x.area for x in objects)
-
-
-def _covered(objects: Sequence[Detection], window: Tile) -> float:
-    """Fraction of the window that objects cover; doubtful ones count little."""
-    area = (window.bottom - window.top) * (window.right - window.left)
-    return sum(x.area * x.score**4 for x in objects) / area
+def _is_known(diameter: float | None) -> bool:
+    return diameter is not None and KNOWN_DIAMETERS[0] <= diameter <= KNOWN_DIAMETERS[1]
 
 
 def _middle(height: int, width: int, size: int) -> Tile:
