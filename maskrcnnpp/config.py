@@ -71,6 +71,11 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # depth's and the supervised shallower depths').
     deep.MODE = "pruned"
 
+    # NestedROIHeads looks for a mask in a box that is wider by this part of its side, on each side,
+    # and takes the box of the mask for the object's: where a box cuts an object, the mask mends it.
+    # 0: the mask is cut to the box, as in stock.
+    cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = 0.0
+
     # Side in pixels of a box that NestedROIHeads pools from level p4; a box of half the side is
     # pooled from p3, and so on. Detectron2's 224, chosen for photographs, pools everything below
     # 112 pixels from p2.

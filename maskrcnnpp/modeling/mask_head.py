@@ -25,6 +25,7 @@ from detectron2.modeling.roi_heads.mask_head import (
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import nn
+from torchvision.ops import roi_align
 
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.modeling.depths import (
@@ -232,6 +233,7 @@ class NestedROIHeads(StandardROIHeads):
         self,
         *,
         shallow_roi_fraction: float = 1.0,
+        mask_margin: float = 0.0,
         mask_fine_pooler: ROIPooler | None = None,
         mask_fine: nn.Module | None = None,
         **kwargs: Any,
@@ -240,12 +242,15 @@ class NestedROIHeads(StandardROIHeads):
         Args:
             shallow_roi_fraction: part of an image's foreground RoIs from which the shallower
                 depths learn, 0..1.
+            mask_margin: masks are looked for in boxes that are wider by this part of their side,
+                on each side; boxes are then those of the masks.
             mask_fine_pooler: pools level p1; None where there is none.
             mask_fine: (B, C of p1, S, S) to (B, C of the other levels, S, S).
             kwargs: those of :class:`detectron2.modeling.StandardROIHeads`.
         """
         super().__init__(**kwargs)
         self.shallow_roi_fraction = shallow_roi_fraction
+        self.mask_margin = mask_margin
         self.mask_fine_pooler = mask_fine_pooler
         self.mask_fine = mask_fine
 
@@ -253,6 +258,7 @@ class NestedROIHeads(StandardROIHeads):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         ret = super().from_config(cfg, input_shape)
         ret["shallow_roi_fraction"] = deep_supervision_config(cfg).ROI_FRACTION
+        ret["mask_margin"] = cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN
         return ret
 
     @classmethod
@@ -282,11 +288,17 @@ class NestedROIHeads(StandardROIHeads):
             return super()._forward_mask(features, instances)
         depths = shallower_depths(features)
         if not self.training:
-            boxes = [x.pred_boxes for x in instances]
+            boxes = [widened(x.pred_boxes, self.mask_margin) for x in instances]
             pooled = {d: self._pool_masks(features, boxes, d) for d in (None, *depths)}
-            return self.mask_head(pooled if depths else pooled[None], instances)
+            found = self.mask_head(pooled if depths else pooled[None], instances)
+            if self.mask_margin:
+                for x, wider in zip(found, boxes):
+                    x.pred_boxes, x.pred_masks = boxes_of_masks(wider, x.pred_masks, x.image_size)
+            return found
 
         foreground, _ = select_foreground_proposals(instances, self.num_classes)
+        if self.mask_margin:
+            foreground = [_with_wider_boxes(x, self.mask_margin) for x in foreground]
         # proposals come in random order: the first ones are a random choice
         some = [x[: math.ceil(len(x) * self.shallow_roi_fraction)] for x in foreground]
         by_depth: DepthInstances = {None: foreground, **dict.fromkeys(depths, some)}
@@ -308,6 +320,71 @@ class NestedROIHeads(StandardROIHeads):
             fine = features[feature_name(FINE_LEVEL, depth)]
             pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
         return pooled
+
+
+def widened(boxes: Boxes, margin: float) -> Boxes:
+    """Boxes with a part of their width and height added on each side; they may leave the image."""
+    if not margin:
+        return boxes
+    x0, y0, x1, y1 = boxes.tensor.unbind(dim=1)
+    dx, dy = margin * (x1 - x0), margin * (y1 - y0)
+    return Boxes(torch.stack([x0 - dx, y0 - dy, x1 + dx, y1 + dy], dim=1))
+
+
+def _with_wider_boxes(proposals: Instances, margin: float) -> Instances:
+    changed = Instances(proposals.image_size, **proposals.get_fields())
+    changed.proposal_boxes = widened(proposals.proposal_boxes, margin)
+    return changed
+
+
+def boxes_of_masks(
+    boxes: Boxes, masks: torch.Tensor, image_size: tuple[int, int]
+) -> tuple[Boxes, torch.Tensor]:
+    """The box of each mask, inside the image, and the mask in that box.
+
+    Args:
+        boxes: of N masks, pixels.
+        masks: probabilities, shape (N, 1, M, M). One without any of at least .5 keeps its box.
+        image_size: height and width, pixels.
+
+    Returns:
+        N boxes, and masks of the same shape.
+    """
+    side = masks.shape[-1]
+    x0, x1 = _extent(masks.amax(dim=2)[:, 0])
+    y0, y1 = _extent(masks.amax(dim=3)[:, 0])
+    left, top, right, bottom = boxes.tensor.unbind(dim=1)
+    width, height = (right - left) / side, (bottom - top) / side
+    found = Boxes(
+        torch.stack(
+            [left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height], dim=1
+        )
+    )
+    found.clip(image_size)
+    corner, scale = torch.stack([left, top], dim=1), torch.stack([width, height], dim=1)
+    inside = (found.tensor - corner.repeat(1, 2)) / scale.clamp(min=1e-6).repeat(1, 2)
+    rows = torch.arange(masks.shape[0], device=masks.device, dtype=masks.dtype)[:, None]
+    return found, roi_align(masks, torch.cat([rows, inside], dim=1), side, aligned=True)
+
+
+def _extent(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where values (N, M) rise above one half first, and fall below it last; cells of 0..M.
+
+    Between the middles of two cells values are interpolated, as where a mask is drawn.
+    """
+    side = profile.shape[1]
+    is_inside = profile >= 0.5
+    cells = torch.arange(side, device=profile.device, dtype=profile.dtype)
+
+    def first(values: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        index = torch.where(inside, cells, side).amin(dim=1).clamp(max=side - 1)
+        at = values.gather(1, index.long()[:, None])[:, 0]
+        before = values.gather(1, (index - 1).clamp(min=0).long()[:, None])[:, 0]
+        part = (0.5 - before) / (at - before).clamp(min=1e-6)
+        edge = torch.where(index > 0, index - 0.5 + part, torch.zeros_like(part))
+        return torch.where(inside.any(dim=1), edge, torch.zeros_like(edge))
+
+    return first(profile, is_inside), side - first(profile.flip(1), is_inside.flip(1))
 
 
 @ROI_HEADS_REGISTRY.register()
