@@ -185,8 +185,9 @@ class TiledPredictor(ABC):
 
     def _tiles(self, raster: Raster, scale: float = 1.0) -> list[Tile]:
         """Tiles that the model sees at the size of the options, resized by a factor."""
-        sides = (round(s / scale) for s in (self.options.tile_size, self.options.overlap))
-        return tile_image(raster.height, raster.width, *sides)
+        size = max(1, round(self.options.tile_size / scale))
+        overlap = min(round(self.options.overlap / scale), size // 2)
+        return tile_image(raster.height, raster.width, size, overlap)
 
     def _input(self, raster: Raster, tile: Tile, limits: Limits | None) -> np.ndarray:
         """A tile as the model takes it: float32 (channels, h, w), 0..255."""

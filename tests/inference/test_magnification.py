@@ -136,6 +136,16 @@ def test_tiles_keep_their_size_for_the_model():
     assert len(model.sizes) > 16
 
 
+@pytest.mark.parametrize("diameter", [0.001, 1.3, 19.5, 20, 20.1, 22.2, 1e5])
+def test_tiles_of_any_diameter_can_be_cut(diameter):
+    predictor = Predictor(
+        OneBright(), trained_diameter=19.6, diameter=diameter, tile_size=64, overlap=32
+    )
+    raster = predictor._raster(np.zeros((70, 70, 3), np.uint8))
+    tiles = predictor._tiles(raster, 19.6 / diameter)
+    assert max(tile.bottom for tile in tiles) == max(tile.right for tile in tiles) == 70
+
+
 def test_a_diameter_needs_a_model_that_has_one():
     with pytest.raises(ConfigError, match="a model whose card says what diameter"):
         Predictor(OneBright(), diameter=30)
