@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnnpp.environment import machine, versions
-from maskrcnnpp.errors import ConfigError, exit_on_user_error
+from maskrcnnpp.errors import ConfigError, exit_on_user_error, printable
 from maskrcnnpp.images import find_images
 from maskrcnnpp.inference.backend import RUNTIMES, Trained, find_trained
 from maskrcnnpp.inference.naming import Naming
@@ -184,6 +184,13 @@ def predict(
     files = [file for file in job.files if not job.is_done(file)]
     if done := len(job.files) - len(files):
         print(f"{done} of {len(job.files)} images are done and skipped")
+        changed = [path for file in set(job.files) - set(files) for path in job.changed(file)]
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            print(
+                f"{printable(min(changed))}{more}: changed since the run that wrote it, and kept; "
+                "what you delete is made again"
+            )
     if files and args.dask:
         # imported here: it needs Dask
         from maskrcnnpp.inference.distributed import predict_on_cluster

@@ -6,7 +6,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,16 +66,30 @@ class Job:
         return open_image(file, self.channels, level=self.level, scene=self.scene, stacks=is_stack)
 
     def is_done(self, file: Path) -> bool:
-        """Whether this very file, as it is now, has all its outputs, as large as they were made."""
-        made = self._made(file)
+        """Whether this very file, as it is now, has all its outputs."""
+        return not self.missing(file)
+
+    def missing(self, file: Path) -> dict[str, Path]:
+        """Outputs by format that are still to be made of this very file, as it is now."""
+        made, outputs = self._made(file), self.outputs(file)
         try:
             state = _state(file)
-            return all(
-                name in made and _is_whole(path, state, made[name])
-                for name, path in self.outputs(file).items()
-            )
         except OSError:  # it is gone
-            return False
+            return outputs
+        return {
+            name: path
+            for name, path in outputs.items()
+            if name not in made or _state_when_made(made[name]) != state or _is_empty(path)
+        }
+
+    def changed(self, file: Path) -> list[Path]:
+        """Outputs that are no longer what was written: somebody corrected them, say."""
+        made = self._made(file)
+        return [
+            path
+            for name, path in self.outputs(file).items()
+            if name in made and not _is_empty(path) and not _is_as_written(path, made[name])
+        ]
 
     def check_names(self, file: Path) -> None:
         """Check that the names of its outputs are not too long.
@@ -90,21 +105,40 @@ class Job:
                 f"bytes, and file systems take {_NAME_BYTES}; rename the image"
             )
 
-    def begin(self, file: Path) -> None:
-        """Remove what was made of it, or of what it was before it was changed."""
-        self._keep(file, {k: v for k, v in self._made(file).items() if k not in self.formats})
-        for path in self.outputs(file).values():
-            remove(path)
+    def begin(self, file: Path) -> dict[str, Path]:
+        """Remove what was made of it before it was changed, if anything.
 
-    def mark_done(self, file: Path, state: str, scale: float = 1.0) -> None:
-        """Call when all outputs are there.
+        Returns:
+            the outputs to make, by format.
+
+        Raises:
+            DataError: one of them was changed since.
+        """
+        outputs = self.missing(file)
+        if changed := set(self.changed(file)) & set(outputs.values()):
+            raise DataError(
+                f"{file}: the image was changed since it was predicted, and so was "
+                f"{min(changed)}, which is not overwritten: move it elsewhere, or delete it, and "
+                "run the same command again"
+            )
+        self._keep(file, {k: v for k, v in self._made(file).items() if k not in outputs})
+        for path in outputs.values():
+            remove(path)
+        return outputs
+
+    def mark_done(
+        self, file: Path, state: str, outputs: Mapping[str, Path], scale: float = 1.0
+    ) -> None:
+        """Call when the outputs are there.
 
         Args:
             state: :func:`_state` from before the file was read.
+            outputs: that were made, of :meth:`begin`.
             scale: factor by which it was resized for the model.
         """
-        sizes = {name: size_and_time(path)[0] for name, path in self.outputs(file).items()}
-        now = {name: [state, sizes[name]] for name in self.formats}
+        now = {
+            name: [state, *size_and_time(path), _checksum(path)] for name, path in outputs.items()
+        }
         self._keep(file, {**self._made(file), **now, _SCALE: scale})
 
     def scales(self) -> dict[str, float]:
@@ -121,9 +155,9 @@ class Job:
         return self.output_dir / _DONE_FOLDER / f"{file.name}.json"
 
     def _made(self, file: Path) -> dict[str, Any]:
-        """What it was when each format was made, and the size of that output in bytes.
+        """By format: what the file was, and size, time and checksum of the output.
 
-        Of a run of an earlier version only the former, as text.
+        Of runs of earlier versions the former alone, or without time and checksum.
         """
         try:
             return dict(json.loads(self._marker(file).read_text(encoding="utf-8")))
@@ -224,11 +258,35 @@ def check_formats(formats: Sequence[str], *, is_semantic: bool) -> None:
             )
 
 
-def _is_whole(path: Path, state: str, made: Any) -> bool:
-    """Whether an output is what was made of a file that is the same still."""
-    if isinstance(made, str):  # of a run of an earlier version
-        return made == state and path.stat().st_size > 0
-    return made == [state, size_and_time(path)[0]]
+def _state_when_made(made: Any) -> str:
+    return made if isinstance(made, str) else made[0]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return size_and_time(path)[0] == 0
+    except OSError:
+        return True
+
+
+def _is_as_written(path: Path, made: Any) -> bool:
+    if isinstance(made, str):
+        return True  # as far as is known
+    size, time = size_and_time(path)
+    was_size, *rest = made[1:]
+    # a copy has another time, and the same content
+    return size == was_size and (not rest or time == rest[0] or _checksum(path) == rest[1])
+
+
+def _checksum(path: Path) -> int | None:
+    """Of the content of a file; folders have none."""
+    if path.is_dir():
+        return None
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _state(file: Path) -> str:
@@ -270,12 +328,12 @@ def predict_files(
         try:
             job.check_names(file)
             with writing_to(job.output_dir):
-                job.begin(file)
+                outputs = job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
             with job.open(file) as raster:
-                scale = _predict(predictor, job, file, Info(image_id, raster, naming))
+                scale = _predict(predictor, job, outputs, Info(image_id, raster, naming))
             with writing_to(job.output_dir):
-                job.mark_done(file, state, scale)
+                job.mark_done(file, state, outputs, scale)
         except (DataError, OSError) as error:
             leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
@@ -295,9 +353,10 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_of_gpu or "can't allocate memory" in str(error)
 
 
-def _predict(predictor: Predictor | SemanticPredictor, job: Job, file: Path, info: Info) -> float:
+def _predict(
+    predictor: Predictor | SemanticPredictor, job: Job, outputs: Mapping[str, Path], info: Info
+) -> float:
     """Predict on an image and write the outputs; the factor by which it was resized."""
-    outputs = job.outputs(file)
     if job.planes is not None:
         with writing_to(job.output_dir):
             return predict_stack(predictor, job.planes, job.stitch, info, outputs)

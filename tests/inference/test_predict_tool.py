@@ -353,15 +353,44 @@ def test_what_stops_a_process_is_told_by_it(model_files, images, tmp_path, monke
     assert predict(model_files, images, tmp_path / "out", "--num-gpus", "2") == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"half of it"])
-def test_an_output_of_another_size_is_made_anew(model_files, images, tmp_path, capsys, content):
+def test_an_empty_output_is_made_anew(model_files, images, tmp_path, capsys):
     output = tmp_path / "out"
     predict(model_files, images, output)
     whole = (output / "a.png.labels.tif").read_bytes()
-    (output / "a.png.labels.tif").write_bytes(content)
+    (output / "a.png.labels.tif").write_bytes(b"")
     assert predict(model_files, images, output) == 0
     assert "2 of 3 images are done" in capsys.readouterr().out
     assert (output / "a.png.labels.tif").read_bytes() == whole
+
+
+def test_what_was_corrected_by_hand_is_never_overwritten(model_files, images, tmp_path, capsys):
+    output = tmp_path / "out"
+    predict(model_files, images, output, "--format", "labels", "csv")
+    labels, table = output / "a.png.labels.tif", output / "a.png.csv"
+    for path in (output / "b.png.csv", output / "c.jpg.csv"):
+        os.utime(path, (1, 1))  # a copy without times is no correction
+    same_size = table.read_bytes().swapcase()
+    for path, content in ((labels, b"corrected"), (table, same_size)):
+        path.write_bytes(content)
+    capsys.readouterr()
+    # another format is made, and the same command has nothing to do
+    for formats in (("labels", "csv", "coco"), ("labels", "csv")):
+        assert predict(model_files, images, output, "--format", *formats) == 0
+        assert (labels.read_bytes(), table.read_bytes()) == (b"corrected", same_size)
+    assert (output / "a.png.coco.json").is_file()
+    said = capsys.readouterr()
+    assert "3 of 3 images are done" in said.out
+    assert f"{table} and 1 more: changed since the run that wrote it, and kept" in said.out
+    # nor where the image has changed too
+    Image.fromarray(np.zeros((33, 44, 3), np.uint8)).save(images / "a.png")
+    assert predict(model_files, images, output, "--format", "labels", "csv") == 1
+    assert labels.read_bytes() == b"corrected"
+    said = capsys.readouterr()
+    assert "a.png.csv, which is not overwritten: move it" in said.err and "2 of 3" in said.out
+    labels.unlink()
+    table.unlink()
+    assert predict(model_files, images, output, "--format", "labels", "csv") == 0
+    assert tifffile.imread(labels).shape == (33, 44)
 
 
 def test_outputs_of_an_earlier_version_are_done_unless_they_are_empty(
@@ -372,7 +401,7 @@ def test_outputs_of_an_earlier_version_are_done_unless_they_are_empty(
     for marker in (output / ".done").iterdir():
         made = json.loads(marker.read_text())
         del made["scale"]
-        marker.write_text(json.dumps({name: state for name, (state, _) in made.items()}))
+        marker.write_text(json.dumps({name: state for name, (state, *_) in made.items()}))
     (output / "a.png.csv").write_bytes(b"")
     assert predict(model_files, images, output) == 0
     assert "2 of 3 images are done" in capsys.readouterr().out

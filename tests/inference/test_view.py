@@ -51,7 +51,7 @@ def make_run(tmp_path):
                 info = Info(file.name, raster, Naming(["</script><b>cell"], [1]))
                 for name, path in job.outputs(file).items():
                     WRITERS[name].write(Objects(found, 64, 80), info, path)
-            job.mark_done(file, _state(file))
+            job.mark_done(file, _state(file), job.outputs(file))
         return output
 
     return make
