@@ -34,22 +34,32 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for word in inputs:
-        path = Path(word)
-        if len(path.name) > _LONGEST_NAME:
+        if len(Path(word).name) > _LONGEST_NAME:
             raise DataError(f"{word}: is longer than the name of a file can be")
-        if path.is_dir() and not is_zarr(path):
-            files = [p for p in path.iterdir() if _is_image(p) and p.suffix.lower() in _TAKEN]
-            what = f"the folder {word} has no image: none of its files ends in {list(_TAKEN)}"
-        elif _is_image(path):
-            files, what = [path], ""
-        else:
-            files = [p for p in map(Path, glob.glob(word)) if _is_image(p)]
-            what = f"{word}: there is no such file or folder, nor does the pattern fit any"
-        if not files:
-            raise DataError(what)
-        for file in sorted(files):
-            found.setdefault(file.resolve(), file)
+        try:
+            for file in sorted(_images_of(word)):
+                found.setdefault(file.resolve(), file)
+        except OSError as error:
+            raise DataError(f"{word} cannot be read: {error.strerror or error}") from error
     return list(found.values())
+
+
+def _images_of(word: str) -> list[Path]:
+    path = Path(word)
+    if path.is_dir() and not is_zarr(path):
+        there = [p for p in path.iterdir() if not p.name.startswith("._")]  # of macOS: no images
+        if files := [p for p in there if _is_image(p) and p.suffix.lower() in _TAKEN]:
+            return files
+        below = f"; folders below are not searched: give a pattern, such as '{word}/*/*.tif'"
+        raise DataError(
+            f"the folder {word} has no image: none of its files ends in {list(_TAKEN)}"
+            f"{below if any(p.is_dir() for p in there) else ''}"
+        )
+    if _is_image(path):
+        return [path]
+    if files := [p for p in map(Path, glob.glob(word)) if _is_image(p)]:
+        return files
+    raise DataError(f"{word}: there is no such file or folder, nor does the pattern fit any")
 
 
 def open_image(

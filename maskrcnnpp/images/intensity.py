@@ -194,7 +194,7 @@ class ModelInput:
         there, count = raster.shape[2], self.channels
         if there != count and (there, count) != (1, 3):
             has = f"{there} channel{'s' * (there != 1)}"
-            takes = f"{count} channel{'s' * (count != 1)}"
+            takes = f"{count} channel{'s' * (count != 1)}{' or a grey one' * (count == 3)}"
             raise DataError(f"{raster.name} has {has}, and the model takes {takes}: {remedy}")
 
 

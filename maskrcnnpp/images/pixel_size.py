@@ -9,13 +9,25 @@ import tifffile
 #: Of what ImageJ, OME and OME-Zarr write as a unit.
 MICROMETRES = {"micron": 1.0, "um": 1.0, "µm": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3}
 MICROMETRES |= {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+MICROMETRES |= {"microns": 1.0, "cm": 1e4, "inch": 25400.0}
+#: Units of the tag ResolutionUnit, and micrometres from which on a pixel is one of print: 72 and
+#: 300 pixels an inch say nothing about the object.
+_OF_TAG, _PRINT = {2: MICROMETRES["inch"], 3: MICROMETRES["cm"]}, 20.0
 _SQUARE = 0.01  # by which the sides of a pixel may differ, as a fraction
 
 
 def pixel_size(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> float | None:
-    """Micrometres a pixel, of OME or ImageJ metadata; None where these are odd or it is oblong."""
+    """Micrometres a pixel, of OME or ImageJ metadata or of the tags of the file.
+
+    None where these are odd, or it is oblong, or of a print.
+    """
     try:
-        return _ome_pixel_size(file, series) if file.is_ome else _imagej_pixel_size(file)
+        if file.is_ome:
+            return _ome_pixel_size(file, series)
+        if file.is_imagej:
+            return _of_resolution(file, MICROMETRES[file.imagej_metadata.get("unit", "")])
+        side = _of_resolution(file, _OF_TAG[file.pages[0].tags["ResolutionUnit"].value])
+        return side if side and side < _PRINT else None
     except Exception:  # no metadata is worth an image
         return None
 
@@ -57,10 +69,7 @@ def _side_of_pixel(pixels: dict[str, Any]) -> float | None:
     return side_of_square(*sides)
 
 
-def _imagej_pixel_size(file: tifffile.TiffFile) -> float | None:
-    if not file.is_imagej:
-        return None
-    factor = MICROMETRES[file.imagej_metadata.get("unit", "")]
+def _of_resolution(file: tifffile.TiffFile, factor: float) -> float | None:
     sides = []
     for axis in "XY":
         pixels, units = file.pages[0].tags[f"{axis}Resolution"].value

@@ -103,7 +103,8 @@ class Raster(ABC):
             names = f" ({', '.join(self.channel_names)})" if any(self.channel_names) else ""
             raise DataError(
                 f"{self.name} has {there} channels{names}; choose some of 0..{there - 1} with "
-                "--channels or, to train, INPUT.CHANNELS"
+                "--channels, such as --channels 0 for the first as a grey image, or in a training "
+                "with INPUT.CHANNELS"
             )
         if len(channels) == 0:
             raise DataError(f"{self.name}: no channel is chosen")

@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +79,40 @@ def test_pixel_size_of_imagej(tmp_path):
     assert open_image(tmp_path / "a.tif").micrometres == 0.25
 
 
+@pytest.mark.parametrize(
+    ("unit", "side", "expected"),
+    [
+        ("um", 4, 0.25),
+        ("microns", 2, 0.5),
+        ("cm", 4e4, 0.25),
+        ("inch", 25400 * 2, 0.5),
+        ("ft", 1, None),
+    ],
+)
+def test_units_of_imagej(tmp_path, unit, side, expected):
+    options = {"imagej": True, "resolution": (side, side), "metadata": {"unit": unit}}
+    tifffile.imwrite(tmp_path / "a.tif", values(5, 6, dtype=np.uint16), **options)
+    assert open_image(tmp_path / "a.tif").micrometres == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("unit", "resolution", "expected"),
+    [
+        ("CENTIMETER", (40000, 40000), 0.25),
+        ("INCH", (50800, 50800), 0.5),
+        ("INCH", (300, 300), None),  # of a print
+        ("CENTIMETER", (118, 118), None),
+        ("CENTIMETER", (40000, 20000), None),
+        ("NONE", (4, 4), None),
+    ],
+)
+def test_pixel_size_of_the_tags_of_a_plain_tiff(tmp_path, unit, resolution, expected):
+    options = {"resolution": resolution, "resolutionunit": unit}
+    tifffile.imwrite(tmp_path / "a.tif", values(5, 6), metadata=None, **options)
+    found = open_image(tmp_path / "a.tif").micrometres
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint32])
 def test_other_numbers(tmp_path, dtype):
     pixels = np.arange(30).reshape(5, 6).astype(dtype)
@@ -140,8 +177,21 @@ def test_files_folders_and_patterns(tmp_path):
         with pytest.raises(DataError, match="no such file or folder"):
             find_images([str(tmp_path / word)])
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="has no image"):
+    (tmp_path / "none" / "._a.png").touch()  # macOS puts it beside a.png on other disks
+    with pytest.raises(DataError, match=r"has no image: [^;]*$"):
         find_images([str(tmp_path / "none")])
+    (tmp_path / "none" / "well").mkdir()
+    with pytest.raises(DataError, match=r"below are not searched: .* such as '.*none/\*/\*.tif'"):
+        find_images([str(tmp_path / "none")])
+
+
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "inside")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match=f"^{tmp_path} cannot be read: Permission denied$"):
+        find_images([str(tmp_path)])
 
 
 def test_fluorescence_channels_are_no_colours(tmp_path):
