@@ -73,7 +73,8 @@ def run(name: str, words: Sequence[str], *, prog: str | None = None) -> int:
             importlib.import_module("maskrcnnpp.registration")
         return importlib.import_module(f"maskrcnnpp.commands.{module}").run(args) or 0
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        how = "; the same command goes on where it was" if name == "predict" else ""
+        print(f"stopped{how}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
         if isinstance(error, UserError) or (error.name or "").startswith("maskrcnnpp"):

@@ -67,8 +67,8 @@ def first_line(error: BaseException) -> str:
 def exit_on_user_error() -> Iterator[None]:
     """End a command with the message and exit status of a :class:`UserError`, 2 but for few.
 
-    Any other exception keeps its traceback: it is a fault of this project. SIGTERM ends it as
-    Ctrl-C does, so that nothing half-written stays.
+    So too where a file may not be read or written. Any other exception keeps its traceback: it is a
+    fault of this project. SIGTERM ends it as Ctrl-C does, so that nothing half-written stays.
     """
     with _exit_on_sigterm():
         try:
@@ -76,6 +76,11 @@ def exit_on_user_error() -> Iterator[None]:
         except UserError as error:
             print(f"error: {printable(error)}", file=sys.stderr)
             sys.exit(error.exit_status)
+        except PermissionError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {printable(error.filename)}: {error.strerror}", file=sys.stderr)
+            sys.exit(UserError.exit_status)
 
 
 @contextlib.contextmanager

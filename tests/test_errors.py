@@ -1,5 +1,6 @@
 """What a terminal is given to show."""
 
+import errno
 import sys
 
 import pytest
@@ -24,6 +25,16 @@ def test_names_are_shown_and_not_obeyed(capsys):
     shown = capsys.readouterr().err
     assert "\\x1b[2J" in shown and not obeys(shown)
     assert len(shown.splitlines()) == 2  # no name makes a line of its own
+
+
+def test_what_may_not_be_read_is_named_without_a_traceback(capsys):
+    with pytest.raises(SystemExit) as ended, exit_on_user_error():
+        raise PermissionError(errno.EACCES, "Permission denied", f"out/{HOSTILE}")
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2 and not obeys(shown)
+    assert shown.startswith("error: out/a") and shown.endswith(": Permission denied\n")
+    with pytest.raises(PermissionError), exit_on_user_error():
+        raise PermissionError("of no file")
 
 
 def test_problems_are_a_line_each():

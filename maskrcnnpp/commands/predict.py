@@ -207,8 +207,12 @@ def predict(
         collect_coco(job)
     if scales := job.scales():
         add_scales(record, scales)
-        print(f"{len(scales)} images were resized for the model, by the factors in {record.name}")
+        print(f"images resized for the model, by factors in {record.name}: {len(scales)}")
     left_out = [file for file in job.files if not job.is_done(file)]
-    print(f"{len(job.files) - len(left_out)} of {len(job.files)} images: {args.output}")
+    counts = job.counts().values()
+    found = f", objects: {sum(counts)}" if counts else ""
+    none = f" (images without any: {sum(not n for n in counts)})" if 0 in counts else ""
+    done = len(job.files) - len(left_out)
+    print(f"{done} of {len(job.files)} images{found}{none}: {args.output}")
     print(f"settings: {record}")
     return 1 if left_out else 0

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,16 @@ def check_alone(output_dir: Path, record: str) -> None:
             check_not_in_use(lock)
 
 
+def _made_with(calls: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Model and version of the last call, where they are others than now."""
+    was = calls[-1] if calls else {}
+    parts = [("", was.get("model"), about.get("model"))]
+    both = (entry.get("versions", {}).get("maskrcnnpp") for entry in (was, about))
+    parts += [("maskrcnnpp ", *both)]
+    of = [f"{name}{before}" for name, before, now in parts if before and before != now]
+    return f"; made with {' and '.join(of)}" if of else ""
+
+
 def start_record(
     path: Path, settings: Mapping[str, Any], about: Mapping[str, Any], *, is_fresh: bool
 ) -> None:
@@ -108,8 +118,8 @@ def start_record(
         differing = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if differing and not is_fresh:
             raise ConfigError(
-                f"{path.parent} holds a run with other settings ({', '.join(differing)}), which is "
-                "not mixed in: choose another --output"
+                f"{path.parent} holds a run with other settings ({', '.join(differing)}"
+                f"{_made_with(calls, about)}), which is not mixed in: choose another --output"
             )
         if other == path:
             record["calls"] = calls

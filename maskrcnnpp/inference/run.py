@@ -37,7 +37,7 @@ from maskrcnnpp.lock import LOCK_FILE
 COCO_FILE = "coco_instances_results.json"
 _DONE_FOLDER = ".done"
 _NAME_BYTES = 255
-_SCALE = "scale"  # of the marks of what is done, beside the formats
+_SCALE, _COUNT = "scale", "objects"  # of the marks of what is done, beside the formats
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,12 @@ class Job:
         return outputs
 
     def mark_done(
-        self, file: Path, state: str, outputs: Mapping[str, Path], scale: float = 1.0
+        self,
+        file: Path,
+        state: str,
+        outputs: Mapping[str, Path],
+        scale: float = 1.0,
+        count: int | None = None,
     ) -> None:
         """Call when the outputs are there.
 
@@ -135,16 +140,22 @@ class Job:
             state: :func:`_state` from before the file was read.
             outputs: that were made, of :meth:`begin`.
             scale: factor by which it was resized for the model.
+            count: of its objects, where it is known.
         """
         now = {
             name: [state, *size_and_time(path), _checksum(path)] for name, path in outputs.items()
         }
-        self._keep(file, {**self._made(file), **now, _SCALE: scale})
+        self._keep(file, {**self._made(file), **now, _SCALE: scale, _COUNT: count})
 
     def scales(self) -> dict[str, float]:
         """Factors by which images were resized for the model, where it is not 1, by their names."""
         found = {file.name: self._made(file).get(_SCALE, 1.0) for file in self.files}
         return {name: scale for name, scale in found.items() if scale != 1}
+
+    def counts(self) -> dict[str, int]:
+        """Objects of images, where that is known, by their names."""
+        found = {file.name: self._made(file).get(_COUNT) for file in self.files}
+        return {name: count for name, count in found.items() if count is not None}
 
     def is_fresh(self) -> bool:
         """Whether no image is done yet, with whatever settings."""
@@ -183,6 +194,8 @@ class Job:
         """
         check_formats(self.formats, is_semantic=is_semantic)
         check_planes(self.planes, self.stitch, self.formats)
+        if self.output_dir.exists() and not self.output_dir.is_dir():
+            raise ConfigError(f"--output {self.output_dir} is a file: name a folder")
         folders = {file.parent.resolve() for file in self.files}
         output = self.output_dir.resolve()
         if {output, *output.parents} & {file.resolve() for file in self.files}:
@@ -221,7 +234,7 @@ def images_of_run(output_dir: Path) -> dict[str, tuple[Path, int] | None]:
     found: dict[str, tuple[Path, int] | None] = {}
     for marker in (output_dir / _DONE_FOLDER).glob("*.json"):
         try:
-            made = {**json.loads(marker.read_text(encoding="utf-8")), _SCALE: None}
+            made = {**json.loads(marker.read_text(encoding="utf-8")), _SCALE: None, _COUNT: None}
             state = next(m if isinstance(m, str) else m[0] for m in made.values() if m)
             path, size, _ = state[:-1].rsplit("\n", 2)
             found[marker.stem] = Path(path), int(size)
@@ -331,9 +344,9 @@ def predict_files(
                 outputs = job.begin(file)
             state, image_id = _state(file), naming.image_id(file)
             with job.open(file) as raster:
-                scale = _predict(predictor, job, outputs, Info(image_id, raster, naming))
+                done = _predict(predictor, job, outputs, Info(image_id, raster, naming))
             with writing_to(job.output_dir):
-                job.mark_done(file, state, outputs, scale)
+                job.mark_done(file, state, outputs, *done)
         except (DataError, OSError) as error:
             leave_out(file, str(error))
         except (MemoryError, RuntimeError) as error:
@@ -355,16 +368,20 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def _predict(
     predictor: Predictor | SemanticPredictor, job: Job, outputs: Mapping[str, Path], info: Info
-) -> float:
-    """Predict on an image and write the outputs; the factor by which it was resized."""
+) -> tuple[float, int | None]:
+    """Predict on an image and write the outputs.
+
+    Returns:
+        the factor by which it was resized, and how many objects it has; None for a stack.
+    """
     if job.planes is not None:
         with writing_to(job.output_dir):
-            return predict_stack(predictor, job.planes, job.stitch, info, outputs)
+            return predict_stack(predictor, job.planes, job.stitch, info, outputs), None
     objects = predictor(info.raster)
     with writing_to(job.output_dir):
         for name, path in outputs.items():
             WRITERS[name].write(objects, info, path)
-    return objects.scale
+    return objects.scale, len(objects)
 
 
 @contextmanager

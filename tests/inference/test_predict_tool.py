@@ -67,7 +67,9 @@ def test_every_image_has_every_format(model_files, images, tmp_path, capsys):
     assert record["settings"]["tile_size"] == 48 and record["settings"]["percentiles"] is None
     (call,) = record["calls"]
     assert call["command"].startswith("maskrcnnpp predict ") and call["versions"]["torch"]
-    assert "3 of 3 images" in capsys.readouterr().out
+    tables = [len(file.read_text().splitlines()) - 1 for file in output.glob("*.csv")]
+    said = capsys.readouterr().out
+    assert f"3 of 3 images, objects: {sum(tables)}: {output}" in said and sum(tables) > 0
 
 
 def test_what_is_done_is_skipped_and_the_rest_made(model_files, images, tmp_path, capsys):
@@ -144,6 +146,11 @@ def test_other_settings_are_not_mixed_in(model_files, images, tmp_path):
     torch.save({**torch.load(weights, weights_only=True), "iteration": 1}, weights)
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         predict(model_files, images, output)
+    record = json.loads((output / RECORD_FILE).read_text())
+    record["calls"][-1] |= {"model": "cells 1.0", "versions": {"maskrcnnpp": "0.0.1"}}
+    (output / RECORD_FILE).write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"\(weights; made with cells 1.0 and maskrcnnpp 0.0.1\)"):
+        predict(model_files, images, output)
     (output / RECORD_FILE).write_text("[]")
     with pytest.raises(ConfigError, match="not a record of a run"):
         predict(model_files, images, output)
@@ -186,6 +193,8 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
 
 def test_a_folder_that_cannot_be_written_to(model_files, images, tmp_path):
     (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file is a file: name a folder"):
+        predict(model_files, images, tmp_path / "file")
     with pytest.raises(UserError, match="cannot be written"):
         predict(model_files, images, tmp_path / "file" / "out")
 
@@ -400,7 +409,7 @@ def test_outputs_of_an_earlier_version_are_done_unless_they_are_empty(
     predict(model_files, images, output)
     for marker in (output / ".done").iterdir():
         made = json.loads(marker.read_text())
-        del made["scale"]
+        del made["scale"], made["objects"]
         marker.write_text(json.dumps({name: state for name, (state, *_) in made.items()}))
     (output / "a.png.csv").write_bytes(b"")
     assert predict(model_files, images, output) == 0
