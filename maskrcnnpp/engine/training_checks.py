@@ -46,6 +46,13 @@ def check_training_keys(cfg: CfgNode) -> None:
             f"MODEL.ROI_HEADS.CANONICAL_BOX_SIZE is {size}, a number of pixels that only "
             "NestedROIHeads read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or 224"
         )
+    margin, pooler = cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN, cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE
+    if not 0 <= margin < 1 or (margin and not (pools_every_depth(cfg) and pooler)):
+        raise ConfigError(
+            f"MODEL.ROI_MASK_HEAD.BOX_MARGIN is {margin}, a part of a box's side from 0 to below 1 "
+            "that only NestedROIHeads with a POOLER_TYPE read: set MODEL.ROI_HEADS.NAME, which "
+            "takes a stock FPN too, or 0"
+        )
     if test.PATIENCE and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
         raise ConfigError(
             f"TEST.PATIENCE is {test.PATIENCE}; it needs TEST.BEST_METRIC, such as segm/AP, and "

@@ -21,7 +21,12 @@ from maskrcnnpp.exporting.convolution import convolve_multiples
 from maskrcnnpp.exporting.nms import NONE, suppress
 from maskrcnnpp.modeling.depths import shallower_depths
 from maskrcnnpp.modeling.folding import replace_same
-from maskrcnnpp.modeling.mask_head import NestedROIHeads
+from maskrcnnpp.modeling.mask_head import (
+    NestedROIHeads,
+    boxes_of_masks,
+    masks_in_boxes,
+    widened,
+)
 
 
 class SemanticGraph(nn.Module):
@@ -84,7 +89,12 @@ class DetectorGraph(nn.Module):
         boxes, scores, classes, indices = self._objects(
             features, proposals, valid, limits, score_threshold
         )
-        masks = self._masks(features, _rois(indices, boxes), classes)
+        margin = getattr(self.model.roi_heads, "mask_margin", 0.0)
+        wider = widened(boxes, margin)
+        masks = self._masks(features, _rois(indices, wider), classes)
+        if margin:
+            boxes = _clipped(boxes_of_masks(boxes, wider, masks[:, None]), limits)
+            masks = masks_in_boxes(masks[:, None], wider, boxes)[:, 0]
         return boxes, scores, classes, masks, indices
 
     def _proposals(

@@ -17,9 +17,10 @@ from detectron2.data.transforms import (
     VFlipTransform,
 )
 from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 
 from maskrcnnpp.inference.resizing import resized_to
+from maskrcnnpp.modeling.mask_head import set_boxes_of_masks, widened
 
 
 class AugmentedRCNN(GeneralizedRCNNWithTTA):
@@ -71,9 +72,16 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
             boxes, scores, classes = self._get_augmented_boxes(versions, transforms)
         size = tuple(input["image"].shape[1:])
         merged = self._merge_detections(boxes, scores, classes, size)
-        given = self._rescale_detected_boxes(versions, merged, transforms)
-        outputs = self._batch_inference(versions, [entry.to(boxes.device) for entry in given])
+        margin = getattr(self.model.roi_heads, "mask_margin", 0.0)
+        wider = Instances(size, **merged.get_fields())
+        wider.pred_boxes = Boxes(widened(merged.pred_boxes.tensor, margin))
+        given = self._rescale_detected_boxes(versions, wider, transforms)
+        # the mean is of masks in the same boxes; the box of the mean comes after it
+        with self._turn_off_roi_heads(["mask_margin"] if margin else []):
+            outputs = self._batch_inference(versions, [entry.to(boxes.device) for entry in given])
         merged.pred_masks = self._reduce_pred_masks(outputs, transforms)
+        if margin:
+            set_boxes_of_masks(merged, margin)
         return merged
 
     @contextmanager

@@ -22,7 +22,7 @@ from detectron2.modeling.roi_heads.mask_head import (
     MaskRCNNConvUpsampleHead,
     mask_rcnn_inference,
 )
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import nn
 from torchvision.ops import roi_align
@@ -288,12 +288,12 @@ class NestedROIHeads(StandardROIHeads):
             return super()._forward_mask(features, instances)
         depths = shallower_depths(features)
         if not self.training:
-            boxes = [widened(x.pred_boxes, self.mask_margin) for x in instances]
+            boxes = [Boxes(widened(x.pred_boxes.tensor, self.mask_margin)) for x in instances]
             pooled = {d: self._pool_masks(features, boxes, d) for d in (None, *depths)}
             found = self.mask_head(pooled if depths else pooled[None], instances)
             if self.mask_margin:
-                for x, wider in zip(found, boxes):
-                    x.pred_boxes, x.pred_masks = boxes_of_masks(wider, x.pred_masks, x.image_size)
+                for x in found:
+                    set_boxes_of_masks(x, self.mask_margin)
             return found
 
         foreground, _ = select_foreground_proposals(instances, self.num_classes)
@@ -310,6 +310,33 @@ class NestedROIHeads(StandardROIHeads):
             return self.mask_head(pooled[None], foreground)
         return self.mask_head(pooled, by_depth)
 
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
+        """Detectron2's. With a margin, boxes are those of the masks."""
+        if self.training or not self.mask_margin:
+            return super().forward(images, features, proposals, targets)
+        # Detectron2's calls forward_with_given_boxes, whose boxes stay
+        found: Any = self._forward_box(features, proposals)
+        found = self._forward_mask(features, self._forward_keypoint(features, found))
+        return found, {}
+
+    def forward_with_given_boxes(
+        self, features: dict[str, torch.Tensor], instances: list[Instances]
+    ) -> list[Instances]:
+        """Detectron2's: the boxes stay, and masks are cut to them."""
+        given = [x.pred_boxes for x in instances]
+        found = super().forward_with_given_boxes(features, instances)
+        if self.mask_on and self.mask_margin:
+            for x, boxes in zip(found, given):
+                x.pred_masks = masks_in_boxes(x.pred_masks, x.pred_boxes.tensor, boxes.tensor)
+                x.pred_boxes = boxes
+        return found
+
     def _pool_masks(
         self, features: dict[str, torch.Tensor], boxes: list[Boxes], depth: int | None
     ) -> torch.Tensor:
@@ -322,49 +349,57 @@ class NestedROIHeads(StandardROIHeads):
         return pooled
 
 
-def widened(boxes: Boxes, margin: float) -> Boxes:
-    """Boxes with a part of their width and height added on each side; they may leave the image."""
+def widened(boxes: torch.Tensor, margin: float) -> torch.Tensor:
+    """Boxes (N, 4) with a part of their sides added on each side; they may leave the image."""
     if not margin:
         return boxes
-    x0, y0, x1, y1 = boxes.tensor.unbind(dim=1)
-    dx, dy = margin * (x1 - x0), margin * (y1 - y0)
-    return Boxes(torch.stack([x0 - dx, y0 - dy, x1 + dx, y1 + dy], dim=1))
+    added = margin * (boxes[:, 2:] - boxes[:, :2])
+    return torch.cat([boxes[:, :2] - added, boxes[:, 2:] + added], dim=1)
 
 
 def _with_wider_boxes(proposals: Instances, margin: float) -> Instances:
     changed = Instances(proposals.image_size, **proposals.get_fields())
-    changed.proposal_boxes = widened(proposals.proposal_boxes, margin)
+    changed.proposal_boxes = Boxes(widened(proposals.proposal_boxes.tensor, margin))
     return changed
 
 
-def boxes_of_masks(
-    boxes: Boxes, masks: torch.Tensor, image_size: tuple[int, int]
-) -> tuple[Boxes, torch.Tensor]:
-    """The box of each mask, inside the image, and the mask in that box.
+def boxes_of_masks(boxes: torch.Tensor, wider: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The box of each mask; of one without any probability of at least .5 the object's.
 
     Args:
-        boxes: of N masks, pixels.
-        masks: probabilities, shape (N, 1, M, M). One without any of at least .5 keeps its box.
-        image_size: height and width, pixels.
-
-    Returns:
-        N boxes, and masks of the same shape.
+        boxes: of objects, pixels, shape (N, 4).
+        wider: of their masks.
+        masks: probabilities, shape (N, 1, M, M).
     """
-    side = masks.shape[-1]
     x0, x1 = _extent(masks.amax(dim=2)[:, 0])
     y0, y1 = _extent(masks.amax(dim=3)[:, 0])
-    left, top, right, bottom = boxes.tensor.unbind(dim=1)
-    width, height = (right - left) / side, (bottom - top) / side
-    found = Boxes(
-        torch.stack(
-            [left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height], dim=1
-        )
-    )
-    found.clip(image_size)
-    corner, scale = torch.stack([left, top], dim=1), torch.stack([width, height], dim=1)
-    inside = (found.tensor - corner.repeat(1, 2)) / scale.clamp(min=1e-6).repeat(1, 2)
-    rows = torch.arange(masks.shape[0], device=masks.device, dtype=masks.dtype)[:, None]
-    return found, roi_align(masks, torch.cat([rows, inside], dim=1), side, aligned=True)
+    cell = (wider[:, 2:] - wider[:, :2]) / int(masks.shape[-1])
+    extent = torch.stack([x0, y0, x1, y1], dim=1).to(boxes.dtype) * cell.repeat(1, 2)
+    has_pixels = (masks.amax(dim=(1, 2, 3)) >= 0.5)[:, None]
+    return torch.where(has_pixels, wider[:, :2].repeat(1, 2) + extent, boxes)
+
+
+def masks_in_boxes(masks: torch.Tensor, boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Masks (N, 1, M, M) of boxes (N, 4), as they are in other boxes; 0 outside of theirs."""
+    side = int(masks.shape[-1])
+    cell = ((boxes[:, 2:] - boxes[:, :2]) / side).clamp(min=1e-6)
+    inside = (others - boxes[:, :2].repeat(1, 2)) / cell.repeat(1, 2)
+    numbers = torch.arange(masks.shape[0], device=masks.device, dtype=inside.dtype)[:, None]
+    rois = torch.cat([numbers, inside], dim=1).to(masks.dtype)
+    return roi_align(masks, rois, side, aligned=True)
+
+
+def set_boxes_of_masks(instances: Instances, margin: float) -> None:
+    """Let objects have the boxes of their masks, inside the image.
+
+    Args:
+        instances: with ``pred_boxes``, and the ``pred_masks`` of boxes that are wider by a margin.
+    """
+    boxes, masks = instances.pred_boxes.tensor, instances.pred_masks
+    wider = widened(boxes, margin)
+    instances.pred_boxes = Boxes(boxes_of_masks(boxes, wider, masks))
+    instances.pred_boxes.clip(instances.image_size)
+    instances.pred_masks = masks_in_boxes(masks, wider, instances.pred_boxes.tensor)
 
 
 def _extent(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -372,7 +407,7 @@ def _extent(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Between the middles of two cells values are interpolated, as where a mask is drawn.
     """
-    side = profile.shape[1]
+    side = int(profile.shape[1])
     is_inside = profile >= 0.5
     cells = torch.arange(side, device=profile.device, dtype=profile.dtype)
 

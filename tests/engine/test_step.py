@@ -145,6 +145,11 @@ def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
         (["SOLVER.EMA_DECAY", 1.0], "EMA_DECAY is 1.0; it is from 0 to below 1"),
         (["SOLVER.CHECKPOINTS_KEPT", -1], "CHECKPOINTS_KEPT is -1"),
         (["SOLVER.BAD_LOSSES.LARGEST", 0.5], "LARGEST is 0.5; it is more than 1"),
+        (["MODEL.ROI_MASK_HEAD.BOX_MARGIN", -0.1], "BOX_MARGIN is -0.1"),
+        (
+            ["MODEL.ROI_MASK_HEAD.BOX_MARGIN", 0.1, "MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
+            "only NestedROIHeads .* set MODEL.ROI_HEADS.NAME",
+        ),
         (["TEST.PATIENCE", 2], "PATIENCE is 2; it needs TEST.BEST_METRIC"),
         (["TEST.BEST_METRIC", "validation/total_loss"], "needs TEST.LOSS True"),
         (["TEST.BEST_METRIC", "segm/AP"], "DATASETS.TEST is empty"),

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
+from detectron2.layers import ShapeSpec, paste_masks_in_image
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
 from detectron2.structures import Boxes, Instances
@@ -14,7 +14,12 @@ from maskrcnnpp.modeling.losses import (
     cross_entropy_loss,
     soft_dice_loss,
 )
-from maskrcnnpp.modeling.mask_head import DeepSupervisionMaskHead
+from maskrcnnpp.modeling.mask_head import (
+    DeepSupervisionMaskHead,
+    boxes_of_masks,
+    masks_in_boxes,
+    widened,
+)
 
 MASK_LOSSES = {"loss_mask", "loss_mask_d1", "loss_mask_d2"}
 
@@ -305,3 +310,73 @@ def test_the_canonical_box_size_chooses_the_level(tiny_cfg, make_input):
             pooler(maps, [Boxes(torch.tensor([[0.0, 0.0, 16.0, 16.0]]))])
             levels.append(seen)
     assert levels == [[2], [2], [4], [4]]
+
+
+def blobs(count):
+    """Ellipses in boxes that reach beyond the image: boxes (count, 4), masks (count, 1, 28, 28)."""
+    generator = torch.Generator().manual_seed(count)
+    corners = torch.rand(count, 2, generator=generator) * 70 - 5
+    sides = 10 + torch.rand(count, 2, generator=generator) * 30
+    cells = (torch.arange(28) + 0.5) / 28 - 0.5
+    axes = 0.2 + 0.2 * torch.rand(count, 2, 1, 1, generator=generator)
+    away = (cells[None] / axes[:, 0]) ** 2 + (cells[:, None] / axes[:, 1]) ** 2
+    return torch.cat([corners, corners + sides], dim=1), torch.sigmoid(6 - 6 * away)[:, None]
+
+
+def pasted(boxes, masks):
+    return paste_masks_in_image(masks[:, 0], boxes, (80, 90), 0.5)
+
+
+def test_a_mask_has_the_same_pixels_in_its_own_box():
+    wider, masks = blobs(40)
+    boxes = boxes_of_masks(wider, wider, masks)
+    before, after = pasted(wider, masks), pasted(boxes, masks_in_boxes(masks, wider, boxes))
+    assert ((before & after).sum() / (before | after).sum()) > 0.97
+    limits = torch.tensor([90, 80, 90, 80])
+    for mask, box in zip(before, boxes.clamp(min=0).minimum(limits)):
+        if mask.any():
+            ys, xs = torch.nonzero(mask, as_tuple=True)
+            tight = torch.stack([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            assert (tight - box).abs().max() < 0.6  # a pixel belongs to it from its middle on
+    there_and_back = masks_in_boxes(masks_in_boxes(masks, wider, boxes), boxes, wider)
+    again = pasted(wider, there_and_back)
+    assert ((before & again).sum() / (before | again).sum()) > 0.94
+
+
+def test_a_mask_without_pixels_keeps_the_box():
+    wider, masks = blobs(3)
+    boxes = torch.tensor([[10.0, 10.0, 30.0, 20.0]] * 3)
+    masks[1] *= 0.4
+    found = boxes_of_masks(boxes, wider, masks)
+    assert found[1].tolist() == [10, 10, 30, 20] != found[0].tolist()
+    assert boxes_of_masks(boxes[:0], wider[:0], masks[:0]).shape == (0, 4)
+    assert masks_in_boxes(masks[:0], wider[:0], boxes[:0]).shape == (0, 1, 28, 28)
+
+
+@pytest.mark.parametrize("depth", [2, 1])
+def test_masks_are_looked_for_in_wider_boxes(tiny_cfg, make_input, depth):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    tiny_cfg.MODEL.NESTED_FPN.DEPTH = depth
+    tiny_cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS = [1.0, 1.0][: depth - 1]
+    model = build_model(tiny_cfg)
+    heads = model.roi_heads
+    stock = losses_of(model, [make_input(5)])
+    heads.mask_margin = 0.25
+    assert losses_of(model, [make_input(5)])["loss_mask"] != stock["loss_mask"]
+    seen = []
+    pool = heads._pool_masks
+    heads._pool_masks = lambda features, boxes, depth: (
+        seen.append(boxes[0].tensor) or pool(features, boxes, depth)
+    )
+    model.eval()
+    with torch.no_grad():
+        (found,) = model.inference([make_input(5)], do_postprocess=False)
+        heads.mask_on = False
+        (plain,) = model.inference([make_input(5)], do_postprocess=False)
+        heads.mask_on = True
+        features = model.backbone(model.preprocess_image([make_input(5)]).tensor)
+        (given,) = heads.forward_with_given_boxes(features, [plain])
+    torch.testing.assert_close(seen[0], widened(plain.pred_boxes.tensor, 0.25))
+    assert not torch.allclose(found.pred_boxes.tensor, plain.pred_boxes.tensor)
+    assert given.pred_masks.shape == found.pred_masks.shape
+    torch.testing.assert_close(given.pred_boxes.tensor, plain.pred_boxes.tensor)
