@@ -39,7 +39,7 @@ INTRODUCTION = """\
 What was tried, also what failed. Each row is one training with one seed on DSB2018, evaluated on
 dsb2018_val: enough to choose what to measure next, not enough to claim anything. Differences below
 one point are within what another seed does. The first row of a group is what the others are
-compared with.
+compared with, but for those that name another row.
 
 To repeat a row: check out its commit and run `maskrcnnpp train` with the arguments of the
 row and its SEED. Times are of a machine that did other work too: compare parameters and the
@@ -50,11 +50,15 @@ GROUPS = {
     "recipe": "The recipe of configs/cpu, chosen with the stock arm",
     "design": "The design of the pyramid and of what reads it",
     "depth": "Depths, and stock at the same stages of the encoder",
+    "margin": "Masks that are looked for in wider boxes: MODEL.ROI_MASK_HEAD.BOX_MARGIN",
 }
 
 
-def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
+def entry(run_dir: Path, group: str, what: str, than: str | None = None) -> dict[str, Any]:
     """What ablations.json keeps of a training.
+
+    Args:
+        than: ``what`` of the row that it is compared with; None: the first of the group.
 
     Raises:
         DataError: it has not finished, or its starts differ in their settings.
@@ -74,6 +78,7 @@ def entry(run_dir: Path, group: str, what: str) -> dict[str, Any]:
     return {
         "group": group,
         "what": what,
+        "than": than,
         "arguments": arguments(starts[0]["command"], _config_of_trial(run_dir)),
         "commit": starts[-1]["versions"]["maskrcnnpp"].split()[-1],
         "seed": starts[0]["seed"],
@@ -113,20 +118,24 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
     for group, title in GROUPS.items():
         of_group = [e for e in entries if e["group"] == group]
         if of_group:
-            parts += [f"## {title}\n", _table(of_group), ""]
+            parts += [f"## {title}\n", _table(of_group, entries), ""]
     return "\n".join(parts)
 
 
-def _table(entries: Sequence[Mapping[str, Any]]) -> str:
+def _table(of_group: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> str:
     rows = []
-    for e in entries:
+    for e in of_group:
+        than = e.get("than")
         first = next(
-            x for x in entries if (x["seed"], x["iterations"]) == (e["seed"], e["iterations"])
+            x
+            for x in (entries if than else of_group)
+            if (x["seed"], x["iterations"]) == (e["seed"], e["iterations"])
+            and than in (None, x["what"])
         )
         gain = "" if e is first else f"{e['segm']['AP'] - first['segm']['AP']:+.1f}"
         rows.append(
             [
-                e["what"],
+                f"{e['what']} (compared with: {than})" if than else e["what"],
                 e["seed"],
                 e["iterations"],
                 f"{e['segm']['AP']:.1f}",
@@ -148,12 +157,13 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, help="default: only draw the page again")
     parser.add_argument("--group", choices=GROUPS, help="table of the row")
     parser.add_argument("--what", help="what the row is about, in a few words")
+    parser.add_argument("--than", help="what the row it is compared with is about")
     args = parser.parse_args()
     if len({args.run_dir is None, args.group is None, args.what is None}) > 1:
         parser.error("--run-dir, --group and --what belong together")
     entries = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
     if args.run_dir:
-        entries.append(entry(args.run_dir, args.group, args.what))
+        entries.append(entry(args.run_dir, args.group, args.what, args.than))
         write_json(RECORD, entries, indent=1)
     write_text(PAGE, page(entries))
 

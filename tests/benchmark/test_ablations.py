@@ -46,6 +46,9 @@ def test_a_run_is_recorded_by_the_command_that_repeats_it(run_dir):
     rows = ablations.page([entry, better, other_seed]).splitlines()
     gains = {row.split("|")[1].strip(): row.split("|")[5].strip() for row in rows if "`--" in row}
     assert gains == {"larger crops": "", "better": "+0.9", "first of its seed": ""}
+    of_another_group = {**better, "group": "design", "what": "wider", "than": "larger crops"}
+    row = ablations.page([entry, of_another_group]).splitlines()[-2]
+    assert "| wider (compared with: larger crops) |" in row and "| +0.9 " in row
 
 
 def test_what_cannot_be_repeated_is_no_row(run_dir):
