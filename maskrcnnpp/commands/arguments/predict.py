@@ -119,8 +119,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="that become black and white, such as 1 99.8; needed unless images are 8-bit; "
-        "default: INPUT.PERCENTILES",
+        help="that become black and white, such as 1 99.8; default: those of the training; needed "
+        "if it had none (INPUT.PERCENTILES) and images are not 8-bit",
     )
     parser.add_argument(
         "--annotations",
