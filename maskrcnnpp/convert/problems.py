@@ -56,7 +56,7 @@ class ProblemLog:
             return
         raise DataError(
             f"{source}: {len(bad)} problem{'s' if len(bad) > 1 else ''}\n{_shown(bad)}\n"
-            "Mend or fetch these files again, or add --skip-bad to leave them out."
+            "Do what the lines say, mend or fetch these files, or leave them out with --skip-bad."
         )
 
     def summary(self) -> str:
