@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from reprlib import repr as short
 from typing import Any, Literal
 
+import numpy as np
+
 from maskrcnnpp.files import escapes
 from maskrcnnpp.masks.measure import Measured
 from maskrcnnpp.masks.rle import LARGEST_IMAGE
@@ -113,7 +115,10 @@ def area_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
         return None
     allowed = _AREA_TOLERANCE * mask.area
     if isinstance(entry.get("segmentation"), list):
-        allowed = max(allowed, _OUTLINE_TOLERANCE * (sum(mask.box[2:]) + 2))
+        # of a sliver, few pixels have their middle inside
+        outline = np.concatenate([np.reshape(part, (-1, 2)) for part in entry["segmentation"]])
+        sides = max(sum(mask.box[2:]), float(np.ptp(outline, axis=0).sum()))
+        allowed = max(allowed, _OUTLINE_TOLERANCE * (sides + 2))
     if abs(number - mask.area) > allowed:
         return "warning", f"{number:g} is not that of the mask, {mask.area} pixels"
     return None

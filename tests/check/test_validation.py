@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -591,6 +591,7 @@ def test_nothing_ends_in_a_traceback_and_the_repaired_copy_has_no_error(root, tr
     assert repr(truth) == before
 
 
+@example([0.0, 3.0, 6.0, 3.25, 0.125], 2.5, (10.0, 10.0))  # a sliver: one pixel of it is left
 @given(
     angles=st.lists(st.floats(0, 6.28), min_size=5, max_size=16, unique=True),
     radius=st.floats(2.5, 9),
