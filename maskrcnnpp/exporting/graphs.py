@@ -21,12 +21,8 @@ from maskrcnnpp.exporting.convolution import convolve_multiples
 from maskrcnnpp.exporting.nms import NONE, suppress
 from maskrcnnpp.modeling.depths import shallower_depths
 from maskrcnnpp.modeling.folding import replace_same
-from maskrcnnpp.modeling.mask_head import (
-    NestedROIHeads,
-    boxes_of_masks,
-    masks_in_boxes,
-    widened,
-)
+from maskrcnnpp.modeling.mask_boxes import boxes_of_masks, masks_in_boxes, widened
+from maskrcnnpp.modeling.mask_head import NestedROIHeads
 
 
 class SemanticGraph(nn.Module):

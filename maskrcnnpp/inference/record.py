@@ -137,5 +137,9 @@ def add_scales(path: Path, scales: Mapping[str, float]) -> None:
 
 
 def digest(path: str | os.PathLike) -> str:
-    """Of a file's content, to tell checkpoints apart."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    """Of a file's content, to tell it from others."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()[:16]

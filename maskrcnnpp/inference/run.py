@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from maskrcnnpp.files import (
     PARTIAL,
     remove,
     remove_partial,
-    size_and_time,
     write_json,
     write_json_list,
 )
 from maskrcnnpp.images import Raster, open_image
+from maskrcnnpp.inference.marks import is_as_written, is_empty, mark, state_of, state_when_made
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, records
@@ -73,13 +72,13 @@ class Job:
         """Outputs by format that are still to be made of this very file, as it is now."""
         made, outputs = self._made(file), self.outputs(file)
         try:
-            state = _state(file)
+            state = state_of(file)
         except OSError:  # it is gone
             return outputs
         return {
             name: path
             for name, path in outputs.items()
-            if name not in made or _state_when_made(made[name]) != state or _is_empty(path)
+            if name not in made or state_when_made(made[name]) != state or is_empty(path)
         }
 
     def changed(self, file: Path) -> list[Path]:
@@ -88,7 +87,7 @@ class Job:
         return [
             path
             for name, path in self.outputs(file).items()
-            if name in made and not _is_empty(path) and not _is_as_written(path, made[name])
+            if name in made and not is_empty(path) and not is_as_written(path, made[name])
         ]
 
     def check_names(self, file: Path) -> None:
@@ -137,14 +136,12 @@ class Job:
         """Call when the outputs are there.
 
         Args:
-            state: :func:`_state` from before the file was read.
+            state: :func:`state_of` the file, from before it was read.
             outputs: that were made, of :meth:`begin`.
             scale: factor by which it was resized for the model.
             count: of its objects, where it is known.
         """
-        now = {
-            name: [state, *size_and_time(path), _checksum(path)] for name, path in outputs.items()
-        }
+        now = {name: mark(state, path) for name, path in outputs.items()}
         self._keep(file, {**self._made(file), **now, _SCALE: scale, _COUNT: count})
 
     def scales(self) -> dict[str, float]:
@@ -271,43 +268,6 @@ def check_formats(formats: Sequence[str], *, is_semantic: bool) -> None:
             )
 
 
-def _state_when_made(made: Any) -> str:
-    return made if isinstance(made, str) else made[0]
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return size_and_time(path)[0] == 0
-    except OSError:
-        return True
-
-
-def _is_as_written(path: Path, made: Any) -> bool:
-    if isinstance(made, str):
-        return True  # as far as is known
-    size, time = size_and_time(path)
-    was_size, *rest = made[1:]
-    # a copy has another time, and the same content
-    return size == was_size and (not rest or time == rest[0] or _checksum(path) == rest[1])
-
-
-def _checksum(path: Path) -> int | None:
-    """Of the content of a file; folders have none."""
-    if path.is_dir():
-        return None
-    found = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found = zlib.crc32(block, found)
-    return found
-
-
-def _state(file: Path) -> str:
-    """Of a file: tells it from others of its name, and from what it was before it was changed."""
-    size, time = size_and_time(file)
-    return f"{file.resolve()}\n{size}\n{time}\n"
-
-
 def leave_out(file: Path, reason: str) -> None:
     """Say why a file has no output."""
     named = reason if str(file) in reason else f"{file}: {reason}"
@@ -342,7 +302,7 @@ def predict_files(
             job.check_names(file)
             with writing_to(job.output_dir):
                 outputs = job.begin(file)
-            state, image_id = _state(file), naming.image_id(file)
+            state, image_id = state_of(file), naming.image_id(file)
             with job.open(file) as raster:
                 done = _predict(predictor, job, outputs, Info(image_id, raster, naming))
             with writing_to(job.output_dir):

@@ -20,7 +20,7 @@ from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
 from detectron2.structures import Boxes, Instances
 
 from maskrcnnpp.inference.resizing import resized_to
-from maskrcnnpp.modeling.mask_head import set_boxes_of_masks, widened
+from maskrcnnpp.modeling.mask_boxes import set_boxes_of_masks, widened
 
 
 class AugmentedRCNN(GeneralizedRCNNWithTTA):

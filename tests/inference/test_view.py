@@ -13,9 +13,10 @@ from PIL import Image
 from maskrcnnpp import cli
 from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.images import open_image
+from maskrcnnpp.inference.marks import state_of
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.objects import Objects
-from maskrcnnpp.inference.run import Job, _state
+from maskrcnnpp.inference.run import Job
 from maskrcnnpp.inference.tiling import Detection
 from maskrcnnpp.inference.writers import WRITERS
 from maskrcnnpp.inference.writers.info import Info
@@ -51,7 +52,7 @@ def make_run(tmp_path):
                 info = Info(file.name, raster, Naming(["</script><b>cell"], [1]))
                 for name, path in job.outputs(file).items():
                     WRITERS[name].write(Objects(found, 64, 80), info, path)
-            job.mark_done(file, _state(file), job.outputs(file))
+            job.mark_done(file, state_of(file), job.outputs(file))
         return output
 
     return make

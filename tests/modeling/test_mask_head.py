@@ -14,12 +14,8 @@ from maskrcnnpp.modeling.losses import (
     cross_entropy_loss,
     soft_dice_loss,
 )
-from maskrcnnpp.modeling.mask_head import (
-    DeepSupervisionMaskHead,
-    boxes_of_masks,
-    masks_in_boxes,
-    widened,
-)
+from maskrcnnpp.modeling.mask_boxes import boxes_of_masks, masks_in_boxes, widened
+from maskrcnnpp.modeling.mask_head import DeepSupervisionMaskHead
 
 MASK_LOSSES = {"loss_mask", "loss_mask_d1", "loss_mask_d2"}
 
