@@ -27,7 +27,7 @@ from maskrcnnpp.data.named_by_file import (
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.engine.console import set_up_loggers, silent_children
 from maskrcnnpp.engine.evaluators import check_evaluator
-from maskrcnnpp.engine.training_checks import check_training_keys
+from maskrcnnpp.engine.training_checks import check_roi_heads, check_training_keys
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
 from maskrcnnpp.modeling.checkpoint import holds_training
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
@@ -63,7 +63,9 @@ def check_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
     check_device(cfg)
     if cfg.DATALOADER.NUM_WORKERS < 0:
         raise ConfigError(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}; 0 or more")
-    if not eval_only:
+    if eval_only:
+        check_roi_heads(cfg)
+    else:
         check_training_keys(cfg)
     check_area_bins(cfg)
     check_input(cfg)

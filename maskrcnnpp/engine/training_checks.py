@@ -19,6 +19,7 @@ def check_training_keys(cfg: CfgNode) -> None:
         ConfigError: one is impossible. The message names it.
     """
     check_tracker(cfg)
+    check_roi_heads(cfg)
     solver, test = cfg.SOLVER, cfg.TEST
     for key in ("MAX_ITER", "IMS_PER_BATCH"):
         if solver[key] < 1:
@@ -40,6 +41,25 @@ def check_training_keys(cfg: CfgNode) -> None:
             f"SOLVER.BAD_LOSSES.LARGEST is {solver.BAD_LOSSES.LARGEST}; it is more than 1 time the "
             "median of the losses before"
         )
+    if test.PATIENCE and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
+        raise ConfigError(
+            f"TEST.PATIENCE is {test.PATIENCE}; it needs TEST.BEST_METRIC, such as segm/AP, and "
+            "TEST.EVAL_PERIOD"
+        )
+    if test.BEST_METRIC.startswith("validation/") and not test.LOSS:
+        raise ConfigError(f"TEST.BEST_METRIC is {test.BEST_METRIC}; it needs TEST.LOSS True")
+    if (test.BEST_METRIC or test.LOSS) and not cfg.DATASETS.TEST:
+        raise ConfigError(
+            "DATASETS.TEST is empty; TEST.BEST_METRIC and TEST.LOSS are of its images"
+        )
+
+
+def check_roi_heads(cfg: CfgNode) -> None:
+    """Check the keys that stock RoI heads would pass by, in a training or an evaluation.
+
+    Raises:
+        ConfigError: one is impossible, or nothing reads it. The message names it.
+    """
     size = cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE
     if size <= 0 or (size != 224 and not pools_every_depth(cfg)):
         raise ConfigError(
@@ -52,17 +72,6 @@ def check_training_keys(cfg: CfgNode) -> None:
             f"MODEL.ROI_MASK_HEAD.BOX_MARGIN is {margin}, a part of a box's side from 0 to below 1 "
             "that only NestedROIHeads with a POOLER_TYPE read: set MODEL.ROI_HEADS.NAME, which "
             "takes a stock FPN too, or 0"
-        )
-    if test.PATIENCE and not (test.BEST_METRIC and test.EVAL_PERIOD > 0):
-        raise ConfigError(
-            f"TEST.PATIENCE is {test.PATIENCE}; it needs TEST.BEST_METRIC, such as segm/AP, and "
-            "TEST.EVAL_PERIOD"
-        )
-    if test.BEST_METRIC.startswith("validation/") and not test.LOSS:
-        raise ConfigError(f"TEST.BEST_METRIC is {test.BEST_METRIC}; it needs TEST.LOSS True")
-    if (test.BEST_METRIC or test.LOSS) and not cfg.DATASETS.TEST:
-        raise ConfigError(
-            "DATASETS.TEST is empty; TEST.BEST_METRIC and TEST.LOSS are of its images"
         )
 
 
