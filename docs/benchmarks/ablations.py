@@ -31,7 +31,7 @@ from maskrcnnpp.files import write_json, write_text
 RECORD, PAGE = record_files(__file__)
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 # where a run puts its files and what it is held to, not what it trains
-_NOT_KEPT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "SEED")
+_NOT_KEPT = ("OUTPUT_DIR", "TEST.EXPECTED_RESULTS", "SEED", "DATASETS.TEST")
 
 INTRODUCTION = """\
 # Ablations

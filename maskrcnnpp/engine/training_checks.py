@@ -67,7 +67,13 @@ def check_roi_heads(cfg: CfgNode) -> None:
             "NestedROIHeads read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or 224"
         )
     margin, pooler = cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN, cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE
-    if not 0 <= margin < 1 or (margin and not (pools_every_depth(cfg) and pooler)):
+    is_nested = pools_every_depth(cfg) and pooler
+    if cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS and not is_nested:
+        raise ConfigError(
+            "MODEL.ROI_MASK_HEAD.SCORE_MASKS is True, which only NestedROIHeads with a POOLER_TYPE "
+            "read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or False"
+        )
+    if not 0 <= margin < 1 or (margin and not is_nested):
         raise ConfigError(
             f"MODEL.ROI_MASK_HEAD.BOX_MARGIN is {margin}, a part of a box's side from 0 to below 1 "
             "that only NestedROIHeads with a POOLER_TYPE read: set MODEL.ROI_HEADS.NAME, which "

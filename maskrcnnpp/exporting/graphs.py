@@ -21,7 +21,12 @@ from maskrcnnpp.exporting.convolution import convolve_multiples
 from maskrcnnpp.exporting.nms import NONE, suppress
 from maskrcnnpp.modeling.depths import shallower_depths
 from maskrcnnpp.modeling.folding import replace_same
-from maskrcnnpp.modeling.mask_boxes import boxes_of_masks, masks_in_boxes, widened
+from maskrcnnpp.modeling.mask_boxes import (
+    boxes_of_masks,
+    masks_in_boxes,
+    scored_by_masks,
+    widened,
+)
 from maskrcnnpp.modeling.mask_head import NestedROIHeads
 
 
@@ -74,9 +79,10 @@ class DetectorGraph(nn.Module):
                 The model's own threshold (SCORE_THRESH_TEST) is applied too.
 
         Returns:
-            For D objects, by image and then by falling score: boxes float32 (D, 4), x0, y0, x1, y1
-            in pixels of the image; scores float32 (D,); classes int64 (D,), from 0; masks float32
-            (D, M, M), probabilities inside the box; image_indices int64 (D,), place in the batch.
+            For D objects, by image and then by falling score of the box head: boxes float32
+            (D, 4), x0, y0, x1, y1 in pixels of the image; scores float32 (D,); classes int64
+            (D,), from 0; masks float32 (D, M, M), probabilities inside the box; image_indices
+            int64 (D,), place in the batch.
         """
         width_height = shapes_to_tensor([images.shape[-1], images.shape[-2]])
         limits = torch.cat([width_height, width_height]).to(images)
@@ -91,7 +97,12 @@ class DetectorGraph(nn.Module):
         if margin:
             boxes = _clipped(boxes_of_masks(boxes, wider, masks[:, None]), limits)
             masks = masks_in_boxes(masks[:, None], wider, boxes)[:, 0]
-        return boxes, scores, classes, masks, indices
+        found = boxes, scores, classes, masks, indices
+        if not getattr(self.model.roi_heads, "score_masks", False):
+            return found
+        scores = scored_by_masks(scores, masks[:, None])
+        (kept,) = torch.nonzero(scores >= score_threshold, as_tuple=True)
+        return boxes[kept], scores[kept], classes[kept], masks[kept], indices[kept]
 
     def _proposals(
         self, features: Mapping[str, torch.Tensor], limits: torch.Tensor

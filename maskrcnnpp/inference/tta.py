@@ -20,7 +20,7 @@ from detectron2.modeling import GeneralizedRCNN, GeneralizedRCNNWithTTA
 from detectron2.structures import Boxes, Instances
 
 from maskrcnnpp.inference.resizing import resized_to
-from maskrcnnpp.modeling.mask_boxes import set_boxes_of_masks, widened
+from maskrcnnpp.modeling.mask_boxes import scored_by_masks, set_boxes_of_masks, widened
 
 
 class AugmentedRCNN(GeneralizedRCNNWithTTA):
@@ -82,6 +82,8 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
         merged.pred_masks = self._reduce_pred_masks(outputs, transforms)
         if margin:
             set_boxes_of_masks(merged, margin)
+        if getattr(self.model.roi_heads, "score_masks", False):
+            merged.scores = scored_by_masks(merged.scores, merged.pred_masks)
         return merged
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Boxes in which masks are looked for, wider than those of the objects, and the boxes of masks."""
+"""Boxes in which masks are looked for, wider than those of objects; boxes and scores of masks."""
 
 from __future__ import annotations
 
@@ -52,6 +52,18 @@ def set_boxes_of_masks(instances: Instances, margin: float) -> None:
     instances.pred_boxes = Boxes(boxes_of_masks(boxes, wider, masks))
     instances.pred_boxes.clip(instances.image_size)
     instances.pred_masks = masks_in_boxes(masks, wider, instances.pred_boxes.tensor)
+
+
+def scored_by_masks(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Scores (N,) times the mean probability of each mask's pixels; 0 for a mask without any.
+
+    Args:
+        scores: of objects, 0..1.
+        masks: probabilities, shape (N, 1, M, M). A mask's pixels are those of at least .5.
+    """
+    inside = masks >= 0.5
+    pixels = inside.sum(dim=(1, 2, 3)).clamp(min=1)
+    return scores * ((masks * inside).sum(dim=(1, 2, 3)) / pixels).to(scores.dtype)
 
 
 def _extent(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

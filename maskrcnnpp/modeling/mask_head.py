@@ -34,7 +34,12 @@ from maskrcnnpp.modeling.depths import (
     shallower_depths,
 )
 from maskrcnnpp.modeling.losses import MASK_LOSSES
-from maskrcnnpp.modeling.mask_boxes import masks_in_boxes, set_boxes_of_masks, widened
+from maskrcnnpp.modeling.mask_boxes import (
+    masks_in_boxes,
+    scored_by_masks,
+    set_boxes_of_masks,
+    widened,
+)
 
 VIS_MASKS = 8
 
@@ -234,6 +239,7 @@ class NestedROIHeads(StandardROIHeads):
         *,
         shallow_roi_fraction: float = 1.0,
         mask_margin: float = 0.0,
+        score_masks: bool = False,
         mask_fine_pooler: ROIPooler | None = None,
         mask_fine: nn.Module | None = None,
         **kwargs: Any,
@@ -244,6 +250,8 @@ class NestedROIHeads(StandardROIHeads):
                 depths learn, 0..1.
             mask_margin: masks are looked for in boxes that are wider by this part of their side,
                 on each side; boxes are then those of the masks.
+            score_masks: the scores of objects are multiplied by the mean probability of the
+                pixels of their masks.
             mask_fine_pooler: pools level p1; None where there is none.
             mask_fine: (B, C of p1, S, S) to (B, C of the other levels, S, S).
             kwargs: those of :class:`detectron2.modeling.StandardROIHeads`.
@@ -251,6 +259,7 @@ class NestedROIHeads(StandardROIHeads):
         super().__init__(**kwargs)
         self.shallow_roi_fraction = shallow_roi_fraction
         self.mask_margin = mask_margin
+        self.score_masks = score_masks
         self.mask_fine_pooler = mask_fine_pooler
         self.mask_fine = mask_fine
 
@@ -259,6 +268,7 @@ class NestedROIHeads(StandardROIHeads):
         ret = super().from_config(cfg, input_shape)
         ret["shallow_roi_fraction"] = deep_supervision_config(cfg).ROI_FRACTION
         ret["mask_margin"] = cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN
+        ret["score_masks"] = cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS
         return ret
 
     @classmethod
@@ -317,12 +327,15 @@ class NestedROIHeads(StandardROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """Detectron2's. With a margin, boxes are those of the masks."""
-        if self.training or not self.mask_margin:
+        """Detectron2's. With a margin, boxes are those of the masks; masks may change scores."""
+        if self.training or not (self.mask_margin or self.score_masks):
             return super().forward(images, features, proposals, targets)
-        # Detectron2's calls forward_with_given_boxes, whose boxes stay
+        # Detectron2's calls forward_with_given_boxes, whose boxes and scores stay
         found: Any = self._forward_box(features, proposals)
         found = self._forward_mask(features, self._forward_keypoint(features, found))
+        if self.score_masks and self.mask_on:
+            for x in found:
+                x.scores = scored_by_masks(x.scores, x.pred_masks)
         return found, {}
 
     def forward_with_given_boxes(

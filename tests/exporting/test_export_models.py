@@ -26,7 +26,7 @@ MODELS = {
     "ensemble, p1 for boxes": (
         *("MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.MODE", "ensemble"),
         *("MODEL.NESTED_FPN.FINE_LEVEL_READERS", ["masks", "boxes"]),
-        *("MODEL.ROI_MASK_HEAD.BOX_MARGIN", 0.1),
+        *("MODEL.ROI_MASK_HEAD.BOX_MARGIN", 0.1, "MODEL.ROI_MASK_HEAD.SCORE_MASKS", True),
         *("MODEL.NESTED_FPN.FINE_ROW", "last", "MODEL.NESTED_FPN.UPSAMPLE", "bilinear"),
     ),
     "cascade of 3 classes": (

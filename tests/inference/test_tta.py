@@ -11,6 +11,7 @@ from maskrcnnpp.inference.tta import AugmentedRCNN
 def model_and_cfg(tiny_cfg, request):
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
     tiny_cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = request.param
+    tiny_cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS = request.param > 0
     return build_model(tiny_cfg).eval(), tiny_cfg
 
 

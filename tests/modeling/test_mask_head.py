@@ -14,7 +14,12 @@ from maskrcnnpp.modeling.losses import (
     cross_entropy_loss,
     soft_dice_loss,
 )
-from maskrcnnpp.modeling.mask_boxes import boxes_of_masks, masks_in_boxes, widened
+from maskrcnnpp.modeling.mask_boxes import (
+    boxes_of_masks,
+    masks_in_boxes,
+    scored_by_masks,
+    widened,
+)
 from maskrcnnpp.modeling.mask_head import DeepSupervisionMaskHead
 
 MASK_LOSSES = {"loss_mask", "loss_mask_d1", "loss_mask_d2"}
@@ -376,3 +381,28 @@ def test_masks_are_looked_for_in_wider_boxes(tiny_cfg, make_input, depth):
     assert not torch.allclose(found.pred_boxes.tensor, plain.pred_boxes.tensor)
     assert given.pred_masks.shape == found.pred_masks.shape
     torch.testing.assert_close(given.pred_boxes.tensor, plain.pred_boxes.tensor)
+
+
+def test_a_score_is_multiplied_by_the_mean_probability_of_the_masks_pixels():
+    masks = torch.tensor([[0.9, 0.7, 0.4, 0.0], [0.4, 0.4, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    scores = scored_by_masks(torch.tensor([0.5, 0.5, 0.25]), masks.view(3, 1, 2, 2))
+    torch.testing.assert_close(scores, torch.tensor([0.4, 0.0, 0.25]))
+    assert scored_by_masks(torch.zeros(0), torch.zeros(0, 1, 28, 28)).shape == (0,)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_predictions_have_scores_of_masks_if_asked(tiny_cfg, make_input, margin):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    tiny_cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = margin
+    model = build_model(tiny_cfg).eval()
+    heads = model.roi_heads
+    with torch.no_grad():
+        (plain,) = model.inference([make_input(5)], do_postprocess=False)
+        expected = scored_by_masks(plain.scores, plain.pred_masks)
+        heads.score_masks = True
+        (found,) = model.inference([make_input(5)], do_postprocess=False)
+        features = model.backbone(model.preprocess_image([make_input(5)]).tensor)
+        (given,) = heads.forward_with_given_boxes(features, [plain])
+    assert not torch.allclose(expected, plain.scores)
+    torch.testing.assert_close(found.scores, expected)
+    torch.testing.assert_close(given.scores, plain.scores)  # whose caller has scored them
