@@ -18,11 +18,11 @@ def test_each_trains_in_a_folder_of_its_own(path):
     check_training_keys(cfg)
 
 
-@pytest.mark.parametrize("name", ["maskrcnnpp_lite0_nested_fpn", "maskrcnnpp_lite0_embedded"])
-def test_the_arms_of_configs_cpu_differ_in_pyramid_and_heads_only(name):
+@pytest.mark.parametrize("arm", ["nested_fpn", "embedded", "fast"])
+def test_the_arms_of_configs_cpu_differ_in_pyramid_and_heads_only(arm):
     stock, ours = (
-        build_config(f"configs/cpu/{arm}.yaml", ["MODEL.DEVICE", "cpu"]).clone()
-        for arm in ("mask_rcnn_lite0_FPN", name)
+        build_config(f"configs/cpu/{name}.yaml", ["MODEL.DEVICE", "cpu"]).clone()
+        for name in ("mask_rcnn_lite0_FPN", f"maskrcnnpp_lite0_{arm}")
     )
     for cfg in (stock, ours):
         cfg.defrost()
@@ -31,4 +31,5 @@ def test_the_arms_of_configs_cpu_differ_in_pyramid_and_heads_only(name):
         cfg.MODEL.FPN.IN_FEATURES = []
         cfg.MODEL.NESTED_FPN = cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION = None
         cfg.MODEL.ROI_HEADS.NAME = cfg.MODEL.ROI_MASK_HEAD.NAME = ""
+        cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS = None
     assert ours == stock

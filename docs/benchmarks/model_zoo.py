@@ -58,7 +58,8 @@ How to read the tables:
   on enlarged images. `mask_rcnn_L1` to `L3` are stock on the encoder stages of a smaller depth, and
   `isolated_L1` to `L3` Mask R-CNN++ of that depth, trained alone. `plain` is a U-Net-like decoder
   and `unetplus` UNet+ on the same rows. `dense` has all nodes of the finest row, and
-  `separable` nodes of 1x1 and depth-wise convolutions.
+  `separable` nodes of 1x1 and depth-wise convolutions. `maskrcnnpp_lite0_fast` is `mask_rcnn_L2`
+  whose masks decide on boxes and scores.
 """
 
 
@@ -95,6 +96,7 @@ def arms(*controls: str) -> list[str]:
     return [
         "configs/cpu/mask_rcnn_lite0_FPN.yaml",
         *(f"configs/benchmark/lite0/{name}.yaml" for name in controls),
+        "configs/cpu/maskrcnnpp_lite0_fast.yaml",
         "configs/cpu/maskrcnnpp_lite0_nested_fpn.yaml",
     ]
 
