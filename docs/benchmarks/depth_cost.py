@@ -47,6 +47,7 @@ ARMS = (
         (f"stock, stages of L{depth}", f"benchmark/lite0/mask_rcnn_L{depth}.yaml", 0)
         for depth in (1, 2, 3)
     ),
+    ("fast", "cpu/maskrcnnpp_lite0_fast.yaml", 0),
     *((f"L{depth}", NESTED, depth) for depth in (1, 2, 3, 4)),
     ("L4, U-Net's connections", "benchmark/lite0/plain.yaml", 0),
     ("L4, UNet+'s connections", "benchmark/lite0/unetplus.yaml", 0),
@@ -146,6 +147,7 @@ def page(found: Mapping[str, Any]) -> str:
         "The pyramid is the grid with its outputs, or FPN. ONNX is the same end to end, exported",
         "and run by ONNX Runtime. Memory is the peak of a process of its own, PyTorch included.",
         "Stock at the stages of a depth has that part of the encoder, and max-pooled levels above.",
+        "`fast` is stock at the stages of L2, whose masks decide on boxes and scores.",
         "",
     ]
     return page_text(lines, found)
