@@ -75,8 +75,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
     # and takes the box of the mask for the object's: where a box cuts an object, the mask mends it.
     # 0: the mask is cut to the box, as in stock.
     cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = 0.0
-    # NestedROIHeads multiplies the score of an object by the mean probability of its mask's pixels,
-    # so that of two objects the one with the surer mask comes first. Only predictions change.
+    # NestedROIHeads multiplies the score of an object by the mean probability of its mask's pixels
+    # (those of at least .5), so that an object with a doubtful mask ranks lower. Only predictions
+    # change. NMS and TEST.DETECTIONS_PER_IMAGE go by the score of the box head.
     cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS = False
 
     # Side in pixels of a box that NestedROIHeads pools from level p4; a box of half the side is

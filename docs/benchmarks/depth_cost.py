@@ -147,7 +147,7 @@ def page(found: Mapping[str, Any]) -> str:
         "The pyramid is the grid with its outputs, or FPN. ONNX is the same end to end, exported",
         "and run by ONNX Runtime. Memory is the peak of a process of its own, PyTorch included.",
         "Stock at the stages of a depth has that part of the encoder, and max-pooled levels above.",
-        "`fast` is stock at the stages of L2, whose masks decide on boxes and scores.",
+        "`fast` is stock at the stages of L2, whose masks set the boxes and change the scores.",
         "",
     ]
     return page_text(lines, found)

@@ -129,7 +129,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         "seed can be a point better or worse with another. `L1` to `L4` are Mask R-CNN++ of that",
         "depth, trained alone; stock at the stages of a depth has the same part of the encoder,",
         "and max-pooled levels above. `fast` is stock at the stages of L2, whose",
-        "[masks decide](../how-it-works.md#masks-that-decide) on boxes and scores:",
+        "[masks set the boxes and change the scores](../how-it-works.md#masks-that-decide):",
         "`configs/cpu/maskrcnnpp_lite0_fast.yaml`. CPU-seconds are of an image of 1024x1024,",
         "exported to ONNX, one thread ([cost](depth_cost.md)); in brackets multiples of stock's.",
         "Written by `python docs/benchmarks/front.py`.",

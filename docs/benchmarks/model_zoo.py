@@ -59,7 +59,7 @@ How to read the tables:
   `isolated_L1` to `L3` Mask R-CNN++ of that depth, trained alone. `plain` is a U-Net-like decoder
   and `unetplus` UNet+ on the same rows. `dense` has all nodes of the finest row, and
   `separable` nodes of 1x1 and depth-wise convolutions. `maskrcnnpp_lite0_fast` is `mask_rcnn_L2`
-  whose masks decide on boxes and scores.
+  whose masks set the boxes and change the scores.
 """
 
 

@@ -27,9 +27,10 @@ from maskrcnnpp.data.named_by_file import (
 from maskrcnnpp.data.semantic import check_labels_agree, check_labels_fit, is_semantic
 from maskrcnnpp.engine.console import set_up_loggers, silent_children
 from maskrcnnpp.engine.evaluators import check_evaluator
-from maskrcnnpp.engine.training_checks import check_roi_heads, check_training_keys
+from maskrcnnpp.engine.training_checks import check_training_keys
 from maskrcnnpp.errors import ConfigError, DataError, OutputError
 from maskrcnnpp.modeling.checkpoint import holds_training
+from maskrcnnpp.modeling.roi_heads_keys import check_roi_heads
 from maskrcnnpp.modeling.sem_seg_head import check_classes, has_deep_head
 from maskrcnnpp.package_files import local_path
 

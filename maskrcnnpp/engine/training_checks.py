@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 
 from maskrcnnpp.engine.hooks.tracker import check_tracker
 from maskrcnnpp.errors import ConfigError
-from maskrcnnpp.modeling.depths import pools_every_depth
+from maskrcnnpp.modeling.roi_heads_keys import check_roi_heads
 
 
 def check_training_keys(cfg: CfgNode) -> None:
@@ -51,33 +51,6 @@ def check_training_keys(cfg: CfgNode) -> None:
     if (test.BEST_METRIC or test.LOSS) and not cfg.DATASETS.TEST:
         raise ConfigError(
             "DATASETS.TEST is empty; TEST.BEST_METRIC and TEST.LOSS are of its images"
-        )
-
-
-def check_roi_heads(cfg: CfgNode) -> None:
-    """Check the keys that stock RoI heads would pass by, in a training or an evaluation.
-
-    Raises:
-        ConfigError: one is impossible, or nothing reads it. The message names it.
-    """
-    size = cfg.MODEL.ROI_HEADS.CANONICAL_BOX_SIZE
-    if size <= 0 or (size != 224 and not pools_every_depth(cfg)):
-        raise ConfigError(
-            f"MODEL.ROI_HEADS.CANONICAL_BOX_SIZE is {size}, a number of pixels that only "
-            "NestedROIHeads read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or 224"
-        )
-    margin, pooler = cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN, cfg.MODEL.ROI_MASK_HEAD.POOLER_TYPE
-    is_nested = pools_every_depth(cfg) and pooler
-    if cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS and not is_nested:
-        raise ConfigError(
-            "MODEL.ROI_MASK_HEAD.SCORE_MASKS is True, which only NestedROIHeads with a POOLER_TYPE "
-            "read: set MODEL.ROI_HEADS.NAME, which takes a stock FPN too, or False"
-        )
-    if not 0 <= margin < 1 or (margin and not is_nested):
-        raise ConfigError(
-            f"MODEL.ROI_MASK_HEAD.BOX_MARGIN is {margin}, a part of a box's side from 0 to below 1 "
-            "that only NestedROIHeads with a POOLER_TYPE read: set MODEL.ROI_HEADS.NAME, which "
-            "takes a stock FPN too, or 0"
         )
 
 

@@ -23,8 +23,8 @@ from maskrcnnpp.modeling.depths import shallower_depths
 from maskrcnnpp.modeling.folding import replace_same
 from maskrcnnpp.modeling.mask_boxes import (
     boxes_of_masks,
+    mask_scores,
     masks_in_boxes,
-    scored_by_masks,
     widened,
 )
 from maskrcnnpp.modeling.mask_head import NestedROIHeads
@@ -66,6 +66,8 @@ class DetectorGraph(nn.Module):
     def __init__(self, model: GeneralizedRCNN) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
+        if getattr(model.roi_heads, "score_masks", False):
+            self.outputs = (*self.outputs, "box_scores")
         _replace_poolers(self.model)
         replace_same(self.model.backbone, convolve_multiples)
 
@@ -75,14 +77,16 @@ class DetectorGraph(nn.Module):
         """
         Args:
             images: float32 (N, channels, H, W), 0..255.
-            score_threshold: float32 scalar: objects below are left out, their masks not computed.
-                The model's own threshold (SCORE_THRESH_TEST) is applied too.
+            score_threshold: float32 scalar: objects whose score is below are left out, their masks
+                not computed. The model's own threshold (SCORE_THRESH_TEST) is applied too. Both
+                are of the box head's scores.
 
         Returns:
             For D objects, by image and then by falling score of the box head: boxes float32
             (D, 4), x0, y0, x1, y1 in pixels of the image; scores float32 (D,); classes int64
             (D,), from 0; masks float32 (D, M, M), probabilities inside the box; image_indices
-            int64 (D,), place in the batch.
+            int64 (D,), place in the batch. With SCORE_MASKS, ``scores`` are those of the masks,
+            and box_scores float32 (D,) those of the box head.
         """
         width_height = shapes_to_tensor([images.shape[-1], images.shape[-2]])
         limits = torch.cat([width_height, width_height]).to(images)
@@ -97,12 +101,9 @@ class DetectorGraph(nn.Module):
         if margin:
             boxes = _clipped(boxes_of_masks(boxes, wider, masks[:, None]), limits)
             masks = masks_in_boxes(masks[:, None], wider, boxes)[:, 0]
-        found = boxes, scores, classes, masks, indices
-        if not getattr(self.model.roi_heads, "score_masks", False):
-            return found
-        scores = scored_by_masks(scores, masks[:, None])
-        (kept,) = torch.nonzero(scores >= score_threshold, as_tuple=True)
-        return boxes[kept], scores[kept], classes[kept], masks[kept], indices[kept]
+        if "box_scores" in self.outputs:
+            return boxes, mask_scores(scores, masks[:, None]), classes, masks, indices, scores
+        return boxes, scores, classes, masks, indices
 
     def _proposals(
         self, features: Mapping[str, torch.Tensor], limits: torch.Tensor

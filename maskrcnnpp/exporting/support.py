@@ -21,6 +21,7 @@ from maskrcnnpp.modeling.mask_head import (
     NestedCascadeROIHeads,
     NestedROIHeads,
 )
+from maskrcnnpp.modeling.roi_heads_keys import check_roi_heads
 from maskrcnnpp.modeling.sem_seg_head import has_deep_head
 from maskrcnnpp.modeling.semantic_depths import BACKBONE, is_unet
 
@@ -43,6 +44,7 @@ def check_config(cfg: CfgNode) -> None:
                 f"of semantic models those of {BACKBONE} with DeepSupervisionSemSegHead can be",
             )
         return
+    check_roi_heads(cfg)
     if not cfg.MODEL.MASK_ON:
         _refuse("a model without masks", "set MODEL.MASK_ON to True")
     if cfg.MODEL.KEYPOINT_ON:

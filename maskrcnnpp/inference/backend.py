@@ -34,6 +34,8 @@ class Found:
     scores: np.ndarray  #: 0..1, float32 (N,)
     categories: np.ndarray  #: the model's 0..n-1, int64 (N,)
     masks: np.ndarray  #: probabilities inside the box, float32 (N, M, M)
+    #: those that the model's limit of objects goes by, where ``scores`` are of masks
+    box_scores: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -41,8 +43,14 @@ class Found:
     def from_score(self, threshold: float) -> Found:
         """Those of at least a score."""
         kept = self.scores >= np.float32(threshold)
-        rows = (self.boxes, self.scores, self.categories, self.masks)
-        return Found(self.height, self.width, *(values[kept] for values in rows))
+        rows = (self.boxes, self.scores, self.categories, self.masks, self.box_scores)
+        some = (None if values is None else values[kept] for values in rows)
+        return Found(self.height, self.width, *some)
+
+    def count(self, threshold: float) -> int:
+        """Number of objects that reached a score before their masks were looked at."""
+        scores = self.scores if self.box_scores is None else self.box_scores
+        return int((scores >= np.float32(threshold)).sum())
 
 
 class Backend(ABC):
@@ -62,7 +70,7 @@ class Backend(ABC):
 
     @abstractmethod
     def objects(self, images: Sequence[np.ndarray], score_threshold: float) -> list[Found]:
-        """What a model finds in each image, from a score on."""
+        """What a model finds in each image, at least from a score on."""
 
     @abstractmethod
     def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:

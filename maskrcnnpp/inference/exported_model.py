@@ -17,7 +17,7 @@ from maskrcnnpp.inference.options import PRECISIONS, Options
 from maskrcnnpp.inference.record import digest
 from maskrcnnpp.inference.session import Session
 
-_OUTPUTS = ("boxes", "scores", "classes", "masks")
+_OUTPUTS = ("boxes", "scores", "classes", "masks", "box_scores")
 
 
 class ExportedBackend(Backend):
@@ -37,8 +37,10 @@ class ExportedBackend(Backend):
         outputs = self.model(np.stack(images), score_threshold)
         found = []
         for index, image in enumerate(images):
-            is_of = outputs["image_indices"] == index
-            found.append(Found(*image.shape[1:], *(outputs[name][is_of] for name in _OUTPUTS)))
+            (places,) = np.nonzero(outputs["image_indices"] == index)
+            places = places[np.argsort(-outputs["scores"][places], kind="stable")]
+            arrays = (outputs[name][places] for name in _OUTPUTS if name in outputs)
+            found.append(Found(*image.shape[1:], *arrays))
         return found
 
     def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -117,9 +117,10 @@ class Predictor(TiledPredictor):
             outputs = iter([(tiles[0], looked[known[0]])])  # a small image, and nothing to resize
         else:
             outputs = self._each_tile(raster, tiles, limits, scale)
+        threshold = self.options.score_threshold
         for tile, output in outputs:
             crowded += self._is_crowded(output)
-            found.append(self._detections(output, tile))
+            found.append(self._detections(output.from_score(threshold), tile))
         if crowded:
             logger.warning(
                 "%s: %d of %d tiles have the %d objects at which the model stops, and may have "
@@ -148,7 +149,7 @@ class Predictor(TiledPredictor):
                 self.watch(0, 1)
             image = resized(self._input(raster, tile, limits), scale)
             (output,) = self._objects([image], min(SURE, asked))
-            looked[tile, scale] = output.from_score(asked)
+            looked[tile, scale] = output
             return resolve_overlaps(self._detections(output.from_score(SURE), tile))
 
         return estimate_scale(find, raster.height, raster.width)
@@ -163,7 +164,8 @@ class Predictor(TiledPredictor):
         return self.backend.objects(images, score_threshold)
 
     def _is_crowded(self, found: Found) -> bool:
-        return self.detection_limit is not None and len(found) >= self.detection_limit
+        limit = self.detection_limit
+        return limit is not None and found.count(self.options.score_threshold) >= limit
 
     def _detections(self, found: Found, tile: Tile) -> list[Detection]:
         height, width = tile.bottom - tile.top, tile.right - tile.left

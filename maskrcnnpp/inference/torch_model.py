@@ -31,6 +31,7 @@ from maskrcnnpp.inference.semantic_instances import ObjectFinder
 from maskrcnnpp.inference.tta import AugmentedRCNN
 from maskrcnnpp.modeling.checkpoint import load_to_use
 from maskrcnnpp.modeling.pruning import depth_key
+from maskrcnnpp.modeling.roi_heads_keys import check_roi_heads
 from maskrcnnpp.modeling.semantic_depths import is_unet
 from maskrcnnpp.modeling.speed import apply_memory_format_and_compile
 
@@ -64,7 +65,7 @@ class TorchBackend(Backend):
         inputs = [{"image": torch.from_numpy(image)} for image in images]
         with self._computing():
             outputs = self.model.inference(inputs, do_postprocess=False)
-        return [_found(instances, score_threshold) for instances in outputs]
+        return [_found(instances) for instances in outputs]
 
     def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         with self._computing():
@@ -79,8 +80,8 @@ class TorchBackend(Backend):
             yield
 
 
-def _found(instances: Instances, score_threshold: float) -> Found:
-    kept = instances[instances.scores >= score_threshold].to("cpu")
+def _found(instances: Instances) -> Found:
+    kept = instances.to("cpu")
     height, width = kept.image_size
     return Found(
         height,
@@ -89,6 +90,7 @@ def _found(instances: Instances, score_threshold: float) -> Found:
         scores=kept.scores.float().numpy(),
         categories=kept.pred_classes.numpy(),
         masks=kept.pred_masks.flatten(0, 1).float().numpy(),  # of (N, 1, M, M)
+        box_scores=kept.box_scores.float().numpy() if kept.has("box_scores") else None,
     )
 
 
@@ -119,6 +121,7 @@ def trained_of_config(
     check_device(cfg)
     check_weights(cfg)
     check_image_size(cfg)
+    check_roi_heads(cfg)
     if is_semantic(cfg) and not is_unet(cfg):
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE} and MODEL.BACKBONE.NAME "

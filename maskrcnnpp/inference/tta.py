@@ -83,7 +83,7 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
         if margin:
             set_boxes_of_masks(merged, margin)
         if getattr(self.model.roi_heads, "score_masks", False):
-            merged.scores = scored_by_masks(merged.scores, merged.pred_masks)
+            return scored_by_masks(merged)
         return merged
 
     @contextmanager

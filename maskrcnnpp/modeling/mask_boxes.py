@@ -54,16 +54,26 @@ def set_boxes_of_masks(instances: Instances, margin: float) -> None:
     instances.pred_masks = masks_in_boxes(masks, wider, instances.pred_boxes.tensor)
 
 
-def scored_by_masks(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Scores (N,) times the mean probability of each mask's pixels; 0 for a mask without any.
+def mask_scores(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Scores times the mean probability of each mask's pixels.
 
     Args:
-        scores: of objects, 0..1.
-        masks: probabilities, shape (N, 1, M, M). A mask's pixels are those of at least .5.
+        scores: of objects, 0..1, shape (N,).
+        masks: probabilities, shape (N, 1, M, M). Pixels are those of at least .5, whatever the mask
+            threshold of a prediction; a mask without any counts by its highest probability.
     """
+    masks = masks.float()
     inside = masks >= 0.5
-    pixels = inside.sum(dim=(1, 2, 3)).clamp(min=1)
-    return scores * ((masks * inside).sum(dim=(1, 2, 3)) / pixels).to(scores.dtype)
+    pixels = inside.sum(dim=(1, 2, 3))
+    mean = (masks * inside).sum(dim=(1, 2, 3)) / pixels.clamp(min=1)
+    return scores * torch.where(pixels > 0, mean, masks.amax(dim=(1, 2, 3))).to(scores.dtype)
+
+
+def scored_by_masks(instances: Instances) -> Instances:
+    """Objects with ``pred_masks``, by falling :func:`mask_scores`; ``box_scores`` are as before."""
+    instances.box_scores = instances.scores
+    instances.scores = mask_scores(instances.scores, instances.pred_masks)
+    return instances[instances.scores.argsort(descending=True, stable=True)]
 
 
 def _extent(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -227,8 +227,9 @@ class NestedROIHeads(StandardROIHeads):
     Where the backbone has level p1, the last node of the row of stride 2, its features are pooled
     too, brought to the width of the others (1x1) and added to them: for masks, for boxes, or both.
 
-    With a backbone of one pyramid and no p1, or without masks, they are the stock heads. Boxes and
-    keypoints are those of the class beside it in a subclass, and read the full pyramid.
+    With a backbone of one pyramid and no p1, or without masks, they are the stock heads, unless a
+    margin or scores of masks are asked for. Boxes and keypoints are those of the class beside it
+    in a subclass, and read the full pyramid.
     """
 
     pools_every_depth = True
@@ -327,21 +328,20 @@ class NestedROIHeads(StandardROIHeads):
         proposals: list[Instances],
         targets: list[Instances] | None = None,
     ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
-        """Detectron2's. With a margin, boxes are those of the masks; masks may change scores."""
+        """Detectron2's. Boxes are those of the masks with a margin; masks may change scores."""
         if self.training or not (self.mask_margin or self.score_masks):
             return super().forward(images, features, proposals, targets)
         # Detectron2's calls forward_with_given_boxes, whose boxes and scores stay
         found: Any = self._forward_box(features, proposals)
         found = self._forward_mask(features, self._forward_keypoint(features, found))
         if self.score_masks and self.mask_on:
-            for x in found:
-                x.scores = scored_by_masks(x.scores, x.pred_masks)
+            found = [scored_by_masks(x) for x in found]
         return found, {}
 
     def forward_with_given_boxes(
         self, features: dict[str, torch.Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Detectron2's: the boxes stay, and masks are cut to them."""
+        """Detectron2's: boxes and scores stay, and masks are cut to the boxes."""
         given = [x.pred_boxes for x in instances]
         found = super().forward_with_given_boxes(features, instances)
         if self.mask_on and self.mask_margin:

@@ -149,7 +149,7 @@ def test_evaluation_needs_weights(tiny_opts):
 
 def test_an_evaluation_too_is_told_that_stock_roi_heads_have_no_margin(tiny_opts):
     opts = ["MODEL.ROI_HEADS.NAME", "StandardROIHeads", "MODEL.ROI_MASK_HEAD.BOX_MARGIN", "0.1"]
-    with pytest.raises(ConfigError, match="only NestedROIHeads .* set MODEL.ROI_HEADS.NAME"):
+    with pytest.raises(ConfigError, match="StandardROIHeads, which does not read .*BOX_MARGIN"):
         checked_config(arguments(eval_only=True, opts=[*tiny_opts, *opts]))
 
 

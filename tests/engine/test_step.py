@@ -148,11 +148,15 @@ def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
         (["MODEL.ROI_MASK_HEAD.BOX_MARGIN", -0.1], "BOX_MARGIN is -0.1"),
         (
             ["MODEL.ROI_MASK_HEAD.BOX_MARGIN", 0.1, "MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
-            "only NestedROIHeads .* set MODEL.ROI_HEADS.NAME",
+            "StandardROIHeads, which does not read MODEL.ROI_MASK_HEAD.BOX_MARGIN: set",
         ),
         (
-            ["MODEL.ROI_MASK_HEAD.SCORE_MASKS", True, "MODEL.ROI_MASK_HEAD.POOLER_TYPE", ""],
-            "SCORE_MASKS is True, which only NestedROIHeads with a POOLER_TYPE",
+            ["MODEL.ROI_MASK_HEAD.SCORE_MASKS", True, "MODEL.ROI_HEADS.NAME", "StandardROIHeads"],
+            "StandardROIHeads, which does not read MODEL.ROI_MASK_HEAD.SCORE_MASKS",
+        ),
+        (
+            ["MODEL.ROI_MASK_HEAD.BOX_MARGIN", 0.1, "MODEL.ROI_MASK_HEAD.POOLER_TYPE", ""],
+            "POOLER_TYPE is empty, so that masks have no boxes: set it to ROIAlignV2",
         ),
         (["TEST.PATIENCE", 2], "PATIENCE is 2; it needs TEST.BEST_METRIC"),
         (["TEST.BEST_METRIC", "validation/total_loss"], "needs TEST.LOSS True"),

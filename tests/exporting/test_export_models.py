@@ -32,6 +32,7 @@ MODELS = {
     "cascade of 3 classes": (
         *("MODEL.ROI_HEADS.NAME", "NestedCascadeROIHeads", "MODEL.ROI_HEADS.NUM_CLASSES", 3),
         *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
+        *("MODEL.ROI_MASK_HEAD.SCORE_MASKS", True),
         *("MODEL.NESTED_FPN.UPSAMPLE", "transposed", "DATASETS.TRAIN", ()),
     ),
     "timm": (
@@ -79,8 +80,11 @@ def predicted(model, images, threshold=0.0):
     """By Detectron2's inference, in the form of a session's outputs."""
     with torch.no_grad():
         found = model.inference([{"image": x} for x in images], do_postprocess=False)
-    found = [x[x.scores >= threshold] for x in found]
+    has_both = all(x.has("box_scores") for x in found)
+    found = [x[(x.box_scores if has_both else x.scores) >= threshold] for x in found]
+    more = {"box_scores": torch.cat([x.box_scores for x in found]).numpy()} if has_both else {}
     return {
+        **more,
         "boxes": torch.cat([x.pred_boxes.tensor for x in found]).numpy(),
         "scores": torch.cat([x.scores for x in found]).numpy(),
         "classes": torch.cat([x.pred_classes for x in found]).numpy(),
@@ -103,7 +107,8 @@ def assert_same(found, expected):
     partner = distance.argmin(axis=1) if len(distance) else np.zeros(0, int)
     assert sorted(partner) == list(range(len(partner)))
     assert (distance[np.arange(len(partner)), partner] < 0.01).all()
-    assert np.abs(found["scores"] - expected["scores"][partner]).max(initial=0) < 1e-4
+    for name in {"scores", "box_scores"} & set(found):
+        assert np.abs(found[name] - expected[name][partner]).max(initial=0) < 1e-4
     assert np.abs(found["masks"] - expected["masks"][partner]).max(initial=0) < 1e-3
 
 
@@ -121,7 +126,10 @@ def check(session, model):
     for batch, height, width in ((1, 64, 64), (3, 64, 64), (2, 90, 70)):
         images = torch.rand(batch, 3, height, width) * 255
         everything = predicted(model, images)
-        scores, places = everything["scores"], everything["image_indices"]
+        scores, places = (
+            everything.get("box_scores", everything["scores"]),
+            everything["image_indices"],
+        )
         best = [scores[places == index].max() for index in range(batch)]
         # all; about half; some in one image and none in another; none at all
         for wanted in (0.0, np.median(scores), np.mean(best), 1.0):

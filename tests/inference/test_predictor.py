@@ -23,9 +23,10 @@ QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
 class BrightSquares(torch.nn.Module):
     """In the place of a trained model: finds bright squares, and the parts of them that it sees."""
 
-    def __init__(self):
+    def __init__(self, box_score=None):
         super().__init__()
         self.seen = []
+        self.box_score = box_score
 
     def inference(self, inputs, do_postprocess):
         assert not do_postprocess and not self.training
@@ -36,8 +37,12 @@ class BrightSquares(torch.nn.Module):
         labels, count = ndimage.label(image[0].numpy() > 128)
         places = ndimage.find_objects(labels)
         boxes = [[x.start, y.start, x.stop, y.stop] for y, x in places]
+        more = (
+            {} if self.box_score is None else {"box_scores": torch.full((count,), self.box_score)}
+        )
         return Instances(
             tuple(image.shape[1:]),
+            **more,
             pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
             scores=torch.full((count,), 0.9),
             pred_classes=torch.zeros(count, dtype=torch.int64),
@@ -268,8 +273,12 @@ def test_tiles_with_as_many_objects_as_the_model_can_give_are_told(caplog):
     assert "tiles have the 30 objects at which the model stops" in caplog.text
     caplog.clear()
     # with a score that leaves some of them out all others are there
-    Predictor(BrightSquares(), detection_limit=30, score_threshold=0.95, **options)(image)
+    options["score_threshold"] = 0.95
+    Predictor(BrightSquares(), detection_limit=30, **options)(image)
     assert not caplog.records
+    # unless the masks lowered their scores, after the limit
+    assert len(Predictor(BrightSquares(0.99), detection_limit=30, **options)(image)) == 0
+    assert "tiles have the 30 objects at which the model stops" in caplog.text
 
 
 def test_an_image_is_read_tile_by_tile():

@@ -7,11 +7,11 @@ from detectron2.modeling import build_model
 from maskrcnnpp.inference.tta import AugmentedRCNN
 
 
-@pytest.fixture(params=[0.0, 0.2])
+@pytest.fixture(params=[(0.0, False), (0.2, False), (0.0, True), (0.2, True)])
 def model_and_cfg(tiny_cfg, request):
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    tiny_cfg.MODEL.ROI_MASK_HEAD.BOX_MARGIN = request.param
-    tiny_cfg.MODEL.ROI_MASK_HEAD.SCORE_MASKS = request.param > 0
+    masks = tiny_cfg.MODEL.ROI_MASK_HEAD
+    masks.BOX_MARGIN, masks.SCORE_MASKS = request.param
     return build_model(tiny_cfg).eval(), tiny_cfg
 
 

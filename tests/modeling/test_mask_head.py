@@ -16,8 +16,8 @@ from maskrcnnpp.modeling.losses import (
 )
 from maskrcnnpp.modeling.mask_boxes import (
     boxes_of_masks,
+    mask_scores,
     masks_in_boxes,
-    scored_by_masks,
     widened,
 )
 from maskrcnnpp.modeling.mask_head import DeepSupervisionMaskHead
@@ -375,19 +375,21 @@ def test_masks_are_looked_for_in_wider_boxes(tiny_cfg, make_input, depth):
         heads.mask_on = False
         (plain,) = model.inference([make_input(5)], do_postprocess=False)
         heads.mask_on = True
+        boxes = plain.pred_boxes.tensor.clone()
         features = model.backbone(model.preprocess_image([make_input(5)]).tensor)
         (given,) = heads.forward_with_given_boxes(features, [plain])
-    torch.testing.assert_close(seen[0], widened(plain.pred_boxes.tensor, 0.25))
-    assert not torch.allclose(found.pred_boxes.tensor, plain.pred_boxes.tensor)
+    torch.testing.assert_close(seen[0], widened(boxes, 0.25))
+    assert not torch.allclose(found.pred_boxes.tensor, boxes)
     assert given.pred_masks.shape == found.pred_masks.shape
-    torch.testing.assert_close(given.pred_boxes.tensor, plain.pred_boxes.tensor)
+    torch.testing.assert_close(given.pred_boxes.tensor, boxes)
 
 
 def test_a_score_is_multiplied_by_the_mean_probability_of_the_masks_pixels():
+    # the second has no pixels: its highest probability
     masks = torch.tensor([[0.9, 0.7, 0.4, 0.0], [0.4, 0.4, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    scores = scored_by_masks(torch.tensor([0.5, 0.5, 0.25]), masks.view(3, 1, 2, 2))
-    torch.testing.assert_close(scores, torch.tensor([0.4, 0.0, 0.25]))
-    assert scored_by_masks(torch.zeros(0), torch.zeros(0, 1, 28, 28)).shape == (0,)
+    scores = mask_scores(torch.tensor([0.5, 0.5, 0.25]), masks.view(3, 1, 2, 2))
+    torch.testing.assert_close(scores, torch.tensor([0.4, 0.2, 0.25]))
+    assert mask_scores(torch.zeros(0), torch.zeros(0, 1, 28, 28)).shape == (0,)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])
@@ -397,12 +399,19 @@ def test_predictions_have_scores_of_masks_if_asked(tiny_cfg, make_input, margin)
     model = build_model(tiny_cfg).eval()
     heads = model.roi_heads
     with torch.no_grad():
+        heads.mask_head.predictor.weight.mul_(1000)  # as after a training: masks differ
         (plain,) = model.inference([make_input(5)], do_postprocess=False)
-        expected = scored_by_masks(plain.scores, plain.pred_masks)
         heads.score_masks = True
         (found,) = model.inference([make_input(5)], do_postprocess=False)
+    expected = mask_scores(plain.scores, plain.pred_masks)
+    order = expected.argsort(descending=True, stable=True)
+    assert not torch.equal(order, torch.arange(len(order)))
+    torch.testing.assert_close(found.scores, expected[order])
+    torch.testing.assert_close(found.box_scores, plain.scores[order])
+    torch.testing.assert_close(found.pred_boxes.tensor, plain.pred_boxes.tensor[order])
+    torch.testing.assert_close(found.pred_masks, plain.pred_masks[order])
+    with torch.no_grad():
         features = model.backbone(model.preprocess_image([make_input(5)]).tensor)
+        before = plain.scores.clone(), plain.pred_boxes.tensor.clone()
         (given,) = heads.forward_with_given_boxes(features, [plain])
-    assert not torch.allclose(expected, plain.scores)
-    torch.testing.assert_close(found.scores, expected)
-    torch.testing.assert_close(given.scores, plain.scores)  # whose caller has scored them
+    torch.testing.assert_close((given.scores, given.pred_boxes.tensor), before)
