@@ -43,9 +43,9 @@ class Found:
     def from_score(self, threshold: float) -> Found:
         """Those of at least a score."""
         kept = self.scores >= np.float32(threshold)
-        rows = (self.boxes, self.scores, self.categories, self.masks, self.box_scores)
-        some = (None if values is None else values[kept] for values in rows)
-        return Found(self.height, self.width, *some)
+        rows = ("boxes", "scores", "categories", "masks", "box_scores")
+        values = {name: getattr(self, name) for name in rows}
+        return replace(self, **{k: x[kept] for k, x in values.items() if x is not None})
 
     def count(self, threshold: float) -> int:
         """Number of objects that reached a score before their masks were looked at."""

@@ -37,17 +37,16 @@ class BrightSquares(torch.nn.Module):
         labels, count = ndimage.label(image[0].numpy() > 128)
         places = ndimage.find_objects(labels)
         boxes = [[x.start, y.start, x.stop, y.stop] for y, x in places]
-        more = (
-            {} if self.box_score is None else {"box_scores": torch.full((count,), self.box_score)}
-        )
-        return Instances(
+        found = Instances(
             tuple(image.shape[1:]),
-            **more,
             pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
             scores=torch.full((count,), 0.9),
             pred_classes=torch.zeros(count, dtype=torch.int64),
             pred_masks=torch.ones(count, 1, 28, 28),
         )
+        if self.box_score is not None:
+            found.box_scores = torch.full((count,), self.box_score)
+        return found
 
 
 def squares(height=200, width=260):
