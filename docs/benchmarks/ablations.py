@@ -50,7 +50,7 @@ GROUPS = {
     "recipe": "The recipe of configs/cpu, chosen with the stock arm",
     "design": "The design of the pyramid and of what reads it",
     "depth": "Depths, and stock at the same stages of the encoder",
-    "margin": "Masks that are looked for in wider boxes: MODEL.ROI_MASK_HEAD.BOX_MARGIN",
+    "margin": "Masks that decide: BOX_MARGIN and SCORE_MASKS of MODEL.ROI_MASK_HEAD",
 }
 
 
@@ -72,8 +72,9 @@ def entry(run_dir: Path, group: str, what: str, than: str | None = None) -> dict
     cfg = build_config(str(run_dir / "config.yaml"), ["MODEL.DEVICE", "cpu"])
     dataset = cfg.DATASETS.TEST[0]
     path = run_dir / "inference" / dataset / METRICS_FILE
-    if not path.is_file() or not (run_dir / "model_final.pth").is_file():
-        raise DataError(f"{run_dir}: the training has not finished, {path} is missing")
+    for needed in (path, run_dir / "model_final.pth"):
+        if not needed.is_file():
+            raise DataError(f"{run_dir}: the training has not finished, {needed} is missing")
     metrics = json.loads(path.read_text(encoding="utf-8"))
     return {
         "group": group,
