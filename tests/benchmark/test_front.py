@@ -9,6 +9,7 @@ def test_the_page_is_what_the_records_give():
     rows = front.measured()
     assert (front.HERE / "front.md").read_text() == front.page(rows)
     assert front.table(rows) in front.RESULTS_PAGE.read_text()
+    assert front.sentence(rows) in front.README.read_text()
 
 
 def test_only_trainings_of_the_schedule_and_the_config_alone_are_compared():
