@@ -112,11 +112,11 @@ def sentence(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in (fast, stock)
     }
     text = (
-        f"[`{FAST}`]({fast['config']}) is stock, cut to two stages of the encoder, whose [masks "
-        "set the boxes and change the scores](docs/how-it-works.md#masks-that-decide). On validation "
-        f"images it has a mask AP and a box AP of {ap[FAST]} (seeds: {fast['seeds']}), stock "
-        f"{ap[STOCK]} ({stock['seeds']}), in {fast['seconds'] / stock['seconds']:.2f} of stock's "
-        f"time and with {fast['parameters'] / stock['parameters']:.2f} of its parameters "
+        f"[`{FAST}`]({fast['config']}) is stock, cut to two stages of the encoder, whose masks "
+        "[set the boxes and change the scores](docs/how-it-works.md#masks-that-decide). On "
+        f"validation images it has a mask AP and a box AP of {ap[FAST]} (seeds: {fast['seeds']}), "
+        f"stock {ap[STOCK]} ({stock['seeds']}), in {fast['seconds'] / stock['seconds']:.2f} of "
+        f"stock's time and with {fast['parameters'] / stock['parameters']:.2f} of its parameters "
         "([accuracy and time](docs/benchmarks/front.md))."
     )
     return textwrap.fill(text, 108, break_on_hyphens=False)
