@@ -8,8 +8,9 @@ SETUP := $(VENV)/.maskrcnnpp-is-set-up
 # what the tests need beside; make test TEST_EXTRAS=test,peers also holds metrics against StarDist's
 TEST_EXTRAS ?= test
 TEST_SETUP := $(VENV)/.maskrcnnpp-is-set-up-for-$(TEST_EXTRAS)
-# as many processes as there are cores, up to 4, each with the tests of whole files
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# as many processes as there are cores, up to 4, each with the tests of whole files, in the order of
+# tests/conftest.py
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # the tested versions, for an environment of our own
 CONSTRAINTS := $(if $(filter .venv,$(VENV)),-c constraints.txt)
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))

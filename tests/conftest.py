@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW & {item.path.name, item.path.parent.name}:
             item.add_marker("slow")
+    # the processes of `make test` take files in this order: none is left alone with a long one
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
