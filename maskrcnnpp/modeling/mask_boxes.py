@@ -15,6 +15,13 @@ def widened(boxes: torch.Tensor, margin: float) -> torch.Tensor:
     return torch.cat([boxes[:, :2] - added, boxes[:, 2:] + added], dim=1)
 
 
+def with_wider_boxes(proposals: Instances, margin: float) -> Instances:
+    """A copy of proposals whose ``proposal_boxes`` are :func:`widened`."""
+    changed = Instances(proposals.image_size, **proposals.get_fields())
+    changed.proposal_boxes = Boxes(widened(proposals.proposal_boxes.tensor, margin))
+    return changed
+
+
 def boxes_of_masks(boxes: torch.Tensor, wider: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """The box of each mask; of one without any probability of at least .5 the object's.
 

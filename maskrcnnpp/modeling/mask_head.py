@@ -39,6 +39,7 @@ from maskrcnnpp.modeling.mask_boxes import (
     scored_by_masks,
     set_boxes_of_masks,
     widened,
+    with_wider_boxes,
 )
 
 VIS_MASKS = 8
@@ -309,7 +310,7 @@ class NestedROIHeads(StandardROIHeads):
 
         foreground, _ = select_foreground_proposals(instances, self.num_classes)
         if self.mask_margin:
-            foreground = [_with_wider_boxes(x, self.mask_margin) for x in foreground]
+            foreground = [with_wider_boxes(x, self.mask_margin) for x in foreground]
         # proposals come in random order: the first ones are a random choice
         some = [x[: math.ceil(len(x) * self.shallow_roi_fraction)] for x in foreground]
         by_depth: DepthInstances = {None: foreground, **dict.fromkeys(depths, some)}
@@ -360,12 +361,6 @@ class NestedROIHeads(StandardROIHeads):
             fine = features[feature_name(FINE_LEVEL, depth)]
             pooled = pooled + self.mask_fine(self.mask_fine_pooler([fine], boxes))
         return pooled
-
-
-def _with_wider_boxes(proposals: Instances, margin: float) -> Instances:
-    changed = Instances(proposals.image_size, **proposals.get_fields())
-    changed.proposal_boxes = Boxes(widened(proposals.proposal_boxes.tensor, margin))
-    return changed
 
 
 @ROI_HEADS_REGISTRY.register()
