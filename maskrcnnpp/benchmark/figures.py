@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maskrcnnpp.benchmark.results import by_arm, of_seeds
@@ -134,26 +133,3 @@ def _and_latency(
         axes.plot(middle, mean, "o", color=color, label=arm)
     _legend(figure)
     return png(figure)
-
-
-def plot_by_depth(
-    axes: Axes, values: Mapping[str, Mapping[int, Sequence[float]]]
-) -> dict[str, list[float]]:
-    """Draw a point a training, and a line through the means, at each depth of each kind.
-
-    Args:
-        values: by kind and depth, one a training.
-
-    Returns:
-        by kind, the means in the order of the depths.
-    """
-    means = {}
-    for index, (kind, by_depth) in enumerate(values.items()):
-        color, shift = COLORS[index], 0.12 * (index - (len(values) - 1) / 2)  # side by side
-        means[kind] = [float(np.mean(of_depth)) for of_depth in by_depth.values()]
-        axes.plot([d + shift for d in by_depth], means[kind], color=color, label=kind)
-        for depth, of_depth in by_depth.items():
-            place = [depth + shift] * len(of_depth)
-            axes.plot(place, of_depth, "o", color=color, ms=4, alpha=0.7)
-    axes.set_xticks(list(by_depth), [f"L{depth}" for depth in by_depth])
-    return means

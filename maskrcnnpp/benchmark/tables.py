@@ -278,12 +278,6 @@ def _interval(found: Mapping[str, float | None], digits: int) -> str:
     return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
-def difference_text(found: Mapping[str, float | None], digits: int = 1) -> str:
-    """Mean and interval of a difference, bold where it holds up."""
-    text = _interval(found, digits)
-    return f"**{text}**" if holds_up(found) else text
-
-
 def _text(value: float | None, digits: int) -> str:
     return "" if value is None else "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 

@@ -1,56 +1,76 @@
-"""Other programs, speed, and kinds of images that are left out."""
+"""The records of docs/benchmarks, and the pages and reports drawn from them."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from made_up import cells, script
 
-from maskrcnnpp.benchmark.results import load
+from maskrcnnpp.benchmark.cost import STAGES
+from maskrcnnpp.benchmark.figures import figures
+from maskrcnnpp.benchmark.report import REPORT_FILE, report_text
+from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.convert.splits import classify_stain
+from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import UserError
 
-peers, speed, kinds = map(script, ("peers", "speed", "kinds"))
+depth_cost, kinds, speed = map(script, ("depth_cost", "kinds", "speed"))
+OF_BENCHMARKS = sorted(path.parent for path in Path("docs/benchmarks").rglob(RESULTS_FILE))
 
 
-@pytest.mark.parametrize("module", [speed, kinds])
-def test_pages_are_what_their_records_give(module):
-    if not module.RECORD.is_file():
-        pytest.skip("not measured yet")
+@pytest.mark.parametrize("module", [depth_cost, kinds, speed], ids=lambda module: module.__name__)
+def test_the_page_is_what_the_record_gives(module):
     record = json.loads(module.RECORD.read_text(encoding="utf-8"))
     assert module.PAGE.read_text(encoding="utf-8") == module.page(record)
 
 
-def test_the_page_of_peers_is_what_its_record_gives():
-    if not peers.RECORD.is_file():
-        pytest.skip("not measured yet")
-    runs = json.loads(peers.RECORD.read_text(encoding="utf-8"))
-    assert peers.PAGE.read_text(encoding="utf-8") == peers.page(runs, load(peers.OURS))
+@pytest.mark.parametrize("folder", OF_BENCHMARKS, ids=lambda folder: folder.name)
+def test_the_report_is_what_the_record_gives(folder):
+    results = load(folder / RESULTS_FILE)
+    pictures = figures(results, datasets(results)[-1])
+    words = {name: text for name, (text, _) in pictures.items()}
+    assert (folder / REPORT_FILE).read_text() == report_text(results, folder, words)
+    assert all((folder / name).is_file() for name in pictures)
+    for trial in results["trials"]:
+        assert Path(trial["config_file"]).is_file()
 
 
-def square(image_id, score):
-    mask = {"size": [40, 40], "counts": [3, 9, 31, 9, 1548]}
-    return {"image_id": image_id, "category_id": 1, "segmentation": mask, "score": score}
+def test_the_isolated_arms_are_of_the_depth_they_are_named_after():
+    for depth in (1, 2, 3):
+        cfg = build_config(f"configs/benchmark/lite0/isolated_L{depth}.yaml")
+        assert (cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1) == depth
+        assert not any(cfg.MODEL.ROI_MASK_HEAD.DEEP_SUPERVISION.WEIGHTS)
 
 
-def test_a_peer_is_scored_as_our_arms(tmp_path, monkeypatch):
-    image = {"file_name": "a.png", "height": 40, "width": 40}
-    annotation = {**square(1, 1.0), "id": 1, "area": 18, "bbox": [0, 3, 2, 9], "iscrowd": 0}
-    truth = {"images": [{**image, "id": 1}], "annotations": [annotation]}
-    truth["categories"] = [{"id": 1, "name": "nucleus"}]
-    folder = tmp_path / "dsb2018" / "annotations"
-    folder.mkdir(parents=True)
-    for part in ("val", "test"):
-        (folder / f"instances_{part}.json").write_text(json.dumps(truth))
-        (tmp_path / f"dsb2018_{part}.json").write_text(json.dumps([square(1, 0.8)]))
-    run = {"seed": 0, "minutes": 43, "steps": 7, "threads": 1, "versions": {"peer": "1"}}
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    monkeypatch.setattr(peers, "datasets_root", lambda: str(tmp_path))
-    found = peers.entry("Peer", tmp_path, {"max_dets": 100, "area_bins": [16, 32]})
-    assert found["PQ"] == found["F1"] == 1 and found["mask AP"] == pytest.approx(100)
-    page = peers.page([found, {**found, "seed": 1}], load(peers.OURS))
-    assert cells(page, "Peer")[:3] == ["43 CPU-minutes, 7 steps", "2", "1.000 (0.000)"]
+def test_the_costs_of_parts_are_shown_beside_stock(tmp_path):
+    seconds = {stage: [0.5] * 3 for stage in STAGES} | {"total": [2.0] * 3}
+    slow = {**seconds, "total": [5.0] * 3}
+    names = ["stock", "L1"]
+    costs = {
+        "parameters": dict.fromkeys(names, 4_000_000),
+        "peak_memory": dict.fromkeys(names, 900.0),
+        "latency": {"stock": seconds, "L1": slow},
+        "exported": {"stock": 0.5, "L1": 0.4},
+        "repeats": 1,
+        "machine": {},
+        "versions": {},
+    }
+    row = next(line for line in depth_cost.page(costs).splitlines() if line.startswith("| L1"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == [
+        "L1",
+        *["0.50"] * (len(STAGES) - 1),
+        "5.00 (2.50)",
+        "0.40 (0.80)",
+        "900",
+        "4.00",
+    ]
+    for arm in depth_cost.arms(tmp_path):
+        cfg = build_config(arm.config_file)
+        assert not cfg.MODEL.WEIGHTS
+        assert cfg.MODEL.NESTED_FPN.DEPTH == dict((n, d) for n, _, d in depth_cost.ARMS)[arm.name]
 
 
 def test_seconds_are_for_a_megapixel():
