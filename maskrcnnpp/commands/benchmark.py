@@ -12,7 +12,6 @@ from maskrcnnpp.benchmark.collect import External, collect
 from maskrcnnpp.benchmark.cost import Arm, measure_arms
 from maskrcnnpp.benchmark.results import RESULTS_FILE, load
 from maskrcnnpp.benchmark.runner import arm_name, plan_trials, run_trials
-from maskrcnnpp.benchmark.self_test import TOLERANCE, self_test
 from maskrcnnpp.benchmark.tables import verdict
 from maskrcnnpp.errors import UserError
 from maskrcnnpp.files import remove_partial, write_text
@@ -20,8 +19,6 @@ from maskrcnnpp.lock import locked
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.self_test:
-        return print_self_test()
     if args.quote:
         page, name = args.quote
         report.quote(read_page(page), name, "")  # are the marks there? Before hours of training
@@ -78,14 +75,3 @@ def read_page(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"--quote: {path} cannot be read: {error.strerror}") from error
-
-
-def print_self_test() -> int:
-    found = self_test()
-    size = ", ".join(f"{found[key]} {key}" for key in ("images", "truths", "detections"))
-    print(f"{size}: all metrics in {found['seconds']:.1f} s")
-    print(f"pycocotools, AP alone: {found['pycocotools_seconds']:.1f} s")
-    for name, value in found["differences"].items():
-        print(f"  {name}: differs from pycocotools by {value:.1e}")
-    print("passed" if found["passed"] else f"FAILED: a difference is above {TOLERANCE:g}")
-    return 0 if found["passed"] else 1

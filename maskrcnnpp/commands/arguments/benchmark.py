@@ -16,7 +16,7 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--config-file", nargs="+", metavar="FILE", help="one for each arm")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR")
+    parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="trainings at a time, sharing the cores"
     )
@@ -34,11 +34,6 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--report-only", action="store_true", help="rebuild the report from results.json"
     )
     parser.add_argument(
-        "--self-test",
-        action="store_true",
-        help="check the scoring against pycocotools on made-up predictions, and time it",
-    )
-    parser.add_argument(
         "--quote",
         nargs=2,
         metavar=("PAGE", "NAME"),
@@ -48,10 +43,6 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for every arm"
     )
     args = parser.parse_args(argv)
-    if args.self_test:
-        return args
-    if args.output_dir is None:
-        parser.error("--output-dir is needed")
     if not args.report_only and not args.config_file:
         parser.error("--config-file is needed, unless it is --report-only")
     if args.jobs < 1:
