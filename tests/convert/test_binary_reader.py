@@ -273,14 +273,6 @@ def test_a_bad_image(tmp_path, kind):
     assert not samples and problems.lines().startswith("image\timages/a.png\t")
 
 
-def test_a_path_that_leads_out(tmp_path):
-    files = {"images/a.png": image(), "masks/a.png": png(MASK)}
-    files |= {"/etc/images/b.png": image(), "/etc/masks/b.png": png(MASK)}
-    samples, problems = read(write_source(tmp_path, files, "zip"))
-    assert [sample.name for sample in samples] == ["a"]
-    assert "/etc/images/b.png\tthe path leads out of the source" in problems.lines()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -293,9 +285,3 @@ def test_a_path_that_leads_out(tmp_path):
 def test_impossible_options(tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         BinaryReader(source_of(tmp_path, MASK), ProblemLog(), **options)
-
-
-def test_nothing_of_the_layout(tmp_path, kind):
-    source = write_source(tmp_path, {"a.png": image()}, kind)
-    with pytest.raises(DataError, match="source.*holds no image with a label image"):
-        BinaryReader(source, ProblemLog())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
-import zipfile
 
 import pytest
 from coco_source import SQUARE, good_content, good_files, image, read_coco
@@ -176,30 +174,6 @@ def test_a_name_that_is_no_file_name(tmp_path):
     samples, problems, _ = read_coco(write_source(tmp_path, files, "zip"))
     assert sorted(samples) == ["a", "b"]
     assert "what?.png\tcannot be a file name on every system" in problems.lines()
-
-
-@pytest.mark.parametrize("name", ["../b.png", "/images/b.png", "..\\b.png", "C:/images/b.png"])
-def test_files_of_an_archive_that_lead_out_of_it_are_not_read(tmp_path, name):
-    files = good_files()
-    files[name] = files.pop("images/b.png")
-    samples, problems, _ = read_coco(write_source(tmp_path, files, "zip"))
-    assert list(samples) == ["a"]
-    told = {(problem.scope, problem.item, problem.reason[:20]) for problem in problems.problems}
-    assert told == {("file", name, "the path leads out o"), ("image", B, "the image is missing")}
-
-
-def test_files_stored_twice_in_an_archive(tmp_path):
-    source = write_source(tmp_path, good_files(), "zip")
-    with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr("images/b.png", png(NOISE))
-    samples, problems, _ = read_coco(source)
-    assert list(samples) == ["a"] and "holds this file twice" in problems.lines()
-    with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr("annotations/train.json", "{}")
-    with pytest.raises(DataError, match="annotations/train.json: the archive holds it twice"):
-        read_coco(source)
 
 
 def text(data):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -191,28 +189,3 @@ def test_a_set_of_three_dimensions(tmp_path, kind):
         CtcReader(source, ProblemLog())
     assert "01_GT/SEG/man_seg_000_000.tif: is of a slice" in str(error.value)
     assert "(and 5 more of this sequence)" in str(error.value)
-
-
-def test_a_file_stored_twice(tmp_path):
-    source = write_source(tmp_path, good_files(), "zip")
-    with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr(SEG, tif(LABELS * 0))
-    _, problems = read(source)
-    assert "two images would be called 01__t001" in problems.lines()
-
-
-@pytest.mark.parametrize("top", ["../", "/", "C:/"])
-def test_a_path_that_leads_out(tmp_path, top):
-    files = good_files() | good_files(top)
-    samples, problems = read(write_source(tmp_path, files, "zip"))
-    assert len(samples) == 4
-    assert problems.lines().count("the path leads out of the source") == len(good_files())
-    assert len(problems) == len(good_files())
-
-
-def test_nothing_of_the_layout(tmp_path, kind):
-    source = write_source(tmp_path, {"01/t000.tif": FRAMES[0], "a.txt": b""}, kind)
-    with pytest.raises(DataError, match="source.*holds no 01/t000.tif with 01_GT/SEG/man_seg000"):
-        CtcReader(source, ProblemLog())
-    assert not CtcReader.fits(["01/t000.tif", "01_GT/TRA/man_track000.tif", "masks/a.png"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -224,30 +222,6 @@ def test_an_id_that_is_no_file_name(tmp_path, name):
     problem = problems.problems[-1]
     assert problem.item == f"{TABLE}: {name}"
     assert "cannot be a file name" in problem.reason or "leads out of" in problem.reason
-
-
-@pytest.mark.parametrize("name", ["../b.png", "/x/b.png", "..\\b.png", "C:/b.png"])
-def test_files_of_an_archive_that_lead_out_of_it_are_not_read(tmp_path, name):
-    files = good_files()
-    files[name] = files.pop(B)
-    samples, problems, _ = read(write_source(tmp_path, files, "zip"))
-    assert list(samples) == ["a", "c"]
-    assert [problem.item for problem in problems.problems] == [name, f"{TABLE}: b"]
-    assert "leads out of the source" in problems.lines() and "is missing" in problems.lines()
-
-
-def test_files_stored_twice_in_an_archive(tmp_path):
-    source = write_source(tmp_path, good_files(), "zip")
-    for name, message in ((B, "holds its image twice"), (TABLE, f"{TABLE}: the archive holds it")):
-        with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            archive.writestr(name, b"")
-        if name == B:
-            samples, problems, _ = read(source)
-            assert list(samples) == ["a", "c"] and message in problems.lines()
-        else:
-            with pytest.raises(DataError, match=message):
-                read(source)
 
 
 UNUSABLE = {

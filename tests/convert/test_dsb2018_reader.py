@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -256,25 +254,6 @@ def test_changed_bytes_are_noticed(tmp_path, kind):
     path.write_bytes(data)
     samples, problems = read(source)
     assert len(samples) == 5 and len(problems) == 1
-
-
-def test_a_file_stored_twice_in_an_archive(tmp_path):
-    source = write_source(tmp_path, good_files(), "zip")
-    with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr("b/masks/1.png", mask(0, 0, 1, 1))
-    samples, problems = read(source)
-    assert len(samples) == 5 and "twice" in problems.lines()
-
-
-@pytest.mark.parametrize(
-    "name", ["../x/images/x.png", "/etc/images/x.png", "..\\x\\images\\x.png", "C:/x/images/x.png"]
-)
-def test_a_path_that_leads_out_of_the_archive(tmp_path, name):
-    source = write_source(tmp_path, {**good_files(), name: png(NOISE)}, "zip")
-    samples, problems = read(source)
-    assert len(samples) == 6 and [p.item for p in problems.problems] == [name]
-    assert [path.name for path in tmp_path.rglob("*")] == ["source.zip"]
 
 
 def test_an_id_that_is_no_file_name(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 
 import pytest
 from dsb2018_source import write_source
@@ -110,35 +109,6 @@ def test_two_images_of_one_name(tmp_path):
     (problem,) = problems.problems
     assert "two images would be called a: this and a.png" in problem.reason
     assert problem.item == "images/a.png"
-
-
-@pytest.mark.parametrize("stem", ["../b", "/etc/b", "..\\b", "C:/b"])
-def test_a_path_that_leads_out_of_the_archive(tmp_path, stem):
-    files = {"a.png": IMAGE, "a.geojson": GOOD, f"{stem}.png": IMAGE, f"{stem}.geojson": GOOD}
-    samples, problems = read(GeojsonReader, write_source(tmp_path, files, "zip"))
-    assert list(samples) == ["a"]
-    assert {p.item for p in problems.problems} == {f"{stem}.png", f"{stem}.geojson"}
-    assert all("leads out of the source" in p.reason for p in problems.problems)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_file_stored_twice_in_an_archive(tmp_path):
-
-    path = write_source(tmp_path, {"a.png": IMAGE, "a.geojson": GOOD}, "zip")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("b.png", IMAGE)
-        archive.writestr("b.geojson", GOOD)
-        archive.writestr("b.geojson", collection())
-    samples, problems = read(GeojsonReader, path)
-    assert list(samples) == ["a"] and "b.geojson\tthe archive holds this file twice" in (
-        problems.lines()
-    )
-
-
-def test_nothing_of_this_layout(tmp_path, kind):
-    path = write_source(tmp_path, {"a.png": IMAGE, "a.json": b'{"shapes": []}'}, kind)
-    with pytest.raises(DataError, match="holds no image with GeoJSON outlines; put a.geojson"):
-        GeojsonReader(path, ProblemLog())
 
 
 def test_what_is_wrong_is_told_where_nothing_is_right(tmp_path):

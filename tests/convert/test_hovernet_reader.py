@@ -237,12 +237,6 @@ def test_other_problems_of_a_source(tmp_path, kind):
     assert told["Train/Images/d.png"].startswith("has no annotation d.mat")
 
 
-def test_nothing_of_the_layout(tmp_path, kind):
-    source = write_source(tmp_path, {"a.png": png(PIXELS), "b/a.npy": b""}, kind)
-    with pytest.raises(DataError, match="source.*holds no image with a .mat of the same name"):
-        HovernetReader(source, ProblemLog())
-
-
 @pytest.mark.parametrize("compressed", [False, True])
 def test_any_damaged_byte_is_survived(compressed):
     """SciPy ends the program at some of them."""

@@ -127,21 +127,6 @@ def test_a_roi_set_of_several_images(tmp_path):
     assert {p.item for p in problems.problems} == {"x/RoiSet.zip", "x/b.tif", "x/c.tif"}
 
 
-@pytest.mark.parametrize("stem", ["../b", "/etc/b", "..\\b", "C:/b"])
-def test_a_path_that_leads_out_of_the_archive(tmp_path, stem):
-    files = {"a.tif": TIF, "a.zip": GOOD, f"{stem}.tif": TIF, f"{stem}.zip": GOOD}
-    samples, problems = read(ImagejReader, write_source(tmp_path, files, "zip"))
-    assert list(samples) == ["a"]
-    assert {p.item for p in problems.problems} == {f"{stem}.tif", f"{stem}.zip"}
-    assert all("leads out of the source" in p.reason for p in problems.problems)
-
-
-def test_nothing_of_this_layout(tmp_path, kind):
-    path = write_source(tmp_path, {"a.tif": TIF, "b.png": IMAGE}, kind)
-    with pytest.raises(DataError, match="source.*holds no image with ROIs of ImageJ; put a.zip"):
-        ImagejReader(path, ProblemLog())
-
-
 def test_roifile_that_is_not_installed_is_named(tmp_path, monkeypatch):
     path = write_source(tmp_path, {"a.tif": TIF, "a.zip": GOOD}, "folder")
     monkeypatch.setitem(sys.modules, "roifile", None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -290,36 +288,3 @@ def test_names_that_clash(tmp_path, kind):
     samples, problems = read(write_source(tmp_path, files, kind))
     assert [sample.name for sample in samples] == ["x__y"]
     assert "two images would be called x__y" in problems.lines()
-
-
-def test_a_file_stored_twice(tmp_path):
-    source = write_source(tmp_path, good_files(), "zip")
-    with zipfile.ZipFile(source, "a") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr("Annotations/b.xml", xml())
-    _, problems = read(source)
-    assert "Annotations/b.xml\tis of the same image as Annotations/b.xml" in problems.lines()
-
-
-@pytest.mark.parametrize("top", ["../", "/etc/", "C:/", "..\\"])
-def test_a_path_that_leads_out(tmp_path, top):
-    files = good_files() | {f"{top}c.png": png(PIXELS), f"{top}c.xml": TWO}
-    samples, problems = read(write_source(tmp_path, files, "zip"))
-    assert len(samples) == 2
-    assert {p.item for p in problems.problems} == {f"{top}c.png", f"{top}c.xml"}
-    assert problems.lines().count("leads out of the source") == 2
-
-
-def test_nothing_of_the_layout(tmp_path, kind):
-    source = write_source(tmp_path, {"a.png": png(PIXELS), "b.txt": b""}, kind)
-    with pytest.raises(DataError, match="source.*holds no image with an .xml of the same name"):
-        MonusegReader(source, ProblemLog())
-    with pytest.raises(DataError, match="does not exist"):
-        MonusegReader(tmp_path / "gone", ProblemLog())
-    assert not MonusegReader.fits(["a.png", "b.txt", "c.xml"])
-
-
-def test_only_bad_files(tmp_path, kind):
-    source = write_source(tmp_path, {"a.xml": TWO}, kind)
-    with pytest.raises(DataError, match="a.xml: has no image"):
-        MonusegReader(source, ProblemLog())

@@ -239,16 +239,3 @@ def test_what_the_background_channel_holds_does_not_matter(tmp_path):
     samples, problems = read(write_source(tmp_path, files, "folder"))
     check(samples, "image")
     assert not problems
-
-
-def test_nothing_of_the_layout(tmp_path, kind):
-    source = write_source(tmp_path, {"pictures.npy": npy(IMAGES), "a.txt": b""}, kind)
-    with pytest.raises(DataError, match="source.*holds no images.npy with a masks.npy"):
-        PannukeReader(source, ProblemLog())
-    assert not PannukeReader.fits(["images.npy", "a/masks.npy"])
-
-
-def test_only_bad_folds(tmp_path):
-    source = write_source(tmp_path, fold() | {"masks.npy": b""}, "folder")
-    with pytest.raises(DataError, match="masks.npy: is not an array of numbers"):
-        PannukeReader(source, ProblemLog())

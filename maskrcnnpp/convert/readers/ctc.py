@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
@@ -116,17 +116,21 @@ def _decode(files: FileSource, pair: Pair, *, truth: str, tracks: frozenset[str]
 
 def _find(names: Iterable[str], truth: str) -> _Found:
     """Frames and their segmentations, by name."""
-    there = set(names)
+    there = Counter(names)
     found = _Found([], [])
     slices: dict[str, list[str]] = defaultdict(list)
-    for name in names:
+    for name in sorted(there):
         match = _SEGMENTATION.fullmatch(name)
         if match is None or match["truth"] != truth:
             continue
         frame = _FRAME.fullmatch(match["file"])
         if frame is not None:
             image = f"{match['sequence']}/t{frame[1]}.tif"
-            if image in there:
+            twice = next((file for file in (image, name) if there[file] > 1), None)
+            if twice:
+                reason = "the archive holds this file twice; pack it again"
+                found.problems.append(Problem("image", image, twice, reason))
+            elif image in there:
                 found.pairs.append((image, name))
             else:
                 reason = f"has no image {image}; add it"
