@@ -26,8 +26,6 @@ FLOORS = (
     ("__main__",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-# the old path of a module that stays for one release
-OLD_PATHS = {"data/synthetic.py"}
 
 
 def room_of(path: Path) -> str:
@@ -50,8 +48,6 @@ def imported_rooms(path: Path) -> set[str]:
 def test_a_room_imports_from_lower_floors_alone(room):
     files = (ROOT / room).rglob("*.py") if (ROOT / room).is_dir() else [ROOT / f"{room}.py"]
     for path in files:
-        if path.relative_to(ROOT).as_posix() in OLD_PATHS:
-            continue
         too_high = {
             other for other in imported_rooms(path) - {room} if FLOOR_OF[other] >= FLOOR_OF[room]
         }
@@ -61,9 +57,3 @@ def test_a_room_imports_from_lower_floors_alone(room):
 def test_every_room_has_a_floor():
     rooms = {room_of(path) for path in ROOT.rglob("*.py")} - {"__init__"}
     assert rooms == set(FLOOR_OF)
-
-
-def test_old_paths_that_documents_named():
-    from maskrcnnpp.data import image_io, synthetic
-
-    assert image_io.open_image and synthetic.generate_nuclei

@@ -201,7 +201,7 @@ def depth_table(results: Mapping[str, Any]) -> str:
 def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "") -> None:
     """Write depths.json, depths.md and depths.png."""
     height, width = results["image_size"]
-    metric = _metric(results)
+    metric = results["metric"]
     lines = [
         "# What each depth costs and gives",
         "",
@@ -224,7 +224,7 @@ def write_depths(output_dir: Path, results: Mapping[str, Any], choice: str = "")
 
 def picture(results: Mapping[str, Any]) -> bytes:
     """Mask AP, or IoU, against latency, a point a depth, as PNG."""
-    rows, metric = results["depths"], _metric(results)
+    rows, metric = results["depths"], results["metric"]
     figure = new_figure(5, 3.5)
     axes = tidy(figure.subplots())
     latency = [1000 * row["latency"][0] for row in rows]
@@ -235,7 +235,3 @@ def picture(results: Mapping[str, Any]) -> bytes:
     axes.set_xlabel("milliseconds an image")
     axes.set_ylabel(f"{_JUDGED[metric][0]}, {results['dataset']}")
     return png(figure)
-
-
-def _metric(results: Mapping[str, Any]) -> str:
-    return results.get("metric", "AP")  # records of before there were others

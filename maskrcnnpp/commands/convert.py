@@ -21,6 +21,7 @@ from maskrcnnpp.convert.splits import (
     draw_folds,
     draw_splits,
     draw_splits_of_groups,
+    fractions_of,
     read_splits,
     write_splits,
 )
@@ -28,20 +29,6 @@ from maskrcnnpp.convert.summary import summary_table
 from maskrcnnpp.errors import ConfigError, DataError
 
 ALL = "all"
-
-
-def fractions_of(words: Sequence[str]) -> dict[str, float]:
-    try:
-        fractions = {split: float(part) for split, part in (w.split("=") for w in words)}
-    except ValueError as error:
-        raise ConfigError(
-            f"--fractions {' '.join(words)}: give such as train=0.7 val=0.3"
-        ) from error
-    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) <= 0:
-        raise ConfigError(
-            f"--fractions {' '.join(words)}: each is above 0, and together they are 1"
-        )
-    return fractions
 
 
 def draw(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from functools import partial
 
 from tqdm import tqdm
@@ -19,22 +17,8 @@ from maskrcnnpp.convert.semantic.write import (
     semantic_summary,
     train_command,
 )
+from maskrcnnpp.convert.splits import fractions_of
 from maskrcnnpp.errors import ConfigError
-
-
-def fractions_of(words: Sequence[str] | None) -> dict[str, float]:
-    if words is None:
-        return FRACTIONS
-    shown = f"--fractions {' '.join(words)}"
-    try:
-        fractions = {split: float(part) for split, part in (w.split("=") for w in words)}
-    except ValueError as error:
-        raise ConfigError(f"{shown}: give such as train=0.8 val=0.2") from error
-    if len(fractions) < len(words) or any(re.search(r"[^\w-]", split) for split in fractions):
-        raise ConfigError(f"{shown}: names of splits are of letters, digits, - and _, each once")
-    if not abs(sum(fractions.values()) - 1) < 1e-6 or min(fractions.values()) <= 0:
-        raise ConfigError(f"{shown}: each is above 0, and together they are 1")
-    return fractions
 
 
 def run(args: argparse.Namespace) -> None:
@@ -44,7 +28,8 @@ def run(args: argparse.Namespace) -> None:
     reading = Reading(axis=args.axis, window=tuple(args.window) if args.window else None)
     if args.splits and (args.fractions or args.seed is not None):
         raise ConfigError("--splits names the splits; leave out --fractions and --seed")
-    draw = partial(drawn_splits, fractions=fractions_of(args.fractions), seed=args.seed or 0)
+    fractions = fractions_of(args.fractions) if args.fractions else FRACTIONS
+    draw = partial(drawn_splits, fractions=fractions, seed=args.seed or 0)
     if args.splits:
         draw = partial(listed_splits, folder=args.splits)
     records, splits = convert_semantic(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from maskrcnnpp.errors import DataError
+from maskrcnnpp.errors import ConfigError, DataError
 from maskrcnnpp.files import write_text
 
 SPLIT_FRACTIONS: dict[str, float] = {"train": 0.5, "val": 0.2, "test": 0.3}
@@ -42,6 +43,24 @@ def classify_stain(image: np.ndarray) -> str:
             return "histology"
         image = brightest
     return "brightfield" if np.median(image) >= 128 else "fluorescence"
+
+
+def fractions_of(words: Sequence[str]) -> dict[str, float]:
+    """The splits of ``--fractions`` and their parts of the whole, of words as "train=0.7".
+
+    Raises:
+        ConfigError: a word is no such pair, a name no name, or the parts are not 1 together.
+    """
+    shown = f"--fractions {' '.join(words)}"
+    try:
+        fractions = {split: float(part) for split, part in (w.split("=") for w in words)}
+    except ValueError as error:
+        raise ConfigError(f"{shown}: give such as train=0.7 val=0.3") from error
+    if len(fractions) < len(words) or any(re.search(r"[^\w-]", split) for split in fractions):
+        raise ConfigError(f"{shown}: names of splits are of letters, digits, - and _, each once")
+    if not abs(sum(fractions.values()) - 1) < 1e-6 or min(fractions.values()) <= 0:
+        raise ConfigError(f"{shown}: each is above 0, and together they are 1")
+    return fractions
 
 
 def draw_splits(

@@ -106,10 +106,6 @@ def typical_diameter(objects: Sequence[Detection]) -> float | None:
     return float(2 * np.sqrt(middle / np.pi))
 
 
-def _is_known(diameter: float | None) -> bool:
-    return diameter is not None and KNOWN_DIAMETERS[0] <= diameter <= KNOWN_DIAMETERS[1]
-
-
 def _middle(height: int, width: int, size: int) -> Tile:
     top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
     return Tile(top, left, min(height, top + size), min(width, left + size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,6 @@ def mark(state: str, output: Path) -> list[Any]:
     return [state, *size_and_time(output), _content(output)]
 
 
-def state_when_made(made: Any) -> str:
-    """Of a :func:`mark`; of earlier versions it is the state alone, or without time and digest."""
-    return made if isinstance(made, str) else made[0]
-
-
 def is_empty(output: Path) -> bool:
     """Whether it has nothing, or is not there."""
     try:
@@ -33,14 +29,12 @@ def is_empty(output: Path) -> bool:
         return True
 
 
-def is_as_written(output: Path, made: Any) -> bool:
-    """Whether it is what was written, as far as its :func:`mark` tells."""
-    if isinstance(made, str):
-        return True
+def is_as_written(output: Path, made: Sequence[Any]) -> bool:
+    """Whether it is what was written, as its :func:`mark` tells."""
+    _, *written, content = made
     size, time = size_and_time(output)
-    was_size, *rest = made[1:]
     # a copy has another time, and the same content
-    return size == was_size and (not rest or time == rest[0] or _content(output) == rest[1])
+    return [size, time] == written or (size == written[0] and _content(output) == content)
 
 
 def _content(output: Path) -> str | None:

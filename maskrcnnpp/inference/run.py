@@ -23,7 +23,7 @@ from maskrcnnpp.files import (
     write_json_list,
 )
 from maskrcnnpp.images import Raster, open_image
-from maskrcnnpp.inference.marks import is_as_written, is_empty, mark, state_of, state_when_made
+from maskrcnnpp.inference.marks import is_as_written, is_empty, mark, state_of
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.predictor import Predictor
 from maskrcnnpp.inference.record import RECORD_FILE, records
@@ -78,7 +78,7 @@ class Job:
         return {
             name: path
             for name, path in outputs.items()
-            if name not in made or state_when_made(made[name]) != state or is_empty(path)
+            if name not in made or made[name][0] != state or is_empty(path)
         }
 
     def changed(self, file: Path) -> list[Path]:
@@ -163,10 +163,7 @@ class Job:
         return self.output_dir / _DONE_FOLDER / f"{file.name}.json"
 
     def _made(self, file: Path) -> dict[str, Any]:
-        """By format: what the file was, and size, time and checksum of the output.
-
-        Of runs of earlier versions the former alone, or without time and checksum.
-        """
+        """By format: what the file was, and size, time and checksum of the output."""
         try:
             return dict(json.loads(self._marker(file).read_text(encoding="utf-8")))
         except (OSError, ValueError):
@@ -232,7 +229,7 @@ def images_of_run(output_dir: Path) -> dict[str, tuple[Path, int] | None]:
     for marker in (output_dir / _DONE_FOLDER).glob("*.json"):
         try:
             made = {**json.loads(marker.read_text(encoding="utf-8")), _SCALE: None, _COUNT: None}
-            state = next(m if isinstance(m, str) else m[0] for m in made.values() if m)
+            state = next(of_output[0] for of_output in made.values() if of_output)
             path, size, _ = state[:-1].rsplit("\n", 2)
             found[marker.stem] = Path(path), int(size)
         except (OSError, ValueError, LookupError, TypeError, StopIteration):

@@ -24,10 +24,10 @@ from semantic_source import (
 )
 
 from maskrcnnpp import cli
-from maskrcnnpp.commands import prepare_semantic
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.convert.semantic.label_map import LabelMap
 from maskrcnnpp.convert.semantic.write import convert_semantic, train_command
+from maskrcnnpp.convert.splits import fractions_of
 from maskrcnnpp.data.semantic import read_labels
 from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError, DataError
@@ -244,4 +244,4 @@ def test_the_command_of_images_of_16_bits_says_how_they_are_read(tmp_path):
 @pytest.mark.parametrize("words", [["x/y=1"], ["train=0.5", "train=0.5"]])
 def test_names_of_splits_that_are_none(words):
     with pytest.raises(ConfigError, match="names of splits are of letters"):
-        prepare_semantic.fractions_of(words)
+        fractions_of(words)

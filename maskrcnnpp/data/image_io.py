@@ -1,3 +1,0 @@
-"""The old path of :mod:`maskrcnnpp.images`, for one release."""
-
-from maskrcnnpp.images import *  # noqa: F403
