@@ -6,6 +6,7 @@ import os
 # before CUDA is looked for: the tests compare exact numbers, whatever GPU is there
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import detectron2.engine.defaults  # noqa: E402
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -15,6 +16,8 @@ from detectron2.structures import BitMasks, Boxes, Instances  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import maskrcnnpp  # noqa: E402
+from maskrcnnpp.engine.curves import write_curves  # noqa: E402
+from maskrcnnpp.engine.hooks import curves  # noqa: E402
 
 # tiny tensors: a second thread costs more than it brings, most of all on a busy machine
 torch.set_num_threads(1)
@@ -44,6 +47,34 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
     # the processes of `make test` take files in this order: none is left alone with a long one
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def value_of(cfg, *keys, default=None):
+    for key in keys:
+        node = cfg
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        if node is not None:
+            return node
+    return default
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_trainings():
+    """Without what takes longer than the few iterations that most tests train for."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Detectron2 writes and reads the whole config as YAML for each of three keys
+        if hasattr(detectron2.engine.defaults, "_try_get_key"):
+            patch.setattr(detectron2.engine.defaults, "_try_get_key", value_of)
+        patch.setattr(curves, "write_curves", lambda output_dir: None)
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture
+def drawn_curves(monkeypatch):
+    """A training draws its curves, which others leave out."""
+    monkeypatch.setattr(curves, "write_curves", write_curves)
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ def train(opts, *more):
     return trainer
 
 
-def test_all_that_a_training_leaves(opts, tiny_nuclei, tmp_path, caplog):
+def test_all_that_a_training_leaves(opts, tiny_nuclei, tmp_path, caplog, drawn_curves):
     folder = tmp_path / "output"
     with caplog.at_level(logging.INFO, logger="maskrcnnpp"):
         train(opts)
