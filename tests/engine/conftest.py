@@ -7,8 +7,8 @@ from maskrcnnpp.convert.synthetic import synthetic_samples
 from maskrcnnpp.engine import build_config
 
 CONFIGS = {
-    "stock": "configs/quick/mask_rcnn_R_18_FPN.yaml",
-    "nested": "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml",
+    "stock": "tests/files/configs/stock.yaml",
+    "nested": "tests/files/configs/nested.yaml",
 }
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, and what a restart makes of them."""
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -14,8 +15,8 @@ from maskrcnnpp.errors import ConfigError, OutputError, TrainingStopped, UserErr
 from maskrcnnpp.files import PARTIAL
 from maskrcnnpp.lock import LOCK_FILE, locked
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
-STOCK = "configs/quick/mask_rcnn_R_18_FPN.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
+STOCK = "tests/files/configs/stock.yaml"
 
 
 @pytest.fixture
@@ -143,6 +144,7 @@ def test_other_data_or_another_model_are_told(opts, tiny_nuclei, monkeypatch, tm
 
 
 def test_weights_that_fit_partly_are_reported(opts, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="maskrcnnpp")
     trainer_of(opts).train()
     weights = ["MODEL.WEIGHTS", tmp_path / "output" / "model_final.pth"]
     weights += ["OUTPUT_DIR", tmp_path / "new"]
@@ -155,7 +157,7 @@ def test_weights_that_fit_partly_are_reported(opts, tmp_path, caplog):
     torch.save({"model": {**known, "another_head.weight": torch.zeros(1)}}, tmp_path / "more.pth")
     trainer_of(opts, *weights, "MODEL.WEIGHTS", tmp_path / "more.pth")
     assert "left in the file, not in the model: another_head" in caplog.text
-    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
+    torch.save({"model": {"backbone.a": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(ConfigError, match="none of its weights is of this model"):
         trainer_of(opts, "MODEL.WEIGHTS", tmp_path / "other.pth", "OUTPUT_DIR", tmp_path / "new")
 
@@ -166,7 +168,7 @@ def test_evaluation_takes_no_random_weights(opts, tiny_nuclei, tmp_path):
     more = ["INPUT.CHANNELS", "[0,0]", "MODEL.PIXEL_MEAN", "[1.,1.]", "MODEL.PIXEL_STD", "[1.,1.]"]
     more += ["DATASETS.TEST", f"('{tiny_nuclei}',)", "MODEL.WEIGHTS", weights]
     words = ["--config-file", CONFIG, "--eval-only", *opts, *more]
-    with pytest.raises(ConfigError, match="stem.conv1.weight.* would be random"):
+    with pytest.raises(ConfigError, match="conv_stem.weight.* would be random"):
         run(default_argument_parser().parse_args(words))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 SCRIPT = Path(__file__).with_name("distributed_training.py")
 TOO_LONG = 300  # seconds: a dead-lock
 

@@ -9,7 +9,7 @@ from maskrcnnpp.commands.arguments.train import argument_parser
 from maskrcnnpp.engine.main import run
 from maskrcnnpp.errors import ConfigError
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 
 
 def dry_run(opts, *more):
@@ -44,6 +44,6 @@ def test_what_a_training_would_end_with(tiny_opts, more, message):
 
 def test_a_disk_that_is_too_small(tiny_opts, monkeypatch):
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**7))
     with pytest.raises(ConfigError, match="checkpoints of .* MiB need .*CHECKPOINT_PERIOD"):
         dry_run(tiny_opts)

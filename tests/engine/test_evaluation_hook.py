@@ -13,7 +13,7 @@ from maskrcnnpp.engine.hooks.averaging import WeightAverage
 from maskrcnnpp.engine.validation_loss import validation_losses
 from maskrcnnpp.errors import ConfigError, OutputError
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 
 
 def trainer_of(opts, *more):
@@ -119,7 +119,7 @@ def test_averaged_weights_are_evaluated_and_are_the_model_of_a_checkpoint(opts, 
     trainer = trainer_of(opts, *more)
     trainer.train()
     saved = torch.load(tmp_path / "output" / "model_0000001.pth", weights_only=True)
-    name = "backbone.bottom_up.stem.conv1.weight"
+    name = "backbone.bottom_up.network.conv_stem.weight"
     used = dict(trainer.model_in_use.named_parameters())[name]
     trained = dict(trainer.model.named_parameters())[name]
     assert torch.equal(saved["model"][name], used) and torch.equal(saved["trained"][name], trained)

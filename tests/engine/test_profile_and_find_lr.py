@@ -10,8 +10,8 @@ from maskrcnnpp.engine import lr_finder
 from maskrcnnpp.engine.main import run
 
 CONFIGS = {
-    "stock": "configs/quick/mask_rcnn_R_18_FPN.yaml",
-    "nested": "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml",
+    "stock": "tests/files/configs/stock.yaml",
+    "nested": "tests/files/configs/nested.yaml",
 }
 
 

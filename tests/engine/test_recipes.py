@@ -51,6 +51,9 @@ def sets(tmp_path):
 def test_ten_images_do_better_with_a_trained_model_than_from_scratch(sets, tiny_opts, tmp_path):
     many, own, judge = sets
     common = [*tiny_opts, "DATASETS.TEST", f"('{judge}',)", "TEST.LOSS", "True"]
+    common += ["MODEL.BACKBONE.NAME", "build_nested_fpn_backbone"]  # of a small encoder
+    common += ["MODEL.NESTED_FPN.ENCODER", "build_timm_backbone"]
+    common += ["MODEL.TIMM.NAME", "test_efficientnet_gn"]
 
     def loss_of(config, data, folder, *more):
         opts = [*common, "DATASETS.TRAIN", f"('{data}',)", "OUTPUT_DIR", str(tmp_path / folder)]

@@ -12,7 +12,7 @@ from detectron2.utils.env import seed_all_rng
 
 from maskrcnnpp.engine import Trainer, build_config
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 SCRIPT = Path(__file__).with_name("killed_training.py")
 
 

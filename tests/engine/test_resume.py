@@ -9,7 +9,7 @@ from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.optimizer_state import optimizer_names
 from maskrcnnpp.errors import ConfigError
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 
 
 @pytest.fixture

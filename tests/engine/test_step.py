@@ -15,7 +15,7 @@ from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.loss_guard import LossGuard
 from maskrcnnpp.errors import ConfigError, DataError, DivergedError
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 
 
 @pytest.fixture

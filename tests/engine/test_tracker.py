@@ -46,7 +46,7 @@ def trackio(tmp_path, monkeypatch):
 def train(tiny_opts, name, iterations=2, *more):
     words = ["TRACKER.NAME", name, "TRACKER.PROJECT", "nuclei", "TEST.PICTURES", "0"]
     words += ["SOLVER.MAX_ITER", str(iterations), "TEST.EVAL_PERIOD", "2", *more]
-    cfg = build_config("configs/quick/mask_rcnn_R_18_FPN.yaml", [*tiny_opts, *words])
+    cfg = build_config("tests/files/configs/stock.yaml", [*tiny_opts, *words])
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
     return trainer.train()

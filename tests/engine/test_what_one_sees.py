@@ -14,7 +14,7 @@ from maskrcnnpp.engine import Trainer, build_config
 from maskrcnnpp.engine.curves import draw_curves, write_curves
 from maskrcnnpp.engine.progress import closing_table, progress_line, short_time
 
-CONFIG = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+CONFIG = "tests/files/configs/nested.yaml"
 
 
 @pytest.fixture
