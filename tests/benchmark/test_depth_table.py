@@ -24,6 +24,7 @@ def results():
     return {
         "weights": "model.pth",
         "dataset": "nuclei_val",
+        "metric": "AP",
         "image_size": [64, 64],
         "images": 3,
         "machine": {"cores": "2"},

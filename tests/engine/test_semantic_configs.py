@@ -15,6 +15,7 @@ PARAMETERS = {
     "unetpp": 9.0,
     "unetpp_ds": 9.0,
 }
+QUICK = ("unet", "unetpp", "unetpp_ds")
 
 
 def built(path):
@@ -29,12 +30,11 @@ def test_the_papers_rows_are_as_large_as_printed(name):
     assert round((count - colour) / 1e6, 1) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_quick_rows_are_the_same_with_half_the_filters(name):
     large, count = built(Path("configs/semantic", f"{name}.yaml"))
     small, fewer = built(Path("configs/quick", f"{name}.yaml"))
-    # those of the wide one are such that GN takes them
-    assert fewer == pytest.approx(count / 4, rel=0.06 if name == "unet_wide" else 0.01)
+    assert fewer == pytest.approx(count / 4, rel=0.01)
     for cfg in (large, small):
         cfg.defrost()
         for key in ("ROW_CHANNELS", "NORM"):
@@ -44,5 +44,5 @@ def test_the_quick_rows_are_the_same_with_half_the_filters(name):
 
 
 def test_there_is_no_row_more():
-    for folder in ("configs/semantic", "configs/quick"):
-        assert {path.stem for path in Path(folder).glob("unet*.yaml")} == set(PARAMETERS)
+    for folder, rows in (("configs/semantic", PARAMETERS), ("configs/quick", QUICK)):
+        assert {path.stem for path in Path(folder).glob("unet*.yaml")} == set(rows)

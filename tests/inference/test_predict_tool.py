@@ -402,15 +402,9 @@ def test_what_was_corrected_by_hand_is_never_overwritten(model_files, images, tm
     assert tifffile.imread(labels).shape == (33, 44)
 
 
-def test_outputs_of_an_earlier_version_are_done_unless_they_are_empty(
-    model_files, images, tmp_path, capsys
-):
+def test_an_output_that_is_empty_is_made_again(model_files, images, tmp_path, capsys):
     output = tmp_path / "out"
     predict(model_files, images, output)
-    for marker in (output / ".done").iterdir():
-        made = json.loads(marker.read_text())
-        del made["scale"], made["objects"]
-        marker.write_text(json.dumps({name: state for name, (state, *_) in made.items()}))
     (output / "a.png.csv").write_bytes(b"")
     assert predict(model_files, images, output) == 0
     assert "2 of 3 images are done" in capsys.readouterr().out
