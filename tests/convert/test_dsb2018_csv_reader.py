@@ -214,6 +214,17 @@ def test_bad_input(tmp_path, kind, case):
     assert reader.names == ["a", "b", "c"]
 
 
+def test_a_table_that_may_be_cut_short(tmp_path, kind):
+    """ "169 24" became "169 2", which is as good a mask."""
+    files = {**good_files(), TABLE: table({"a": RUNS["a"]})[:-2]}
+    samples, problems, _ = read(write_source(tmp_path, files, kind))
+    assert len(samples["a"].masks) == 2 and not problems
+    assert (
+        f"{TABLE}: line 3\tthe last line does not end with a line break"
+        in problems.lines_of_notes()
+    )
+
+
 @pytest.mark.parametrize("name", ["../d", "x/d", "what?", "/etc/d", "C:\\d"])
 def test_an_id_that_is_no_file_name(tmp_path, name):
     files = {**good_files(), TABLE: table({**RUNS, name: ["1 1"]}), f"{name}.png": png(NOISE)}

@@ -173,6 +173,9 @@ def _rows(text: str, name: str) -> tuple[dict[str, list[Row]], list[Problem]]:
             continue
         item = f"{name}: line {table.line_num}"
         problems.append(Problem("object", (image or "").strip(), item, reason))
+    if rows and not text.endswith(("\n", "\r")):  # its runs may be fewer than were written
+        reason = "the last line does not end with a line break: is the table whole?"
+        problems.append(Problem("note", "", f"{name}: line {table.line_num}", reason))
     return rows, problems
 
 
