@@ -28,11 +28,11 @@ def test_only_trainings_of_the_schedule_and_the_config_alone_are_compared():
         {**row, "dataset": "dsb2018_test", "seed": 4},
     ]
     costs = {"parameters": {"stock": 4e6, "L1": 1e6}, "exported": {"stock": 0.5, "L1": 0.6}}
-    rows = front.points({"trials": [trial]}, [row, *others], costs)
+    rows = front.points([trial], [row, *others], costs)
     assert [(row["arm"], row["masks"]) for row in rows] == [("stock", [61.0]), ("L1", [58.0])]
     text = front.table(rows)
     assert "1.00 (0.25)" in text and "0.60 (1.20)" in text
     assert text.endswith("better than `stock`.")  # and not L1, which is slower and worse
     costs["exported"]["L1"] = 0.4
-    rows = front.points({"trials": [trial]}, [row], costs)
+    rows = front.points([trial], [row], costs)
     assert front.table(rows).endswith("better than `L1` and `stock`.")

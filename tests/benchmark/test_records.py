@@ -10,7 +10,7 @@ from made_up import cells, script
 
 from maskrcnnpp.benchmark.cost import STAGES
 from maskrcnnpp.benchmark.figures import figures
-from maskrcnnpp.benchmark.report import REPORT_FILE, report_text
+from maskrcnnpp.benchmark.report import REPORT_FILE, quote, quoted_table, report_text
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.convert.splits import classify_stain
 from maskrcnnpp.engine import build_config
@@ -35,6 +35,17 @@ def test_the_report_is_what_the_record_gives(folder):
     assert all((folder / name).is_file() for name in pictures)
     for trial in results["trials"]:
         assert Path(trial["config_file"]).is_file()
+
+
+@pytest.mark.parametrize("folder", OF_BENCHMARKS, ids=lambda folder: folder.name)
+def test_the_pages_quote_the_record(folder):
+    results, name = load(folder / RESULTS_FILE), f"{folder.name} results"
+    pages = [Path("docs/results.md"), Path("README.md")]
+    quoting = [page for page in pages if f"<!-- {name} -->" in page.read_text(encoding="utf-8")]
+    assert quoting
+    for page in quoting:
+        text = page.read_text(encoding="utf-8")
+        assert quote(text, name, quoted_table(results, page.parent)) == text
 
 
 def test_the_isolated_arms_are_of_the_depth_they_are_named_after():
