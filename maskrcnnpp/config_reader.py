@@ -39,6 +39,11 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     default = cfg.clone()
     if config_file:
         _merge_file(cfg, config_file)
+    late = [word for word in opts[::2] if word.startswith("--")]
+    if late:
+        raise ConfigError(
+            f"on the command line: {late[0]} stands after KEY VALUE pairs; options go before them"
+        )
     try:
         cfg.merge_from_list(list(opts))
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:

@@ -53,3 +53,8 @@ def test_bases_of_files_are_read(tmp_path):
     (tmp_path / "c.yaml").write_text("_BASE_: nowhere.yaml\n")
     with pytest.raises(ConfigError, match="cannot read the config .*nowhere.yaml: No such file"):
         build_config(str(tmp_path / "c.yaml"))
+
+
+def test_an_option_after_the_pairs_is_named():
+    with pytest.raises(ConfigError, match="--resume stands after KEY VALUE pairs; options go be"):
+        build_config("", ["SEED", "1", "--resume"])

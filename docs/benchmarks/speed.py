@@ -31,7 +31,7 @@ from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.errors import UserError, exit_on_user_error
 from maskrcnnpp.files import write_json, write_text
-from maskrcnnpp.models import DEFAULT, find_model
+from maskrcnnpp.models import DEFAULT, find_model, shipped
 
 RECORD, PAGE = record_files(__file__)
 PEERS = Path(__file__).with_name("peers")
@@ -67,11 +67,9 @@ def run(command: Sequence[str], arguments: Sequence[str]) -> dict[str, Any]:
 
 def measure(repeats: int, stardist: Sequence[str] | None) -> dict[str, Any]:
     ours = [sys.executable, str(PEERS / "time_maskrcnnpp.py")]
-    title = find_model(DEFAULT).title
-    programs = {
-        f"{title}, ONNX": (ours, ["onnx", DEFAULT]),
-        f"{title}, PyTorch": (ours, ["torch", DEFAULT]),
-    }
+    titles = {name: find_model(name).title for name in sorted(shipped())}
+    programs = {f"{title}, ONNX": (ours, ["onnx", name]) for name, title in titles.items()}
+    programs[f"{titles[DEFAULT]}, PyTorch"] = (ours, ["torch", DEFAULT])
     if stardist:
         python, model = stardist
         programs["StarDist"] = ([python, str(PEERS / "time_stardist.py")], [model])
