@@ -70,6 +70,9 @@ def model_of(args: argparse.Namespace) -> dict[str, Any]:
         "backend": args.backend,
         "opts": [*args.opts, *nms],
         "depth": args.depth,
+        "options": options(args),
+        # the workers of a cluster may have what this machine has not
+        "gpu": True if args.dask or args.num_gpus > 1 else None,
     }
 
 

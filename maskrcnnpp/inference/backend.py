@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,13 @@ from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.options import Options
 from maskrcnnpp.models import Model, find_model
 
-#: By name; "auto" is PyTorch where it is installed, and else the exported file of the model.
+#: By name; "auto" is the faster on this machine: see :func:`find_trained`.
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 #: Packages of the backends but for PyTorch.
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 _NEEDED_BY_TORCH = ("torch", "torchvision", "detectron2")
+#: Of NVIDIA and AMD under Linux, and under Linux within Windows.
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,8 @@ def find_trained(
     backend: str = "auto",
     opts: Sequence[str] = (),
     depth: int | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    gpu: bool | None = None,
 ) -> Trained:
     """A trained model, or that of a training.
 
@@ -139,9 +146,13 @@ def find_trained(
         name: of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml`` of a training's
             OUTPUT_DIR.
         weights: of a training: a checkpoint, such as ``model_final.pth``.
-        backend: one of :data:`BACKENDS`.
+        backend: one of :data:`BACKENDS`. "auto" is PyTorch for a training, on a GPU and where
+            ``opts``, ``depth`` or ``options`` need it, and else the exported file, which is
+            faster on a CPU.
         opts: KEY VALUE overrides of the config.
         depth: of the grid; None: the config's.
+        options: fields of :class:`Options` that it is to run with.
+        gpu: whether it may run on one; None: whether there is one here.
 
     Raises:
         UserError: there is no such model, it cannot be run by the backend, or a package is missing.
@@ -150,6 +161,9 @@ def find_trained(
         raise ConfigError(f"the backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
     model = find_model(os.fspath(name)) if weights is None else None
     changed = [*opts[:1], *(["depth"] if depth is not None else [])]
+    needed = bool(changed) or Options(**options).needs_torch
+    if backend == "auto" and _torch_is_better(model, needed, gpu):
+        backend = "torch"
     if _is_of_torch(model, backend, changed):
         from maskrcnnpp import registration  # noqa: F401  # first: it says what is missing
         from maskrcnnpp.inference.torch_model import trained_of_config
@@ -172,6 +186,15 @@ def find_trained(
     )
 
 
+def _torch_is_better(model: Model | None, needed: bool, gpu: bool | None) -> bool:
+    """Whether PyTorch can run a model, and its exported file cannot or is slower."""
+    if (model is not None and model.config_file is None) or not has_torch():
+        return False
+    if needed or model is None or model.exported_file is None:
+        return True
+    return not _installed(RUNTIMES["onnx"]) or (_has_gpu() if gpu is None else gpu)
+
+
 def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> bool:
     """Whether PyTorch is to run a model; None is that of a training.
 
@@ -181,10 +204,8 @@ def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> b
     Raises:
         ConfigError: the model or the overrides do not go with the backend.
     """
-    has_config = model is None or model.config_file is not None
-    if backend == "torch" or (backend == "auto" and has_config and _has_torch()):
-        if not has_config:
-            assert model is not None
+    if backend == "torch":
+        if model is not None and model.config_file is None:
             raise ConfigError(
                 f"{model.exported_file} is an exported model, which has no config and weights for "
                 "the backend torch: choose another backend, or the model that it was made from"
@@ -212,8 +233,20 @@ def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> b
     return False
 
 
-def _has_torch() -> bool:
+def has_torch() -> bool:
+    """Whether what PyTorch needs to run a model is installed."""
+    return _installed(*_NEEDED_BY_TORCH)
+
+
+def _installed(*packages: str) -> bool:
     try:
-        return all(importlib.util.find_spec(name) for name in _NEEDED_BY_TORCH)
+        return all(importlib.util.find_spec(name) for name in packages)
     except (ImportError, ValueError):
         return False
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch may have a GPU here. It is asked only if it is loaded: that takes seconds."""
+    if torch := sys.modules.get("torch"):
+        return torch.cuda.is_available()
+    return any(map(os.path.exists, _DRIVERS)) or shutil.which("nvidia-smi") is not None

@@ -84,6 +84,11 @@ class Options:
         """Whether a tile is looked at several times, and what is found is merged."""
         return self.flips or len(self.scales) > 1
 
+    @property
+    def needs_torch(self) -> bool:
+        """Whether exported models of objects cannot do it."""
+        return self.is_augmented or self.precision != PRECISIONS[0]
+
     def fits(self, area: int) -> bool:
         """Whether an object of that many pixels is kept."""
         return self.min_area <= area and (self.max_area is None or area <= self.max_area)

@@ -154,7 +154,10 @@ def load_predictor(
     *,
     backend: str = "auto",
     opts: Sequence[str] = (),
-    **more: Any,
+    trained_diameter: float | None = None,
+    progress: bool = True,
+    **options: Any,
 ) -> Predictor | SemanticPredictor:
     """The predictor of a training, of objects or semantic; see :meth:`Predictor.load`."""
-    return predictor_of(find_trained(config_file, weights, backend=backend, opts=opts), **more)
+    trained = find_trained(config_file, weights, backend=backend, opts=opts, options=options)
+    return predictor_of(trained, trained_diameter=trained_diameter, progress=progress, **options)

@@ -92,8 +92,8 @@ class TiledPredictor(ABC):
             config_file: name of a model (:func:`maskrcnnpp.models.find_model`), or ``config.yaml``
                 of a training's OUTPUT_DIR.
             weights: of a training: a checkpoint, such as ``model_final.pth``.
-            backend: what runs the model: "torch", "onnx" or "openvino"; "auto" is PyTorch where it
-                is installed, and else the exported file of a model by name.
+            backend: what runs the model: "torch", "onnx" or "openvino"; see
+                :func:`maskrcnnpp.inference.backend.find_trained` for "auto".
             opts: KEY VALUE overrides of the config, such as MODEL.NESTED_FPN.DEPTH 2.
             trained_diameter: see :class:`Predictor`; that of a model by name is in its card.
             progress: show a bar for an image of several tiles.
@@ -105,7 +105,7 @@ class TiledPredictor(ABC):
             UserError: a file is missing or does not fit, a key, option or backend is impossible
                 here, or a package is not installed.
         """
-        trained = find_trained(config_file, weights, backend=backend, opts=opts)
+        trained = find_trained(config_file, weights, backend=backend, opts=opts, options=options)
         return cls.of(trained, trained_diameter=trained_diameter, progress=progress, **options)
 
     @classmethod

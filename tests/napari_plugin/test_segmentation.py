@@ -37,7 +37,7 @@ def test_what_a_model_offers(tiny_model):
 
 def test_objects_at_a_threshold_are_those_of_predict(result, tiny_model, picture):
     score = float(np.median(result.at(0.05).scores))
-    expected = Predictor.load(tiny_model, score_threshold=score)(picture)
+    expected = Predictor.load(tiny_model, backend="torch", score_threshold=score)(picture)
     assert 0 < len(expected) < len(result.at(0.05))
     assert np.array_equal(result.at(score).labels(), expected.labels())
     assert len(result.at(0)) == len(result.at(0.05))

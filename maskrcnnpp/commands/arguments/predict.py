@@ -35,8 +35,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     model.add_argument(
         "--backend",
         default="auto",
-        help="what runs the model: torch, onnx or openvino; default auto: torch where it is "
-        "installed, and else the file of the model for onnx",
+        help="what runs the model: torch, onnx or openvino; default auto: torch for a training "
+        "and on a GPU, and onnx for other models, which is faster on a CPU",
     )
     parser.add_argument(
         "--format",
