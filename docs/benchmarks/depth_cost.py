@@ -48,6 +48,7 @@ ARMS = (
         for depth in (1, 2, 3)
     ),
     ("fast", "cpu/maskrcnnpp_lite0_fast.yaml", 0),
+    ("fast, stages of L1", "benchmark/lite0/fast_L1.yaml", 0),
     *((f"L{depth}", NESTED, depth) for depth in (1, 2, 3, 4)),
     ("L4, U-Net's connections", "benchmark/lite0/plain.yaml", 0),
     ("L4, UNet+'s connections", "benchmark/lite0/unetplus.yaml", 0),
