@@ -93,7 +93,7 @@ def run_script(name: str) -> None:
 
 
 def overview() -> str:
-    """What ``--help`` prints: every command in a line."""
+    """Text that ``--help`` prints: every command in a line."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {about}" for name, about in COMMANDS.items()]
     head = ["usage: maskrcnnpp COMMAND [ARGUMENTS]", "", "commands:"]
@@ -113,7 +113,7 @@ def _name_of(words: Sequence[str]) -> str:
 
 
 def _ignore_warnings_of_libraries() -> None:
-    """Of Detectron2, fvcore and torchvision with the newest PyTorch, at every start."""
+    """Ignore warnings that Detectron2, fvcore and torchvision cause with the newest PyTorch."""
     for message, kind in (
         (".torch.jit.script. is (deprecated|not supported)", FutureWarning),
         (".torch.jit.script. is", DeprecationWarning),

@@ -1,4 +1,4 @@
-"""From a yaml file and KEY VALUE overrides to a config."""
+"""Reading a config from a yaml file and KEY VALUE overrides."""
 
 from __future__ import annotations
 

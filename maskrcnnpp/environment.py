@@ -1,4 +1,4 @@
-"""What a result was made with: machine, versions, commit."""
+"""Environment in which a result was made: machine, versions, commit."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def printable(text: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another package says, in one line; its type where it says nothing."""
+    """First line of the message of another package's error; its type if there is no message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""What has finished, scored and compared: the content of results.json."""
+"""Results of the finished trainings, scored and compared: the content of results.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs, latency by stage, memory, training time."""
+"""Costs of a model: parameters, FLOPs, latency by stage, memory, training time."""
 
 from __future__ import annotations
 
@@ -229,14 +229,14 @@ def peak_memory(config_file: str, weights: str, images: Sequence[Batch]) -> floa
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module returns, called in a new process: it has used no memory yet."""
+    """Result of a function of a module, called in a new process that has used no memory yet."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure_inference(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str, Any]]:
-    """What predicting costs each arm, side by side on the same images.
+    """Costs of prediction by arm, measured side by side on the same images.
 
     Args:
         images: how many of the last of the first arm's DATASETS.TEST latency is measured on.
@@ -270,7 +270,7 @@ def measure_inference(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dic
 
 
 def measure_arms(arms: Sequence[Arm], *, images: int = 20) -> dict[str, dict[str, Any]]:
-    """What predicting and training cost each arm.
+    """Costs of prediction and training by arm.
 
     Returns:
         What :func:`measure_inference` does, and ``training`` (seconds an iteration: median,

@@ -1,4 +1,4 @@
-"""What each depth of one checkpoint costs and gives: the table of ``maskrcnnpp prune``."""
+"""Cost and quality of each depth of one checkpoint: the table of ``maskrcnnpp prune``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result depends on, in a form that can be compared."""
+"""Digests of the code and the config that a result depends on, so that they can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the measuring scripts of docs/benchmarks share: measuring, the JSON file and the page."""
+"""Common parts of the scripts of docs/benchmarks: measuring, the JSON file and the page."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def provenance(results: Mapping[str, Any]) -> str:
 
 
 def quoted_table(results: Mapping[str, Any], page_dir: Path) -> str:
-    """What a page in ``page_dir`` quotes: mask AP, or IoU without objects; and the verdict."""
+    """Table (mask AP, or IoU without objects) and verdict that a page in ``page_dir`` quotes."""
     dataset = datasets(results)[-1]
     table = ap_table if by_arm(results, dataset) else pixels_table
     return f"{table(results, dataset, page_dir)}\n\n{verdict(results)}"

@@ -152,7 +152,7 @@ def _read_json(path: Path, command: str) -> Any:
 
 
 def _read_dict(path: Path, command: str, *keys: str) -> dict[str, Any]:
-    """What an evaluation wrote, which has these keys beside the name of the data."""
+    """Content of a file that an evaluation wrote; it has these keys and the name of the data."""
     found = _read_json(path, command)
     if not isinstance(found, dict) or not {"dataset", *keys} <= found.keys():
         raise DataError(f"{path}: not written by the evaluation; make it anew")
@@ -293,7 +293,7 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
-    """Of a key such as "SOLVER.MAX_ITER"; None where the config has none."""
+    """Value of a key such as "SOLVER.MAX_ITER"; None where the config has none."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

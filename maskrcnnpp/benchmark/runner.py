@@ -55,7 +55,7 @@ _ERROR = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
 
 
 def arm_name(config_file: str) -> str:
-    """What an arm is called: its config file, without folder and ending."""
+    """Name of an arm: its config file, without folder and ending."""
     return Path(config_file).stem
 
 
@@ -94,7 +94,7 @@ class Trial:
         }
 
     def result(self) -> dict[str, Any] | None:
-        """What :func:`run_trials` kept of it, or None where it has not finished.
+        """The record that :func:`run_trials` kept of it, or None where it has not finished.
 
         Raises:
             DataError: what lies in its folder is of other code, config or data.
@@ -256,7 +256,7 @@ def run_trials(
 
 
 def _end_with_benchmark() -> None:
-    """In a training that starts, on Linux: it gets SIGTERM where the benchmark ends, however."""
+    """Let a starting training get SIGTERM when the benchmark ends in any way (Linux)."""
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""From predictions to every metric, by the same code for all that is compared."""
+"""All metrics of predictions, by the same code for all that is compared."""
 
 from __future__ import annotations
 

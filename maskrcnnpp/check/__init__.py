@@ -1,1 +1,1 @@
-"""What a data set contains, and what is wrong with it."""
+"""Contents and faults of a data set."""

@@ -1,4 +1,4 @@
-"""What the objects of this project's data sets are."""
+"""Categories of the objects in this project's data sets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ NUCLEUS_CATEGORIES: list[dict[str, Any]] = [{"id": NUCLEUS_ID, "name": "nucleus"
 
 
 def class_metadata(categories: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What Detectron2's metadata says of the ``categories`` of a COCO file.
+    """Class names and numbers of a COCO file's ``categories``, as Detectron2's metadata has them.
 
-    Detectron2 says it only once the data has been loaded, and its numbers are needed without: the
+    Detectron2 has them only once the data has been loaded, and its numbers are needed without: the
     model's 0, 1, ... stand for the categories in the order of their ids.
     """
     ordered = sorted(categories, key=lambda category: category["id"])

@@ -50,7 +50,7 @@ def check_loadable(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
 
 
 def missing_files(root: Path, names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that are no files below the folder ``root``, in the same order."""
+    """The ``names`` that are not files below the folder ``root``, in the same order."""
     # folders are listed: to ask for each of many files takes minutes on a network drive
     listed: dict[str, set[str]] = {}
     missing = []
@@ -120,7 +120,7 @@ def _annotation_fault(
 
 
 def _check_masks(path: str | os.PathLike, truth: Mapping[str, Any]) -> None:
-    """That run lengths are sound, and boxes are those of the masks.
+    """Check that run lengths are valid, and that boxes fit their masks.
 
     Raises:
         DataError: with the first fault.

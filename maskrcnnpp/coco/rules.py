@@ -1,4 +1,4 @@
-"""What the members of a COCO entry may be: each rule returns the fault, or that there is none."""
+"""Rules for the members of a COCO entry: each returns the fault, or that there is none."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def box_numbers(box: Any) -> list[float] | None:
 
 
 def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault | None:
-    """What is wrong with a ``bbox``; ``mask`` is None, and sizes 0, where they are not known."""
+    """Fault of a ``bbox``, or None. ``mask`` is None, and sizes are 0, where they are not known."""
     if box is None:
         return "error", "no 'bbox'"
     numbers = box_numbers(box)
@@ -104,7 +104,7 @@ def box_fault(box: Any, mask: Measured | None, height: int, width: int) -> Fault
 
 
 def area_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
-    """What is wrong with the ``area`` of an annotation; ``mask`` is None where it is not known."""
+    """Fault of the ``area`` of an annotation, or None. ``mask`` is None where it is not known."""
     area = entry.get("area")
     if area is None:
         return "error", "no 'area'"
@@ -125,7 +125,7 @@ def area_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
 
 
 def mask_fault(entry: Mapping, mask: Measured | None) -> Fault | None:
-    """What is wrong with a ``segmentation``; ``mask`` is None where the image has no size."""
+    """Fault of a ``segmentation``, or None. ``mask`` is None where the image has no size."""
     if mask is None:
         known = entry.get("segmentation")
         return ("error", "missing: no 'segmentation'") if known is None else None
@@ -150,7 +150,7 @@ def all_crowds_fault(annotations: Collection[Mapping]) -> str:
 
 
 def crowd_fault(entry: Mapping) -> Fault | None:
-    """What is wrong with an ``iscrowd``, or with an ``ignore`` in its place."""
+    """Fault of an ``iscrowd``, or of an ``ignore`` in its place; None where there is no fault."""
     if entry.get("ignore"):
         return "error", "it has 'ignore', which Detectron2 cannot read; use iscrowd 1 instead"
     if "iscrowd" not in entry:
@@ -161,6 +161,6 @@ def crowd_fault(entry: Mapping) -> Fault | None:
 
 
 def id_fault(entry: Mapping) -> str:
-    """Why an ``id`` is none, of an entry of which it is."""
+    """Fault of an entry's ``id`` that is missing or is not an integer."""
     value = entry.get("id")
     return "no id" if value is None else f"id {short(value)}; an integer is needed"

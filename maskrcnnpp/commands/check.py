@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_paths(args: argparse.Namespace) -> None:
-    """That nothing is overwritten that is read, nor by each other."""
+    """Check that the paths can be used: no output overwrites an input or the other output."""
     for option, path in (("--fix", args.fix), ("--report", args.report)):
         if path and same_file(path, args.file):
             raise DataError(f"{path}: is the file that is checked; name another one for {option}")
@@ -77,7 +77,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def load(path: Path) -> Any:
-    """What a JSON file holds.
+    """Content of a JSON file.
 
     Raises:
         DataError: it cannot be read.

@@ -79,7 +79,7 @@ def model_of(args: argparse.Namespace) -> dict[str, Any]:
 def work(
     args: argparse.Namespace, trained: Trained, job: Job, files: Sequence[Path], naming: Naming
 ) -> None:
-    """What each process does with its share of the files."""
+    """Predict this process's share of the files."""
     rank, count = 0, 1
     if args.num_gpus > 1:
         from detectron2.utils import comm

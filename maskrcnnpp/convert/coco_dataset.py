@@ -26,7 +26,7 @@ _BY_PRODUCTS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class ImageRecord(NamedTuple):
-    """What is kept of a sample once its image is on disk."""
+    """Data that is kept about a sample once its image is on disk."""
 
     file_name: str
     height: int
@@ -195,7 +195,7 @@ def check_replaceable(
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What would be lost with a folder, sorted; itself when something else has its name."""
+    """Paths that would be lost with a folder, sorted; the path itself if it is not a folder."""
     if not folder.is_dir():
         return [folder] if os.path.lexists(folder) else []
     try:

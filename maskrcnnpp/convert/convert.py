@@ -104,7 +104,7 @@ def convert(
 
 
 def strata_of(records: Mapping[str, ImageRecord]) -> dict[str, tuple]:
-    """What splits are balanced by: size and stain."""
+    """Size and stain of each image, by which splits are balanced."""
     return {name: (r.height, r.width, r.stain) for name, r in records.items()}
 
 

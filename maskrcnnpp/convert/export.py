@@ -38,7 +38,7 @@ _LARGEST_SHORT = 2**16 - 1  # label of 16 bits
 
 @dataclass
 class ExportCounts:
-    """What was written, and what the layout could not hold."""
+    """Counts of what was written, and of what the layout could not hold."""
 
     images: int = 0
     objects: int = 0
@@ -58,7 +58,7 @@ class ExportCounts:
     """Names of the classes, where there are several: none of the layouts has them."""
 
     def lines(self) -> str:
-        """For people."""
+        """Text that says what was written and lost."""
         lines = [f"{self.images} images, {self.objects} objects"]
         if self.objects_cut:
             lines.append(

@@ -78,7 +78,7 @@ def _files(images: Sequence[Mapping[str, Any]], root: Path) -> list[tuple[str, P
 
 
 def _check_file(file: Path, image: Mapping[str, Any]) -> None:
-    """That an image is what its objects were drawn on, as other programs will see it."""
+    """Check that an image is upright and has the size that the annotation file says."""
     if (turned_by := image_kind(file).orientation) != 1:
         raise DataError(to_be_turned(file, turned_by))
     height, width = image_size(file)

@@ -1,8 +1,9 @@
-"""Which file is an image, what it is called, and which annotation belongs to it.
+"""Images of a source: which files they are, their names, and the annotation of each.
 
-Three ways there are: annotation files beside images (:func:`images_beside`), of the same name in
-folders near one another (:func:`find_by_stem`), and a table that names images (:class:`Lookup`).
-Label images have rules of their own: :mod:`maskrcnnpp.convert.readers.label_names`.
+There are three ways to pair them: annotation files beside images (:func:`images_beside`), of the
+same name in folders near one another (:func:`find_by_stem`), and a table that names images
+(:class:`Lookup`). Label images have rules of their own:
+:mod:`maskrcnnpp.convert.readers.label_names`.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def images_beside(
 def find_entries(
     names: Sequence[str], images: Mapping[str, Sequence[str]], wanted: str
 ) -> tuple[dict[str, Pair | Problem], list[Problem]]:
-    """What there is to read: each pair, or what is wrong with an image, by the image's name.
+    """Entries to read by the image's name: a pair each, or what is wrong with the image.
 
     Args:
         names: of all files; twice where an archive holds one twice.
@@ -177,7 +178,7 @@ def _named(
 def check_any(
     source: str, problems: ProblemLog, entries: Mapping[str, Pair | Problem], layout: str
 ) -> None:
-    """That there is a pair to read.
+    """Check that there is a pair to read.
 
     Args:
         source: for messages.
@@ -239,7 +240,7 @@ def find_by_stem(names: Iterable[str], suffix: str) -> tuple[list[tuple[str, str
 
 
 def _images_of(annotation: PurePosixPath, there: dict[PurePosixPath, list[str]]) -> list[str]:
-    """Of the images of its name, by folder, those that belong to an annotation."""
+    """The images that belong to an annotation; ``there`` are all of its name, by folder."""
     if annotation.parent in there:
         return there[annotation.parent]
     above = annotation.parent.parent

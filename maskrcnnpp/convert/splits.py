@@ -1,4 +1,4 @@
-"""Which image is for training, validation and test: drawing, writing and reading the lists.
+"""Lists of the images for training, validation and test: drawing, writing and reading them.
 
 A list is a text file with one image name a line: ``train.txt``, ``val.txt``, ``test.txt``.
 """

@@ -52,7 +52,7 @@ def summary_table(
 
 
 def next_step(output: Path, dataset: str) -> str:
-    """What to run once a data set is prepared in ``output``."""
+    """Text that says how to train on a data set that is prepared in ``output``."""
     command = _TRAIN_COMMANDS[dataset]
     if output.resolve() != (datasets_root() / dataset).resolve():
         if output.name != dataset:

@@ -26,7 +26,7 @@ _TEXTURE_SIZE = 512
 
 @dataclass(frozen=True)
 class NucleiParameters:
-    """What the pictures look like. A pair is a range from which is drawn evenly.
+    """Appearance of the pictures. A pair is a range from which values are drawn uniformly.
 
     Light is in units of a typical nucleus's brightness.
     """

@@ -1,1 +1,1 @@
-"""What a training reads: the catalog, the mapper, augmentations and the loader."""
+"""Data for a training: the catalog, the mapper, augmentations and the loader."""

@@ -23,10 +23,10 @@ def drop_objects_outside_crop(
     size: tuple[int, int],
     moved_size: tuple[int, int],
 ) -> list[dict[str, Any]]:
-    """Those whose masks may have a pixel in the moved image.
+    """The annotations whose masks may have a pixel in the moved image.
 
-    Of a crowded image most are not in a crop, and to decode and move their masks takes far longer
-    than to look where they are.
+    Most objects of a crowded image are not in a crop, and to decode and move their masks takes far
+    longer than to look where they are.
 
     Args:
         annotations: with ``segmentation``, polygons or RLE.
@@ -80,7 +80,7 @@ def without_polygons(
 
 
 def no_objects(size: tuple[int, int], mask_format: str) -> Instances:
-    """What the mapper gives of an image without objects, masks included.
+    """Instances that the mapper makes for an image without objects, masks included.
 
     Args:
         size: height and width of the image.

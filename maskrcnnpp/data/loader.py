@@ -91,7 +91,7 @@ class TrainLoader:
             yield batch
 
     def _batches(self) -> Iterator[list[Draw]]:
-        """What is in each batch, without loading it."""
+        """The draws of each batch, without loading the images."""
         waiting: dict[bool, list[Draw]] = {True: [], False: []}
         rank, world = comm.get_rank(), comm.get_world_size()
         for count, index in enumerate(self._make_sampler(self.seed)):

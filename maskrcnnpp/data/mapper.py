@@ -174,7 +174,7 @@ class MicroscopyMapper(DatasetMapper):
     def _finish(
         self, dataset_dict: dict[str, Any], inputs: T.AugInput, transforms: T.TransformList
     ) -> None:
-        """What Detectron2's mapper does after augmentation, in place."""
+        """Do, in place, what Detectron2's mapper does after augmentation."""
         shape = inputs.image.shape[:2]
         dataset_dict["image"] = torch.as_tensor(
             np.ascontiguousarray(inputs.image.transpose(2, 0, 1))

@@ -61,7 +61,7 @@ def check_detectron2_reads_correctly(cfg: CfgNode, name: str) -> None:
 
 
 def _kinds(paths: Sequence[Path]) -> dict[Path, Kind]:
-    """What the images are, without those that are not there, which others report."""
+    """Kinds of the images by path, without missing files, which others report."""
     there = [path for path in dict.fromkeys(paths) if path.is_file()]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         # only fetched by threads: while one of them has Pillow open a large image, all would
@@ -74,7 +74,7 @@ def _fetch(path: Path) -> None:
 
 
 def _check_photograph(path: Path, kind: Kind) -> None:
-    """That Detectron2 reads it as what it is."""
+    """Check that Detectron2 itself reads the image as what it is."""
     if kind.dtype != "uint8" or not kind.is_colour:
         raise ConfigError(_advice(path, kind))
     if not kind.is_first:
@@ -85,7 +85,7 @@ def _check_photograph(path: Path, kind: Kind) -> None:
 
 
 def _check_keys(cfg: CfgNode, path: Path, kind: Kind) -> None:
-    """That the keys of the config fit it."""
+    """Check that the keys of the config fit the image."""
     channels = cfg.INPUT.CHANNELS
     if channels and max(channels) >= kind.channels:
         raise ConfigError(

@@ -110,9 +110,9 @@ def _unfit(name: str, reason: str) -> DataError:
 
 
 def known_classes(name: str) -> Mapping[str, Any]:
-    """What is known of the classes of a data set, as far as it is, as :func:`class_metadata`.
+    """Metadata of the classes of a data set as :func:`class_metadata` has it, as far as known.
 
-    Of one that is named by its file, the images need not be there.
+    The images of a data set that is named by its file need not be there.
 
     Raises:
         DataError: the file cannot be read.
@@ -125,10 +125,10 @@ def known_classes(name: str) -> Mapping[str, Any]:
 
 
 def folder_name(dataset: str) -> str:
-    """What the folder of a data set's results is called.
+    """Name of the folder of a data set's results.
 
-    Its name; of one that is named by its file, the stem of the file and 8 digits that stand for
-    the whole name, which may be too long for a folder.
+    It is the name of the data set. For one that is named by its file, it is the stem of the file
+    and 8 digits that stand for the whole name, which may be too long for a folder.
     """
     match = _NAME.fullmatch(dataset)
     if match is None:
@@ -189,7 +189,7 @@ def _register(name: str, file: Path, root: Path, truth: Mapping[str, Any]) -> No
 
 
 def _of_semantic_evaluator(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """What Detectron2's own evaluator of semantic segmentation reads; label 0 is a class to it."""
+    """Metadata for Detectron2's evaluator of semantic segmentation; label 0 is a class to it."""
     names = {category["id"]: category["name"] for category in truth["categories"]}
     classes = ["background", *(names[label] for label in sorted(names))]
     return {"stuff_classes": classes, "ignore_label": IGNORED}

@@ -43,7 +43,7 @@ def has_label_images(truth: Mapping[str, Any]) -> bool:
 
 
 def category_ids_fault(ids: Iterable[int]) -> str:
-    """What is wrong with the ids of the categories of a semantic data set; empty if nothing."""
+    """Fault of the ids of a semantic data set's categories; empty if there is none."""
     ids = sorted(ids)
     if ids == list(range(1, len(ids) + 1)) and len(ids) < IGNORED:
         return ""

@@ -1,4 +1,4 @@
-"""How it trains."""
+"""Training."""
 
 from maskrcnnpp.environment import check_torch
 

@@ -1,4 +1,4 @@
-"""What to do where a training breaks down for want of memory."""
+"""Advice where a training fails for lack of memory."""
 
 from __future__ import annotations
 

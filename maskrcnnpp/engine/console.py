@@ -1,4 +1,4 @@
-"""What a training shows in the terminal. log.txt has everything."""
+"""Terminal output of a training. log.txt has everything."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _only(truth: dict[str, Any], ids: set[Any]) -> dict[str, Any]:
 
 
 def _checkpoints(cfg: CfgNode) -> int:
-    """How many there are at most, the final one and the best among them."""
+    """Largest number of checkpoint files, the final one and the best among them."""
     period = cfg.SOLVER.CHECKPOINT_PERIOD
     scheduled = cfg.SOLVER.MAX_ITER // period if period > 0 else 0
     kept = cfg.SOLVER.CHECKPOINTS_KEPT

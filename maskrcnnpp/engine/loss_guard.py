@@ -1,4 +1,4 @@
-"""What happens where a loss is not finite or explodes."""
+"""Guard against losses that are not finite or explode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training that is resumed takes from its checkpoint, and what from its config."""
+"""Optimizer of a resumed training: what comes from its checkpoint, and what from its config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of one training agree on."""
+"""Values on which the processes of one training agree."""
 
 from __future__ import annotations
 

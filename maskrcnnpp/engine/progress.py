@@ -1,4 +1,4 @@
-"""What a training says of itself: a line now and then, and a table at its end."""
+"""Progress of a training: a line now and then, and a table at its end."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def closing_table(
     folder: str,
     files: Sequence[str],
 ) -> str:
-    """What came of a training.
+    """Summary of a finished training.
 
     Args:
         iterations: of this start.

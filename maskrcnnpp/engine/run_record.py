@@ -1,4 +1,4 @@
-"""What a training was started with, beside its results."""
+"""Record of how a training was started, beside its results."""
 
 from __future__ import annotations
 

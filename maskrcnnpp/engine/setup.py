@@ -1,4 +1,4 @@
-"""From the command line to a checked config and a set-up process."""
+"""Checks of a config from the command line, and set-up of the process."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _check_truth(cfg: CfgNode, name: str, key: str) -> None:
 
 
 def _check_stuff_classes(cfg: CfgNode, name: str, key: str) -> None:
-    """For Detectron2's heads, to which the background is a class."""
+    """Check the number of classes for Detectron2's heads, to which the background is a class."""
     classes = MetadataCatalog.get(name).get("stuff_classes")
     there = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if classes and len(classes) != there:

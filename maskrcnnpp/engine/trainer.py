@@ -183,7 +183,7 @@ class Trainer(DefaultTrainer):
         return {**self.results, **({"validation": losses} if losses else {})}
 
     def _validation_losses(self, model: torch.nn.Module) -> dict[str, float]:
-        """Of all test sets together, loaded as for training."""
+        """Validation losses over all test sets together, loaded as for training."""
         loader = build_detection_test_loader(
             self.cfg,
             list(self.cfg.DATASETS.TEST),

@@ -54,7 +54,7 @@ def validation_losses(
 
 @contextmanager
 def _in_training_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Where losses are computed, but nothing is learned by batch normalization either."""
+    """Let a model compute losses without changing the statistics of batch normalization."""
     before = {module: module.training for module in model.modules()}
     model.train()
     for module in before:

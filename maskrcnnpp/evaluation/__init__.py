@@ -1,4 +1,4 @@
-"""How good a model is."""
+"""Metrics of predictions."""
 
 from maskrcnnpp.coco.file import load_coco_truth
 from maskrcnnpp.evaluation.coco_evaluation import (

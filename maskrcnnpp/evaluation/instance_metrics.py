@@ -22,7 +22,7 @@ _AT_MATCH_IOU = int(np.argmin(abs(IOU_THRESHOLDS - MATCH_IOU)))
 
 @dataclass(frozen=True, eq=False)
 class ImageCounts:
-    """What the metrics are computed from, image by image. All arrays have I rows."""
+    """Values for each image, from which the metrics are computed. All arrays have I rows."""
 
     truths: np.ndarray  #: objects to find
     predictions: np.ndarray  #: objects predicted

@@ -1,4 +1,4 @@
-"""Which detection overlaps which truth, and by how much: one pass over the masks, as RLE."""
+"""Overlaps of detections with truths: one pass over the masks, as RLE."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 def read_metrics(run_dir: str | os.PathLike, dataset_name: str) -> dict[str, float | None]:
-    """What :class:`SemanticEvaluator` wrote of a data set into the folder of a run.
+    """Metrics of a data set that :class:`SemanticEvaluator` wrote into the folder of a run.
 
     Raises:
-        DataError: it is not there, or is something else.
+        DataError: they are not there, or are something else.
     """
     path = Path(run_dir, "inference", folder_name(dataset_name), METRICS_FILE)
     try:
@@ -148,7 +148,7 @@ class SemanticEvaluator(DatasetEvaluator):
         return OrderedDict({TASK: metrics})
 
     def _names(self) -> list[str]:
-        """Of the judged channels."""
+        """Names of the judged channels."""
         classes = MetadataCatalog.get(self._dataset_name).get("thing_classes") or ()
         return [_name(labels, classes) for labels in self._class_labels[self._judged]]
 
@@ -191,6 +191,6 @@ class ObjectsOfSemantic(COCOInstanceEvaluator):
 
 
 def _name(labels: Sequence[int], classes: Sequence[str]) -> str:
-    """Of a class, by the labels it is made of."""
+    """Name of a class that is made of these labels."""
     known = [str(classes[x - 1]) if 0 < x <= len(classes) else str(x) for x in labels]
     return "+".join(known)

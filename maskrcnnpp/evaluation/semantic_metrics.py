@@ -12,7 +12,7 @@ THRESHOLDS = np.round(np.arange(0.5, 1.0, 0.05), 2)
 
 
 def predicted_masks(probabilities: np.ndarray, *, exclusive: bool = False) -> np.ndarray:
-    """Which pixels are predicted to be of each class.
+    """Masks of the pixels that are predicted to be of each class.
 
     Args:
         probabilities: (classes, ...), 0..1.
@@ -93,7 +93,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float:
-    """Of those that are numbers."""
+    """Mean of the values that are numbers; nan if there are none."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

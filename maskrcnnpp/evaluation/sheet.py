@@ -65,7 +65,7 @@ def result_rows(
 def semantic_rows(
     predictions: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]
 ) -> Iterator[SheetRow]:
-    """As :func:`result_rows`, of a semantic data set: an outline is of all pixels of a class.
+    """Rows of a semantic data set, like :func:`result_rows`: each class has one outline.
 
     Args:
         predictions: content of ``semantic_predictions.json``.

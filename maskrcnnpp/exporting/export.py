@@ -1,4 +1,4 @@
-"""From a training's config and checkpoint to a file that runs without Detectron2."""
+"""Export of a training's config and checkpoint to a file that runs without Detectron2."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _write(
 
 
 def _about(cfg: CfgNode, model: nn.Module, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """What a runtime has to know, and what the file was made from."""
+    """Metadata of an exported file: what a runtime needs to know, and what it was made from."""
     taken, naming = ModelInput.from_config(cfg), find_naming(cfg, None, classes)
     about = {
         "about_version": ABOUT_VERSION,

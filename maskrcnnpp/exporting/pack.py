@@ -1,4 +1,4 @@
-"""From a training to a model that can be handed on.
+"""Packing a training as a model that can be handed on.
 
 Config, weights in half precision, the same as a file that runs without PyTorch, and a card.
 """
@@ -75,7 +75,7 @@ def pack_model(
 
 
 def _to_hand_on(cfg: CfgNode) -> dict[str, Any]:
-    """What differs from the defaults, without what is of the machine that it was trained on."""
+    """Keys that differ from the defaults, without those that only concern the training run."""
     keys = changed_keys(cfg)
     for name in ("OUTPUT_DIR", "SEED"):
         keys.pop(name, None)

@@ -1,4 +1,4 @@
-"""Which models can be exported."""
+"""Checks that a model can be exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the numbers that an image has to the 0..255 that a model knows.
+"""Conversion of an image's values to the 0..255 that a model takes.
 
 :class:`ModelInput` is the one way there: of training and evaluation, and of prediction.
 """
@@ -69,7 +69,7 @@ class _Values:
 
 
 class _Histogram:
-    """How often each value of a small integer type occurs: the same percentiles, much sooner."""
+    """Histogram of a small integer type: the same percentiles as NumPy's, much faster."""
 
     def __init__(self, dtype: np.dtype) -> None:
         about = np.iinfo(dtype)
@@ -82,7 +82,7 @@ class _Histogram:
         self._counts += np.bincount(values, minlength=len(self._counts))
 
     def percentiles(self, percentiles: Sequence[float]) -> np.ndarray:
-        """As NumPy does by default: between neighbours in rank, from the nearer of the two."""
+        """Percentiles as NumPy computes them by default: interpolated between ranks."""
         up_to = np.cumsum(self._counts)
         last = up_to[-1] - 1
         places = np.true_divide(percentiles, 100) * last
@@ -103,7 +103,7 @@ def _finite(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 class Remedies(NamedTuple):
-    """What to do, in the words of the keys or options that are at hand."""
+    """Advice for messages, in the words of the keys or options that are at hand."""
 
     values: str  #: where values are not of 8 bits
     channels: str  #: where there are other channels than the model takes
@@ -120,7 +120,7 @@ def order_of_three(cfg: CfgNode) -> str:
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What a model takes of images.
+    """Properties of the images that a model takes.
 
     Attributes:
         channels: how many (entries of MODEL.PIXEL_MEAN).
@@ -143,7 +143,7 @@ class ModelInput:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ModelInput:
-        """What the model of a config takes; see :class:`ModelInput` for what is raised."""
+        """Properties for the model of a config; see :class:`ModelInput` for the errors."""
         order = order_of_three(cfg) if len(cfg.MODEL.PIXEL_MEAN) == 3 else "RGB"
         return cls(len(cfg.MODEL.PIXEL_MEAN), order, tuple(cfg.INPUT.PERCENTILES))
 
@@ -190,7 +190,7 @@ class ModelInput:
         return np.ascontiguousarray(pixels)
 
     def _check_channels(self, raster: Raster, remedy: str) -> None:
-        """That there are as many as the model takes; for three it takes grey too."""
+        """Check that the number of channels fits the model; one that takes three takes grey too."""
         there, count = raster.shape[2], self.channels
         if there != count and (there, count) != (1, 3):
             has = f"{there} channel{'s' * (there != 1)}"
@@ -199,7 +199,7 @@ class ModelInput:
 
 
 def _check_values(raster: Raster, percentiles: Sequence[float], remedy: str) -> None:
-    """That the values can become 0..255."""
+    """Check that the values can become 0..255."""
     name, dtype = raster.name, raster.dtype
     if not np.issubdtype(dtype, np.number):
         raise DataError(f"{name} is {dtype}, which is not a number")

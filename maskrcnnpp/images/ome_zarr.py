@@ -220,7 +220,7 @@ def _pixel_size(
 def _scale(
     multiscale: Mapping[str, Any], dataset: Mapping[str, Any], axes: str, axis: str
 ) -> float:
-    """How far apart pixels or planes are along an axis, in its unit."""
+    """Distance of pixels or planes along an axis, in its unit."""
     factors = [
         transform["scale"][axes.index(axis)]
         for entry in (multiscale, dataset)

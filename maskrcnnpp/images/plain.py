@@ -66,7 +66,7 @@ def open_plain(path: Path, content: bytes | None = None) -> ArrayRaster:
 
 
 def plain_kind(path: Path) -> Kind:
-    """What an image is, by its header where that says it."""
+    """Kind of an image, by its header where that says it."""
     with open(path, "rb") as file, _opened(path, file) as image:
         bands = len(image.getbands())
         check_size(path, image, path.stat().st_size)
@@ -114,7 +114,7 @@ def _opened(path: Path, source: bytes | io.BufferedIOBase | Path) -> Iterator[Im
 
 
 def check_size(path: Path | str, image: Image.Image, length: int) -> None:
-    """That an image does not unpack to more than a memory holds, before it is unpacked.
+    """Check that an image does not take too much memory, before it is unpacked.
 
     Args:
         path: for the message.

@@ -20,7 +20,7 @@ _RESIZED_AS_IS = (np.uint8, np.uint16, np.int16, np.float32)  # by OpenCV
 
 
 class Kind(NamedTuple):
-    """What an image is, as far as its header says.
+    """Kind of an image, as far as its header tells it.
 
     Attributes:
         dtype: of its pixels.
@@ -125,11 +125,11 @@ class Raster(ABC):
 
     @property
     def where(self) -> dict[str, int]:
-        """What tells the plane from others: its number as ``plane``, or ``t`` and ``z``, from 0."""
+        """Place of the plane among others: its number as ``plane``, or ``t`` and ``z``, from 0."""
         return self.place if len(self.stack) > 1 else {"plane": self.plane}
 
     def check_is_no_stack(self) -> None:
-        """That it has one plane.
+        """Check that the image has one plane.
 
         Raises:
             DataError: it has more. The message names the axes.
@@ -163,7 +163,7 @@ class Raster(ABC):
         return self.region(0, 0, self.height, self.width)
 
     def check_size(self) -> None:
-        """That all of it may be read at once.
+        """Check that the image may be read as a whole.
 
         Raises:
             DataError: it has more than :data:`LARGEST` pixels.
@@ -175,7 +175,7 @@ class Raster(ABC):
             )
 
     def check_upright(self) -> None:
-        """That it was not turned: nothing says whether annotations are of the stored pixels.
+        """Check that the image was not turned: its annotations may be turned or not.
 
         Raises:
             DataError: it was.
@@ -269,7 +269,7 @@ class ArrayRaster(Raster):
 
 
 def to_be_turned(name: object, orientation: int) -> str:
-    """What to say of an image that is not stored the way it is seen."""
+    """Message for an image that is not stored the way it is seen."""
     return (
         f"{name} is to be turned or mirrored before it is looked at (its orientation tag is "
         f"{orientation}): save it the way it is seen, without the tag; or, if annotations are of "

@@ -64,7 +64,7 @@ def is_tiff(content: bytes) -> bool:
 
 
 def tiff_kind(path: Path) -> Kind:
-    """What the image is, by the header."""
+    """Kind of a TIFF image, by its header."""
     with TiffRaster(path) as raster:
         return Kind(str(raster.dtype), raster.shape[2], raster.is_colour, raster.is_first)
 
@@ -215,13 +215,13 @@ class TiffRaster(Raster):
 
 
 class _Pixels(Protocol):
-    """Of a whole series, taken from as from an array."""
+    """Pixels of a whole series, indexed like an array."""
 
     def __getitem__(self, index: tuple) -> np.ndarray: ...
 
 
 class _Mapped:
-    """Of a file without compression. Pages that were read count as memory only while they are."""
+    """Pixels of an uncompressed file. They use memory only while they are read."""
 
     def __init__(self, path: Path, series: tifffile.TiffPageSeries) -> None:
         self._path = path
@@ -234,7 +234,7 @@ class _Mapped:
 
 
 class _Decoded:
-    """Of a compressed file, a strip or tile at a time."""
+    """Pixels of a compressed file, decoded a strip or tile at a time."""
 
     def __init__(self, path: Path, series: tifffile.TiffPageSeries) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What is wrong with a TIFF, before its pixels are read."""
+"""Checks of a TIFF, before its pixels are read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ORIENTATION = 274  # number of a tag
 def check_pixels_are_there(
     path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> None:
-    """That the pixels are all there, of which a decoder may make black ones where they are not.
+    """Check that all pixels are there: decoders may make missing ones black.
 
     Raises:
         DataError: they are not, lie in other files, or would unpack to more than a memory holds.
@@ -68,7 +68,7 @@ def check_codecs(path: Path, page: tifffile.TiffPage) -> None:
 
 
 def check_upright(path: Path, page: tifffile.TiffPage) -> None:
-    """That the image is upright: of a large file only parts are read, and not turned."""
+    """Check that the image is upright: a large file is read in parts, which are not turned."""
     tag = page.tags.get(_ORIENTATION)
     # 0 is not an orientation, and written where none is known
     if tag is not None and tag.value not in (0, 1):

@@ -1,4 +1,4 @@
-"""Which image of a TIFF is taken, and what its axes are."""
+"""Choice of one image of a TIFF, and its axes."""
 
 from __future__ import annotations
 

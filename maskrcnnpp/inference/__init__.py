@@ -1,4 +1,4 @@
-"""What a trained model predicts, in the form that people use."""
+"""Predictions of a trained model, in the form that people use."""
 
 from typing import TYPE_CHECKING, Any
 

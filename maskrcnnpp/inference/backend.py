@@ -46,7 +46,7 @@ class Found:
         return len(self.scores)
 
     def from_score(self, threshold: float) -> Found:
-        """Those of at least a score."""
+        """The objects of at least this score."""
         kept = self.scores >= np.float32(threshold)
         rows = ("boxes", "scores", "categories", "masks", "box_scores")
         values = {name: getattr(self, name) for name in rows}
@@ -75,16 +75,16 @@ class Backend(ABC):
 
     @abstractmethod
     def objects(self, images: Sequence[np.ndarray], score_threshold: float) -> list[Found]:
-        """What a model finds in each image, at least from a score on."""
+        """Objects that the model finds in each image, from this score on."""
 
     @abstractmethod
     def probabilities(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """What a semantic model says of each image: float32 (classes, H, W), 0..1."""
+        """Probabilities by a semantic model for each image: float32 (classes, H, W), 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What is known of a trained model before it is loaded.
+    """A trained model before it is loaded: its properties, and how to load it.
 
     Attributes:
         backend: that runs it, such as "torch" or "onnx".

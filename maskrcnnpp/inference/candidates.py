@@ -1,4 +1,4 @@
-"""What a model found in an image from a low score on: objects at any threshold, without it."""
+"""Objects from a low score on, to choose any threshold later without the model."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _outputs_of_workers(
     limits: Limits | None,
     scale: float,
 ) -> Iterator[Sequence[Any]]:
-    """In the place of :meth:`TiledPredictor._outputs`."""
+    """Outputs of workers, in the place of :meth:`TiledPredictor._outputs`."""
     waiting: deque[distributed.Future] = deque()
     state = file.stat().st_mtime_ns
     for batch in batches:
@@ -234,7 +234,7 @@ def _absolute(path: str | os.PathLike) -> str:
 
 
 def _versions(trained: Trained) -> dict[str, str]:
-    """What has to be the same on all machines, for results not to depend on them."""
+    """Versions and settings that must be the same on all machines, for the same results."""
     return {
         "maskrcnnpp": maskrcnnpp.__version__,
         trained.backend: metadata.version(RUNTIMES.get(trained.backend, trained.backend)),
@@ -291,7 +291,7 @@ def _predict_tiles(
     limits: Limits | None,
     scale: float,
 ) -> list[Any]:
-    """What the model says of a batch of tiles."""
+    """Outputs of the model for a batch of tiles."""
     with _one_at_a_time:
         raster = _opened(file, state, channels and tuple(channels))
         (outputs,) = _predictor(packed)._outputs(raster, [batch], limits, scale)

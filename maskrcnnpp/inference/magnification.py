@@ -58,7 +58,7 @@ def estimate_scale(
 
 @dataclass(frozen=True)
 class _Look:
-    """What a model found in the middle of an image that was resized."""
+    """Numbers about the objects found in the middle of an image that was resized."""
 
     diameter: float | None  #: of its objects, pixels of the resized image; None: there are none
     confidence: float  #: mean score, by area

@@ -1,4 +1,4 @@
-"""What a run keeps of an output: what it was made of, and what was written."""
+"""Record that a run keeps of an output: what it was made of, and what was written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maskrcnnpp.inference.record import digest
 
 
 def state_of(file: Path) -> str:
-    """Of an image: tells it from others of its name, and from what it was before it was changed."""
+    """State of an image file: its path, size and time, which tell it from other or older files."""
     size, time = size_and_time(file)
     return f"{file.resolve()}\n{size}\n{time}\n"
 

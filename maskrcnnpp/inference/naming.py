@@ -1,4 +1,4 @@
-"""What images and classes are called in the outputs."""
+"""Names of images and classes in the outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Naming:
     image_ids: Mapping[str, Any] | None = None  #: by the file's name; None: the name is the id
 
     def image_id(self, file: Path) -> Any:
-        """Of an image of this name.
+        """Id of an image, by the name of its file.
 
         Raises:
             DataError: the annotations have no such image.
@@ -50,7 +50,7 @@ def find_naming(
     annotations: str | os.PathLike | None = None,
     classes: Sequence[str] | None = None,
 ) -> Naming:
-    """Of the data set that is predicted on, or else of the one that the model was trained on.
+    """Names and ids of the data set that is predicted on, or else of the model's training data.
 
     Args:
         cfg: of the model. Where its DATASETS.TRAIN is neither registered nor a file here, classes
@@ -81,7 +81,7 @@ def find_naming(
 def naming_of(
     names: Sequence[str], ids: Sequence[int], annotations: str | os.PathLike | None = None
 ) -> Naming:
-    """Of an exported model; see :func:`find_naming`.
+    """Names and ids for an exported model; see :func:`find_naming`.
 
     Args:
         names, ids: of its classes.
@@ -146,7 +146,7 @@ def _in_order_of_model(
 
 
 def _of_regions(cfg: CfgNode) -> Naming:
-    """Of classes that are made of several labels."""
+    """Names and ids of classes that are made of several labels."""
     regions = cfg.MODEL.SEM_SEG_HEAD.REGIONS
     names = ["labels " + " ".join(map(str, labels)) for labels in regions]
     return Naming(names, list(range(1, len(names) + 1)))

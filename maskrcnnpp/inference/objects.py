@@ -1,4 +1,4 @@
-"""What was found in an image."""
+"""Objects that were found in an image."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Objects:
 
     @property
     def label_type(self) -> type[np.unsignedinteger]:
-        """Of :meth:`labels`."""
+        """Integer type of :meth:`labels`."""
         return np.uint16 if max(self.numbers, default=0) < 2**16 else np.uint32
 
     def by_tile(self, side: int) -> Iterator[tuple[Tile, list[int]]]:

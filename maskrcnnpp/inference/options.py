@@ -1,4 +1,4 @@
-"""What can be tuned when a trained model is used."""
+"""Options for the use of a trained model."""
 
 from __future__ import annotations
 

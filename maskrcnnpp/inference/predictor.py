@@ -100,7 +100,7 @@ class Predictor(TiledPredictor):
         return self._scale_of(raster, self._limits(raster), {})
 
     def candidates(self, image: np.ndarray | Raster, *, scale: float | None = None) -> Candidates:
-        """What the model says of each tile, to choose a higher score threshold afterwards.
+        """Detections of each tile, to choose a higher score threshold afterwards.
 
         Args:
             image, scale: see :meth:`__call__`.

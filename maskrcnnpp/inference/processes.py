@@ -96,7 +96,7 @@ def predict_in_processes(
 
 
 def alone(job: Job, file: Path, naming: Naming) -> tuple[Job, Path, Naming]:
-    """What another process needs to know for one of very many files."""
+    """The arguments reduced to one of very many files, for another process."""
     ids = naming.image_ids
     if ids is not None:
         ids = {name: id_ for name, id_ in ids.items() if name == file.name}

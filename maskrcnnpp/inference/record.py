@@ -1,4 +1,4 @@
-"""What a run was made with, beside its outputs: enough to repeat it."""
+"""Record of a run, beside its outputs: enough to repeat it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def add_scales(path: Path, scales: Mapping[str, float]) -> None:
 
 
 def digest(path: str | os.PathLike) -> str:
-    """Of a file's content, to tell it from others."""
+    """Digest of a file's content, to tell it from others."""
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -49,7 +49,7 @@ class ObjectFinder:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> ObjectFinder:
-        """By ``MODEL.SEM_SEG_HEAD.OBJECTS``.
+        """The finder that ``MODEL.SEM_SEG_HEAD.OBJECTS`` sets up.
 
         Raises:
             ConfigError: a value is unknown or impossible.
@@ -78,7 +78,7 @@ class ObjectFinder:
         return _instances(self.find(probabilities.float().cpu().numpy()), *probabilities.shape[1:])
 
     def find(self, values: np.ndarray) -> list[SemanticObject]:
-        """As a call, of probabilities in an array (channels, H, W)."""
+        """Objects in probabilities, an array (channels, H, W)."""
         from scipy import ndimage  # which models that find objects do without
 
         from maskrcnnpp.masks.labels import label_masks

@@ -88,7 +88,7 @@ class SemanticPredictor(TiledPredictor):
         return self.candidates(image).at(self.options.score_threshold)
 
     def candidates(self, image: np.ndarray | Raster) -> SemanticCandidates:
-        """What was found, of any score, to choose a score threshold afterwards.
+        """Objects of any score, to choose a score threshold afterwards.
 
         Args:
             image: see :meth:`__call__`.
@@ -100,7 +100,7 @@ class SemanticPredictor(TiledPredictor):
         return SemanticCandidates(SemanticObjects(detections, probabilities, first), self.options)
 
     def probabilities(self, raster: Raster) -> np.ndarray:
-        """Of each class at each pixel, float32 (classes, height, width)."""
+        """Probabilities of each class at each pixel, float32 (classes, height, width)."""
         total: np.ndarray | None = None
         weight = np.zeros((raster.height, raster.width), np.float32)
         for tile, found in self._each_tile(raster, self._tiles(raster), self._limits(raster)):

@@ -1,4 +1,4 @@
-"""What all predictors have in common: the config, the model, and tiles as it takes them."""
+"""Common base of all predictors: the config, the model, and tiles as it takes them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TiledPredictor(ABC):
 
     @property
     def model(self) -> Any:
-        """What runs: a module of PyTorch, or the session of an exported model."""
+        """The model that runs: a module of PyTorch, or the session of an exported model."""
         return self.backend.model
 
     @classmethod
@@ -142,7 +142,7 @@ class TiledPredictor(ABC):
 
     @abstractmethod
     def _infer(self, images: list[np.ndarray]) -> Sequence[Any]:
-        """What the model says of tiles of :data:`Options.batch_size`."""
+        """Outputs of the model for a batch of at most :data:`Options.batch_size` tiles."""
 
     def _raster(self, image: np.ndarray | Raster) -> Raster:
         """The image of a call; see :meth:`Predictor.__call__`."""
@@ -174,7 +174,7 @@ class TiledPredictor(ABC):
     def _outputs(
         self, raster: Raster, batches: Sequence[Sequence[Tile]], limits: Limits | None, scale: float
     ) -> Iterator[Sequence[Any]]:
-        """What the model says of each batch of tiles, in their order."""
+        """Outputs of the model for each batch of tiles, in their order."""
         for number, batch in enumerate(batches):
             if self.watch is not None:
                 self.watch(number, len(batches))

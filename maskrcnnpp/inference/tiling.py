@@ -253,7 +253,7 @@ def cells(entry: Detection) -> Iterator[tuple[int, int]]:
 
 
 def _left_to_each_other(deferred: Sequence[tuple[int, Detection]]) -> list[tuple[int, Detection]]:
-    """Those that another tile sees too, but leaves to this one: they are mostly covered by such."""
+    """Deferred objects that those of other tiles mostly cover: each tile left them to another."""
     nearby = _Nearby()
     for tile, entry in deferred:
         nearby.add(tile, entry)

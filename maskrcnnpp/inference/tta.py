@@ -52,7 +52,7 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
     def inference(
         self, batched_inputs: list[dict], do_postprocess: bool = False
     ) -> list[Instances]:
-        """As ``GeneralizedRCNN.inference`` without post-processing.
+        """Predict, like ``GeneralizedRCNN.inference`` without post-processing.
 
         Args:
             batched_inputs: with ``image`` (C, H, W), float32. Other entries are not looked at.
@@ -112,7 +112,7 @@ class AugmentedRCNN(GeneralizedRCNNWithTTA):
 
 
 class _Versions:
-    """Of one model input, as ``DatasetMapperTTA`` makes them."""
+    """Makes the versions of one model input, in the form that ``DatasetMapperTTA`` gives."""
 
     def __init__(self, flips: bool, scales: Sequence[float]) -> None:
         self._flips = flips

@@ -42,7 +42,7 @@ Size = tuple[int, int]  #: height and width of an image, pixels
 
 @dataclass
 class View:
-    """What became of a page."""
+    """Result of writing a page: what it shows, and what it does not."""
 
     images: int = 0
     objects: int = 0

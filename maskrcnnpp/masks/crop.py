@@ -60,7 +60,7 @@ class Crop:
         return Crop(self.top + int(rows[0]), self.left + int(columns[0]), pixels)
 
     def within(self, top: int, left: int, bottom: int, right: int) -> Crop | None:
-        """What lies in a part of the image, placed in that part; None where no pixel does."""
+        """The part of the mask in a rectangle, relative to its corner; None if it has no pixel."""
         first, begin = max(self.top, top), max(self.left, left)
         last, end = min(self.bottom, bottom), min(self.right, right)
         if first >= last or begin >= end:

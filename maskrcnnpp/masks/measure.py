@@ -25,7 +25,7 @@ _CHUNK = 1024, 2**20  # objects and run lengths at a time: some 100 bytes for ea
 
 
 class Measured(NamedTuple):
-    """What is known of a segmentation."""
+    """Measurements of a segmentation, or the problem with it."""
 
     problem: str = ""
     """Why there is no mask; empty where there is one."""
@@ -58,7 +58,7 @@ def measure(objects: Iterable[tuple[Any, int, int]]) -> Iterator[Measured]:
 
 
 def _runs_at_most(segmentation: Any) -> int:
-    """Of an RLE; an outline is not known before it is rasterised."""
+    """Largest possible number of runs of an RLE; 0 for an outline, which is not rasterised yet."""
     counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
     return len(counts) if isinstance(counts, str | list) else 0
 
@@ -194,7 +194,7 @@ def _measure_runs(
 
 
 def _pieces(counts: np.ndarray, height: int, box: Sequence[int]) -> int:
-    """Of a mask of one pixel at least."""
+    """Number of pieces of a mask of at least one pixel."""
     stop = np.cumsum(counts)
     begin, last = stop[:-1:2], stop[1::2] - 1
     begin, last = begin[last >= begin], last[last >= begin]

@@ -202,7 +202,7 @@ class RleMasks:
         return len(self.rles)
 
     def __getitem__(self, item: int | slice | Sequence | torch.Tensor) -> RleMasks:
-        """Those at an index, a slice, indices, or where a bool tensor is true."""
+        """The masks at an index, a slice, indices, or where a bool tensor is true."""
         if hasattr(item, "cpu"):
             item = item.cpu().numpy()
         if not isinstance(item, slice):

@@ -20,7 +20,7 @@ _FULL = (255, 65535)  # what foreground masks have in the place of 1
 
 
 class Doubt(NamedTuple):
-    """That the numbers of a label image may not stand for single objects."""
+    """Doubt that the numbers of a label image stand for single objects."""
 
     reason: str
     is_sure: bool
@@ -74,7 +74,7 @@ def doubt_of(labels: np.ndarray) -> Doubt | None:
 
 
 def check_label_image(labels: np.ndarray) -> None:
-    """That a label image is not a foreground mask, and none of classes, as far as is sure.
+    """Check that a label image is not clearly a foreground mask or an image of classes.
 
     Raises:
         DataError: it is. The message holds the reason only.
@@ -85,7 +85,7 @@ def check_label_image(labels: np.ndarray) -> None:
 
 
 def check_background(labels: np.ndarray) -> None:
-    """That no number of a label image, or value of a mask, is the background.
+    """Check that no number of a label image, or value of a mask, is the background.
 
     Raises:
         DataError: one reaches all four sides of the image around something else. The message holds

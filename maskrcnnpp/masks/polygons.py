@@ -21,7 +21,7 @@ Ring = Sequence[Sequence[float]] | np.ndarray
 def polygon_mask(
     outer: Sequence[Ring], holes: Sequence[Ring], height: int, width: int
 ) -> Rle | None:
-    """What lies in any outer ring and in no hole, as COCO rasterises polygons.
+    """Mask of what lies in any outer ring and in no hole, as COCO rasterises polygons.
 
     Done inside the box of the rings only. What reaches outside the image is cut off.
 
@@ -80,7 +80,7 @@ def make_ring(points: Any) -> np.ndarray:
 
 
 def ring_mask(outer: Any, holes: Sequence[Any], height: int, width: int) -> Rle | None:
-    """What lies in a ring and in no hole; None where that is not a pixel of the image.
+    """Mask of what lies in a ring and in no hole; None where it has no pixel in the image.
 
     Raises:
         DataError: see :func:`make_ring`; or the outline is longer than any real one.
@@ -127,7 +127,7 @@ def ellipse_mask(
 
 
 def union(masks: Iterable[Rle | None]) -> Rle | None:
-    """What lies in any mask; None where there is none."""
+    """Union of the masks that are there; None where there is none."""
     there = [mask for mask in masks if mask is not None]
     if len(there) < 2:
         return there[0] if there else None

@@ -73,7 +73,7 @@ def find_faults(
 
 
 def fault_of_list(ring: Any) -> str:
-    """Why a polygon is none, as far as its numbers are not looked at; empty where it may be."""
+    """Why a list cannot be a polygon, whatever its numbers are; empty where it can."""
     if not isinstance(ring, (list, tuple, array)):
         return f"no list of numbers, but of type {type(ring).__name__}"
     if not set(map(type, ring)) <= {int, float}:

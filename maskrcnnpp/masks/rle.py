@@ -59,7 +59,7 @@ def encode_crop(crop: np.ndarray, top: int, left: int, height: int, width: int) 
 
 
 def rle_fault(segmentation: Mapping[str, Any], height: int, width: int) -> str:
-    """Why an RLE cannot be of an image, as far as its lengths are not added up; empty if it can.
+    """Why an RLE does not fit an image, before its lengths are added up; empty if it may.
 
     Args:
         segmentation: anything with keys.

@@ -1,4 +1,4 @@
-"""What is learned. Importing it registers the parts with Detectron2."""
+"""Parts of the models. Importing this package registers them with Detectron2."""
 
 from maskrcnnpp.modeling import embedded as _embedded  # noqa: F401  # only registration
 from maskrcnnpp.modeling import mask_head as _mask_head  # noqa: F401  # only registration

@@ -201,7 +201,7 @@ def holds_training(folder: str | os.PathLike) -> bool:
 
 
 def _iteration_of(path: Path) -> int:
-    """That a checkpoint is of; -1 where it cannot be read."""
+    """Iteration of a checkpoint; -1 where it cannot be read."""
     number = path.stem.rpartition("_")[2]
     if number.isdecimal():
         return int(number)
@@ -212,7 +212,7 @@ def _iteration_of(path: Path) -> int:
 
 
 def _check_all_fit(found: Any) -> None:
-    """That a training can be gone on with.
+    """Check that a checkpoint fits the model exactly, so that its training can be resumed.
 
     Raises:
         ConfigError: the checkpoint is of another model.

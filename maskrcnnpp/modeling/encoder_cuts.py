@@ -58,7 +58,7 @@ def _cut_regnet(encoder: RegNet, maps: list[str]) -> list[str]:
 
 
 def _number_of_stages(names: list[str], maps: list[str]) -> int:
-    """Of those up to the last of ``maps``; "stem" is before them."""
+    """Number of stages up to the last of ``maps``; "stem" is before them."""
     return max(names.index(key) + 1 if key in names else 0 for key in maps)
 
 

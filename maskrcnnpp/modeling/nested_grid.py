@@ -166,7 +166,7 @@ class NestedGrid(nn.Module):
         return self.get_submodule("x_{}_{}".format(*node))(self._fused(node, *inputs))
 
     def _fused(self, node: Node, *inputs: torch.Tensor) -> torch.Tensor:
-        """What a node convolves. A method, so that the up-sampled map is gone by then."""
+        """Input of a node's convolution. A method, so that the up-sampled map is freed by then."""
         *left, below = inputs
         return torch.cat([*left, self._up(node, below, left[0].shape[-2:])], dim=1)
 

@@ -95,7 +95,7 @@ def _keys(cfg: CfgNode) -> tuple[str, CfgNode, CfgNode]:
 def pruned_weights(
     cfg: CfgNode, weights: Mapping[str, torch.Tensor], depth: int
 ) -> dict[str, torch.Tensor]:
-    """Those of ``weights`` that the model of ``cfg`` has at ``depth``, as they are.
+    """The part of ``weights`` that the model of ``cfg`` has at ``depth``, unchanged.
 
     Args:
         cfg: that the weights were trained with, before pruning.

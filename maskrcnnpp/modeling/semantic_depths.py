@@ -1,4 +1,4 @@
-"""Which depths of a semantic network of the U-Net family are read, in training and at inference."""
+"""Depths of a semantic network of the U-Net family that training and inference read."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def _create(name: str, in_channels: int, key: str, **kwargs: Any) -> nn.Module:
 def _places(
     name: str, in_channels: int, out_features: Sequence[str], key: str
 ) -> tuple[list[int], list[int]]:
-    """Which of the network's maps to compute, and their strides.
+    """The network's maps to compute, as indices, and their strides.
 
     They are the asked-for ones and all finer ones: what is before has to be computed anyway.
     """
@@ -250,7 +250,7 @@ def _norms(network: nn.Module) -> list[nn.Module]:
 
 
 def _parameters_before(network: nn.Module, in_channels: int, place: int) -> list[nn.Parameter]:
-    """Those from which the map at ``place`` is computed."""
+    """Parameters from which the map at ``place`` is computed."""
     training = {module: module.training for module in network.modules()}
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         found = network.eval()(torch.randn(1, in_channels, 64, 64))[place]

@@ -24,7 +24,7 @@ _BLOCK = 2**22  # bytes read at a time
 
 
 class _Stand:
-    """What stands in a pickle for a function or class of NumPy, and cannot be changed by it."""
+    """Stand-in for a function or class of NumPy in a pickle, which the pickle cannot change."""
 
     __slots__ = ("_call",)
 
@@ -94,7 +94,7 @@ def _check_keys(keys: list) -> None:
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    """What arrays and texts need that NumPy pickled, in its old and new names, from Python 2 on."""
+    """Stand-ins by name for what pickled NumPy arrays and texts need, from Python 2 on."""
     found: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): _Stand(_ordered),
         ("_codecs", "encode"): _Stand(_encode),
@@ -179,7 +179,7 @@ def read_pickle(file: BinaryIO) -> Any:
 
 
 def read_torch(path: str | os.PathLike, *, mmap: bool = False) -> Any:
-    """What ``torch.save`` or safetensors wrote, on the CPU. Nothing of it is run.
+    """Content of a file of ``torch.save`` or safetensors, on the CPU. Nothing in it is run.
 
     Numbers are compared with the checksums that PyTorch keeps in the file, and does not look at.
 

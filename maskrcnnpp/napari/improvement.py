@@ -108,7 +108,7 @@ def improve(plane: Plane, labels: np.ndarray, choices: Improvement, report: Repo
 
 
 def usual_iterations() -> int:
-    """Those of the recipe."""
+    """Number of iterations of the recipe."""
     return _recipe()["MAX_ITER"]
 
 

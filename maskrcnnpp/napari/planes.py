@@ -31,7 +31,7 @@ class Plane:
     place: dict[str, Any]  #: of a layer of two dimensions on it: scale, translate, ...
 
     def raster(self) -> ArrayRaster:
-        """With all channels chosen."""
+        """The plane as a raster, with all channels chosen."""
         raster = ArrayRaster(
             self.pixels, name=self.name, is_colour=self.is_colour, micrometres=self.micrometres
         )
@@ -40,7 +40,7 @@ class Plane:
 
 
 def channel_choices(layer: Any) -> list[str]:
-    """What can be taken of an Image layer, the usual first; a single one needs no asking."""
+    """Choices of channels of an Image layer, the usual first; a single one needs no asking."""
     if layer.rgb:
         return [COLOUR, *_COLOURS]
     shape = _full(layer).shape

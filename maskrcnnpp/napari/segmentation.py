@@ -46,7 +46,7 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class About:
-    """What there is to choose of a model."""
+    """Description of a model, and the choices that it offers."""
 
     title: str
     purpose: str
@@ -124,7 +124,7 @@ class Result:
 
 
 def describe(name: str) -> About:
-    """What there is to choose of a model.
+    """Description of a model, and the choices that it offers.
 
     Raises:
         ConfigError: there is no such model.
@@ -259,7 +259,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What this project warns of in its log."""
+    """Warnings that this project logs while the context is open."""
     handler, logger = _Collector(), logging.getLogger("maskrcnnpp")
     logger.addHandler(handler)
     try:

@@ -76,10 +76,10 @@ def show(error: BaseException) -> None:
 
 
 class _Progress(QObject):
-    """What work says on its way, from its thread.
+    """Signal of the progress of work, from its thread.
 
-    Of the work and not of the widget, which may be closed before: a signal of a deleted object
-    ends the process.
+    It belongs to the work and not to the widget, which may be closed before: a signal of a deleted
+    object ends the process.
     """
 
     reported = Signal(int, int, str)

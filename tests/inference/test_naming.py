@@ -1,4 +1,4 @@
-"""What images and classes are called in the outputs."""
+"""Names of images and classes in the outputs."""
 
 import json
 

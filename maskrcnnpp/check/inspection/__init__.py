@@ -1,1 +1,1 @@
-"""What is in a data set: numbers, pictures, a page, suggested settings."""
+"""Contents of a data set: numbers, pictures, a page, suggested settings."""

@@ -1,4 +1,4 @@
-"""What is measured of one image and its objects."""
+"""Measurements of one image and its objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 
 
 class ObjectMeasures(NamedTuple):
-    """Of the objects of an image, an entry an object."""
+    """Measurements of the objects of an image; arrays have one entry for each object."""
 
     area: np.ndarray  #: pixels
     height: np.ndarray  #: of the box, pixels
@@ -67,7 +67,7 @@ def shape_of(crop: Crop) -> tuple[float, float]:
 
 
 class PixelMeasures(NamedTuple):
-    """Of the pixels of an image."""
+    """Measurements of the pixels of an image."""
 
     dtype: str
     layout: str  #: "grey", "RGB", with alpha, or "n channels"
@@ -114,6 +114,6 @@ def _features(sample: np.ndarray) -> np.ndarray:
 
 
 def layout_of(channels: int, is_colour: bool) -> str:
-    """What the channels are, in words."""
+    """Layout of the channels, in words."""
     names = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
     return names[channels] if is_colour and channels in names else f"{channels} channels"

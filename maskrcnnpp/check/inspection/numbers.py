@@ -1,4 +1,4 @@
-"""What is in a COCO data set, in numbers, for someone who is about to train on it."""
+"""Contents of a COCO data set in numbers, for someone who is about to train on it."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def _about_objects(gathered: _Gathered, data: CocoSet) -> dict[str, Any]:
 
 
 def _diameter(area: np.ndarray) -> np.ndarray:
-    """Of the disk of the same area."""
+    """Diameter of the disk of the same area."""
     return 2 * np.sqrt(np.asarray(area) / np.pi)
 
 

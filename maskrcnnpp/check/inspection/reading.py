@@ -196,7 +196,7 @@ def _problem(scope: str, image: Mapping[str, Any], reason: str) -> Problem:
 
 
 def left_out(problems: Sequence[Problem]) -> dict[str, int]:
-    """How many images and objects."""
+    """Number of images and objects."""
     return {
         "images": sum(problem.scope == "image" for problem in problems),
         "objects": sum(problem.scope == "object" for problem in problems),

@@ -276,7 +276,7 @@ def _scaling(
 
 
 def _notes(numbers: Mapping[str, Any]) -> list[str]:
-    """What to know before a training."""
+    """Notes on the data to read before a training."""
     images, objects = numbers["images"], numbers["objects"]
     layouts = {entry["channels"] for entry in images["formats"]}
     dtypes = sorted({entry["dtype"] for entry in images["formats"]})

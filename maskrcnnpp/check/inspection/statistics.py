@@ -104,11 +104,11 @@ def choose_samples(images: Sequence[Mapping[str, Any]], count: int) -> list[dict
 
 
 def rounded(value: float) -> float:
-    """To five digits."""
+    """A value rounded to five digits."""
     # what is reported is no more exact, and differs by no rounding between machines
     return float(f"{float(value):.5g}")
 
 
 def rounded_all(values: np.ndarray) -> list[float]:
-    """Each to five digits."""
+    """Values rounded to five digits."""
     return [rounded(value) for value in values]

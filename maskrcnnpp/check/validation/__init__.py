@@ -1,1 +1,1 @@
-"""What is wrong with a COCO annotation file, and a repaired copy of it."""
+"""Faults of a COCO annotation file, and a repaired copy of it."""

@@ -1,4 +1,4 @@
-"""What is wrong with a COCO annotation file, all of it at once.
+"""Faults of a COCO annotation file, all of them at once.
 
 The kinds of findings are :data:`KINDS`. An error stops a training, an evaluation or a tool, or
 falsifies it; a warning may be as it should.
@@ -345,7 +345,7 @@ def item_name(what: str, entry: Mapping, number: int) -> str:
 
 
 def _key(value: Any) -> int | None:
-    """What may be looked up among ids."""
+    """The value if it can be an id, else None."""
     return value if is_integer(value) else None
 
 

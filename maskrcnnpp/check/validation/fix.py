@@ -107,7 +107,7 @@ class _Fix:
         return [(n, entry) for n, entry in enumerate(found, start=1) if isinstance(entry, dict)]
 
     def categories(self, categories: Entries) -> list[dict]:
-        """With ids and names, each once."""
+        """Categories that each have an id and a name of their own."""
         taken = {_as_id(entry.get("id")) for _, entry in categories}
         free = _free_ids(taken)
         by_name: dict[str, int] = {}
@@ -134,7 +134,7 @@ class _Fix:
         return kept
 
     def images(self, images: Entries, annotations: Entries) -> list[dict]:
-        """With ids, sizes and files, each once."""
+        """Images that each have an id and a file of their own, and a size."""
         named = {_as_id(entry.get("image_id")) for _, entry in annotations}
         free = _free_ids({_as_id(entry.get("id")) for _, entry in images} | named)
         by_name: dict[str, tuple[int, ImageEntry]] = {}
@@ -185,7 +185,7 @@ class _Fix:
         return size, fault or size_fault(*size)
 
     def annotations(self, annotations: Entries) -> list[dict]:
-        """With ids, masks, and boxes and areas of these, each once."""
+        """Annotations with ids of their own and masks, and with the boxes and areas of these."""
         free = _free_ids({_as_id(entry.get("id")) for _, entry in annotations})
         ids: set[int] = set()
         seen: dict[tuple, str] = {}

@@ -1,4 +1,4 @@
-"""What is wrong with the label images of a semantic data set."""
+"""Faults of the label images of a semantic data set."""
 
 from __future__ import annotations
 

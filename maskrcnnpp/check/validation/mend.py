@@ -14,7 +14,7 @@ from maskrcnnpp.masks.rings import TOO_LONG, flat_numbers
 def mend(
     objects: Sequence[tuple[Any, int, int]],
 ) -> list[tuple[list | None, Measured]]:
-    """What can be kept of segmentations that :func:`measure` has a problem with.
+    """Usable parts of segmentations that :func:`measure` has a problem with.
 
     Rings without a fault are kept as they are; those that reach far out of the image are cut off
     at its edge; others are left out.

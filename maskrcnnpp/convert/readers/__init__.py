@@ -1,4 +1,4 @@
-"""What data sets look like on disk: one reader a layout, by name in :data:`READERS`."""
+"""Readers of the layouts of data sets on disk, by name in :data:`READERS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all readers have in common."""
+"""Common base of all readers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Reader(ABC):
         self._entries: dict[str, Any | Problem] = {}
 
     def _require_entries(self, reason: str) -> None:
-        """That there is an image to read.
+        """Check that there is an image to read.
 
         Raises:
             DataError: there is none: what is wrong with files, or else the reason.
@@ -86,7 +86,7 @@ class Reader(ABC):
         return sorted(self._entries)
 
     def entry(self, name: str) -> Any | Problem:
-        """What the decoder needs to know of an image, or why it cannot be read. Can be pickled."""
+        """Input of the decoder for an image, or why it cannot be read. Can be pickled."""
         return self._entries[name]
 
     def _settled(self, sample: Sample | None, problems: list[Problem]) -> Result:
@@ -124,7 +124,7 @@ class Reader(ABC):
 
 
 def _decoded(files: FileSource, decoder: Decoder, entry: Any) -> Result:
-    """What the decoder says of an entry, and a note where objects are in several pieces."""
+    """Result of the decoder for an entry, with a note where objects are in several pieces."""
     sample, problems = decoder(files, entry)
     if sample is None:
         return sample, problems

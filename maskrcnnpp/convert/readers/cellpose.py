@@ -19,7 +19,7 @@ _LARGEST = 2**29  # pixels
 
 
 class _Type:
-    """In the place of ``numpy.dtype``; the bytes of a number and their order."""
+    """Stand-in for ``numpy.dtype``: the bytes of a number and their order."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.text = text
@@ -35,7 +35,7 @@ class _Type:
 
 
 class _Array:
-    """In the place of ``numpy.ndarray``."""
+    """Stand-in for ``numpy.ndarray``."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -55,14 +55,14 @@ class _Array:
 
 
 def _of_buffer(data: Any, kind: Any, shape: Any, order: str = "C") -> _Array:
-    """In the place of ``_frombuffer``, which protocol 5 names."""
+    """Stand-in for ``_frombuffer``, which protocol 5 names."""
     array = _Array()
     array.state = shape, kind, order == "F", data if isinstance(data, bytes) else None
     return array
 
 
 class _Ignored:
-    """In the place of everything else."""
+    """Stand-in for everything else."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

@@ -262,7 +262,7 @@ def _decode(
 
 
 def _check_some_are_single(annotations: Sequence[Mapping[str, Any]]) -> None:
-    """That an image does not lose all of its objects, to become an image of background.
+    """Check that not all annotations of an image are crowds: it would become background.
 
     Raises:
         DataError: all are crowds.
@@ -281,7 +281,7 @@ def _of_no_category(number: Any, no_objects: Mapping[int, str]) -> DataError:
 
 
 def _differing_areas(areas: Sequence[tuple[float | None, int]]) -> Iterator[str]:
-    """That areas, as the file says, are not those of masks, in pixels."""
+    """Yield a note if areas in the file differ from the areas of the masks, in pixels."""
     known = [(said, there) for said, there in areas if said is not None]
     differ = [pair for pair in known if abs(pair[0] - pair[1]) > _AREA_TOLERANCE * pair[1]]
     if differ:

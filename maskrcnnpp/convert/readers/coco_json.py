@@ -119,7 +119,7 @@ def renumbered(
 
 
 def annotation_name(annotation: Mapping[str, Any], number: int) -> str:
-    """What an annotation is called in problems.
+    """Name of an annotation in problem reports.
 
     Args:
         annotation: of the file.

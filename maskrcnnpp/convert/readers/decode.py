@@ -129,7 +129,7 @@ def decode_pair(
 
 
 def check_size(size: tuple[int, int], image: np.ndarray, name: str) -> None:
-    """That an annotation of ``size``, height and width, is of this image, called ``name``.
+    """Check that ``size``, an annotation's height and width, is that of the image ``name``.
 
     Raises:
         DataError: it is not.

@@ -64,7 +64,7 @@ def _of_tiff(content: bytes, name: str) -> np.ndarray:
 
 
 def _of_plain(content: bytes, name: str) -> np.ndarray:
-    """Of PNG and BMP."""
+    """The numbers of the pixels of a PNG or BMP file."""
     pixels = decode_pixels(content, name)  # also finds damage
     with Image.open(io.BytesIO(content)) as image:
         if image.mode == "P":
@@ -81,7 +81,7 @@ def _of_plain(content: bytes, name: str) -> np.ndarray:
 
 
 def _check_palette(numbers: np.ndarray, colours: np.ndarray) -> None:
-    """That no reading of a palette calls another number background than 0.
+    """Check that the colours of a palette do not make another number than 0 the background.
 
     Raises:
         DataError: another number than 0 is black.

@@ -54,7 +54,7 @@ class _Entry:
     """Images and masks that cannot be used, with the reason."""
 
     def problem(self) -> Problem | None:
-        """What is wrong with the folder, seen from the names of its files alone."""
+        """The problem with the folder, seen from the names of its files alone, or None."""
         item = sorted(self.folders)[0]
         reason = None
         if len(self.folders) > 1:

@@ -225,7 +225,7 @@ def _class_of(feature: Mapping[str, Any]) -> str:
 
 
 def _classes_in(files: FileSource, name: str, nuclei: bool) -> set[str]:
-    """Of the objects of a file; none where it cannot be read, which is reported when it is."""
+    """Class names of the objects of a file; empty if it cannot be read, which is reported later."""
     try:
         features = _features(read_json(files, name))
     except DataError:
@@ -235,7 +235,7 @@ def _classes_in(files: FileSource, name: str, nuclei: bool) -> set[str]:
 
 
 def _geometry(feature: Mapping[str, Any], nuclei: bool) -> Any:
-    """Of a feature, or of its nucleus; None where there is none."""
+    """Geometry of a feature, or of its nucleus; None where there is none."""
     if not nuclei:
         return feature.get("geometry")
     return feature.get("nucleusGeometry") or _properties(feature).get("nucleusGeometry")

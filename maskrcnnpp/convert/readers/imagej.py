@@ -239,7 +239,7 @@ def _path(roi: ImagejRoi) -> list[np.ndarray]:
 
 
 def _even_odd(rings: list[np.ndarray], height: int, width: int) -> Rle | None:
-    """What lies in an odd number of rings, which is what ImageJ means by a composite."""
+    """Mask of what lies in an odd number of rings, which is what ImageJ means by a composite."""
     if not rings:
         return None
     points = np.concatenate(rings)

@@ -1,4 +1,4 @@
-"""Which label image, or mask, belongs to which image, by the names of the files alone.
+"""Rules for which image a label image, or mask, belongs to, by the names of the files alone.
 
 Nothing is passed over in silence: an image without a label image beside others that have one, a
 label image without an image, and a second file of a name are problems.
@@ -138,7 +138,7 @@ class _Pairing:
         return []
 
     def _called(self, stem: str) -> Iterator[str]:
-        """What the image of a label image in another folder may be called."""
+        """Possible names of the image of a label image in another folder."""
         for base in (stem, *(stem[: -len(e)] for e in self._endings if stem.endswith(e))):
             yield from (base, base + _IMAGE_ENDING, PurePosixPath(base).stem)
 

@@ -61,7 +61,7 @@ _STARTS = {
 
 
 class _Seen(NamedTuple):
-    """What is taken from a file when the source is looked through."""
+    """Image and labels of a file, as found when the source is looked through."""
 
     image: str  #: its file in the source; "" where it is inside
     labels: set[str]
@@ -157,7 +157,7 @@ def _is_json(name: str) -> bool:
 
 
 def _see(content: Any, name: str, names: Mapping[str, int]) -> _Seen:
-    """What is needed of the content of the file ``name``.
+    """Image and labels of the file ``name``, from its content.
 
     Raises:
         NotAnObject: it is not a file of labelme.
@@ -197,7 +197,7 @@ def _image(files: FileSource, pair: Pair, content: Mapping[str, Any]) -> tuple[b
 
 
 def _ending(data: bytes) -> str:
-    """Of a file with this content.
+    """Suffix of an image file with this content.
 
     Raises:
         DataError: it is not an image.

@@ -22,7 +22,7 @@ _AREAS = ("polygon", "rectangle", "circle", "mask", *_TURNED)
 
 
 def shapes_of(content: Any) -> list[dict[str, Any]]:
-    """Of the content of a JSON file.
+    """The shapes in the content of a JSON file of labelme.
 
     Raises:
         NotAnObject: the content of the file is something else than labelme's.

@@ -30,7 +30,7 @@ _LARGEST = 2**31  # bytes of a variable
 
 
 def read_mat(content: bytes, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Those of the variables that a file has.
+    """The wanted variables of a MATLAB file, by name, without those that it lacks.
 
     Args:
         content: of the file.

@@ -64,7 +64,7 @@ def make_categories(
 
 
 def category_id(ids: Mapping[str, int], name: str) -> int:
-    """Of a class.
+    """Category id of a class.
 
     Raises:
         NotAnObject: it is not wanted, or stands for no object.
@@ -128,7 +128,7 @@ def collect(
 
 
 def check_planes(planes: Collection[tuple[Any, Any]]) -> None:
-    """That all objects of a file were drawn on one plane (z, t) of its image.
+    """Check that all objects of a file were drawn on one plane (z, t) of its image.
 
     Raises:
         DataError: they were not. The message holds the reason only.
@@ -142,7 +142,7 @@ def check_planes(planes: Collection[tuple[Any, Any]]) -> None:
 
 
 def check_inside(outside: int, inside: int) -> None:
-    """That the outlines of a file are those of its image.
+    """Check that the outlines of a file are those of its image: most have pixels in it.
 
     Args:
         outside: how many have no pixel in the image.

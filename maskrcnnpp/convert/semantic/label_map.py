@@ -1,4 +1,4 @@
-"""What the raw values of label images mean: which class, background, or to be ignored."""
+"""Meaning of the raw values of label images: which class, background, or to be ignored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LabelMap:
 
     @classmethod
     def from_words(cls, words: Iterable[str], **options) -> LabelMap:
-        """Of words such as ``liver=1,2``; see the class for the options and what is raised."""
+        """Label map of words such as ``liver=1,2``; see the class for the options and errors."""
         classes: dict[str, list[int]] = {}
         for word in words:
             name, _, values = word.rpartition("=")
@@ -138,5 +138,5 @@ class LabelMap:
         )
 
     def as_dict(self) -> dict:
-        """For JSON."""
+        """The label map as a dict that JSON can hold."""
         return dataclasses.asdict(self)

@@ -87,7 +87,7 @@ class Reading:
             raise ConfigError(f"--window {self.window[0]} {self.window[1]}: the width is above 0")
 
     def limits(self, values: np.ndarray) -> tuple[float, float]:
-        """What becomes 0 and 255 of an image or volume."""
+        """The two values of an image or volume that become 0 and 255."""
         if self.window:
             level, width = self.window
             return level - width / 2, level + width / 2

@@ -87,7 +87,7 @@ def _is_usable(affine: np.ndarray) -> bool:
 
 
 def _shape(volume: Any) -> tuple[int, ...]:
-    """Of one slice too, three numbers."""
+    """Shape of a volume as three numbers, also where it is a single slice."""
     return (*volume.shape, 1)[:AXES]
 
 

@@ -37,7 +37,7 @@ _FOLDERS = ("images", "labels", "annotations")
 
 
 class SemanticRecord(NamedTuple):
-    """What is kept of an image once it is on disk."""
+    """Data that is kept about an image once it is on disk."""
 
     height: int
     width: int
@@ -202,7 +202,7 @@ def listed_splits(records: Records, folder: str | os.PathLike) -> dict[str, list
 def train_command(
     output: str | os.PathLike, records: Records, splits: Splits, label_map: LabelMap
 ) -> str:
-    """What to run to train on what was written."""
+    """Command that trains on the data set that was written."""
     files = [Path(output) / "annotations" / f"semantic_{split}.json" for split in splits]
     first, second = files[0], files[min(1, len(files) - 1)]
     for split, file in zip(splits, files):
@@ -221,7 +221,7 @@ def train_command(
 
 
 def _quoted(word: str) -> str:
-    """For a shell; in double quotes, which are easier to read, where that is possible."""
+    """A word quoted for a shell; in double quotes, which are easier to read, where possible."""
     quoted = shlex.quote(word)
     return f'"{word}"' if quoted != word and not set(word) & set('"$`\\!') else quoted
 

@@ -27,7 +27,7 @@ from maskrcnnpp.data.input_checks import channel_order
 
 
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
-    """Those of INPUT.AUGMENT that are on, geometric ones first. The keys are checked before."""
+    """Augmentations that INPUT.AUGMENT turns on, geometric ones first. Keys are checked before."""
     augment = cfg.INPUT.AUGMENT
     found: list[Augmentation] = []
     if augment.VERTICAL_FLIP:

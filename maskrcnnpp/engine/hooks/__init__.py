@@ -1,1 +1,1 @@
-"""What happens around the iterations of a training."""
+"""Hooks that run around the iterations of a training."""

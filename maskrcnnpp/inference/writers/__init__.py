@@ -20,7 +20,7 @@ from maskrcnnpp.inference.writers.table import write_csv, write_stack_csv
 
 
 class Writer(NamedTuple):
-    """Of a format."""
+    """Writer of an output format."""
 
     write: Callable[[Any, Info, Path], None]  #: takes Objects first, or SemanticObjects
     ending: str  #: of its files

@@ -1,4 +1,4 @@
-"""What a writer gets beside the objects."""
+"""Input of a writer beside the objects."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def measure_rows(objects: Objects, info: Info) -> Iterator[dict[str, Any]]:
 
 
 def _mean_intensities(objects: Objects, raster: Raster) -> np.ndarray:
-    """Of each object and channel, float64 (N, channels). The image is read once, in squares."""
+    """Mean intensity by object and channel, float64 (N, channels). The image is read in squares."""
     sums = np.zeros((len(objects), raster.shape[2]))
     for tile, indices in objects.by_tile(_BLOCK):
         if not indices:
