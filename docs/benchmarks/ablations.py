@@ -50,6 +50,7 @@ GROUPS = {
     "recipe": "The recipe of configs/cpu, chosen with the stock arm",
     "design": "The design of the pyramid and of what reads it",
     "depth": "Depths, and stock at the same stages of the encoder",
+    "schedule": "How long a training goes on",
     "margin": "Masks that decide: BOX_MARGIN and SCORE_MASKS of MODEL.ROI_MASK_HEAD",
 }
 
