@@ -1,6 +1,7 @@
 """A plugin of napari: find objects in a layer, correct them, and improve the model with them.
 
-:mod:`maskrcnnpp.napari.widget` is all that needs Qt; ``napari.yaml`` says what napari gets.
+Only :mod:`maskrcnnpp.napari.widget` and its ``fields`` need Qt; ``napari.yaml`` says what napari
+gets.
 """
 
 import sys
