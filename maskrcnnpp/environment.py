@@ -36,6 +36,13 @@ def check_torch() -> None:
         )
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def machine() -> dict[str, str]:
     """Where this runs: processor, cores, GPU, operating system."""
     model = platform.processor() or platform.machine()

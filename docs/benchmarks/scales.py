@@ -59,7 +59,7 @@ def measure(images: int) -> dict[str, Any]:
             for factor, some in scenes.items()
         ]
         models[find_model(name).title] = {"rows": rows, "empty": _of_empty(trained, usual)}
-    return {"models": models, **origin()}
+    return {"models": models, **origin("onnxruntime")}
 
 
 def _of_empty(trained: Trained, usual: float) -> list[dict[str, Any]]:

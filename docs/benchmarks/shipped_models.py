@@ -82,7 +82,7 @@ def measure(name: str, truth: dict[str, Any], root: Path) -> tuple[dict[str, Any
            for kind in ("segm", "bbox")},
         **{key: summarize(counts)[key] for key in METRICS},
         "dsb_score_of_images": [round(float(x), 4) for x in counts.dsb_scores()],
-        **origin(),
+        **origin("onnxruntime"),
     }  # fmt: skip
     return record, shown
 

@@ -134,9 +134,9 @@ def page(found: Mapping[str, Any]) -> str:
         f"are for a megapixel, medians of {found['repeats']} repeats: CPU time, which other work",
         "of the machine changes little, and in brackets on the clock. Memory is the peak of the",
         "process. Cold start is from the start of the program to the first label image, of 512x512",
-        "pixels. StarDist's model is one that [its script](peers/stardist_dsb2018.py) trained; for",
-        "how long changes its time little. Cellpose's network has random weights, in its own tiles",
-        "of 224 pixels; what follows the network is not counted. Stock Mask R-CNN is on the",
+        "pixels. StarDist's model is one that [its script](peers/stardist_dsb2018.py) trained.",
+        "Cellpose's network has random weights, in its own tiles of 224 pixels, run once; what",
+        "follows the network is not counted. Stock Mask R-CNN is on the",
         "[cost page](depth_cost.md). Written by `python docs/benchmarks/speed.py`.",
         "",
     ]
@@ -149,7 +149,8 @@ def page(found: Mapping[str, Any]) -> str:
                 continue
             size = side * side / 2**20
             cpu, wall = (statistics.median(of_image[key]) / size for key in ("cpu", "wall"))
-            cells += [f"{cpu:.2f} ({wall:.2f})", str(of_image["objects"] or "")]
+            objects = of_image["objects"]
+            cells += [f"{cpu:.2f} ({wall:.2f})", "" if objects is None else str(objects)]
         peak = max(of_image["peak"] for of_image in about["images"])
         rows.append([name, *cells, f"{peak:.0f}", f"{about['cold']:.1f}"])
     headers = [""]

@@ -30,6 +30,7 @@ from maskrcnnpp.benchmark.record import measure_and_draw, origin, page_text
 from maskrcnnpp.benchmark.tables import markdown_table
 from maskrcnnpp.convert.synthetic import generate_nuclei
 from maskrcnnpp.data.catalog import datasets_root
+from maskrcnnpp.errors import UserError
 from maskrcnnpp.evaluation.matching import match
 from maskrcnnpp.evaluation.overlaps import Overlaps, find_overlaps
 from maskrcnnpp.images import open_image
@@ -62,7 +63,8 @@ def draw(path: Path, side: int) -> None:
 
 def measure_command(model: str, path: Path, output: Path) -> dict[str, float]:
     """From the file to a label image, a table and an overlay, with one thread."""
-    words = ["predict", str(path), "--model", model, "--backend", "onnx", "--diameter", "20"]
+    usual = str(find_model(model).card["diameter"])  # given, so that tiles keep their size
+    words = ["predict", str(path), "--model", model, "--backend", "onnx", "--diameter", usual]
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *words, "--output", str(output)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -105,7 +107,8 @@ def real_images() -> Iterator[np.ndarray]:
 
 def measure_seams(model: str, images: Iterator[np.ndarray]) -> list[dict[str, int]]:
     """The same images whole, in tiles and, to compare with, whole but moved by some pixels."""
-    load = partial(Predictor.load, model, backend="onnx", diameter=20.0, progress=False)
+    usual = find_model(model).card["diameter"]  # given, so that tiles keep their size
+    load = partial(Predictor.load, model, backend="onnx", diameter=usual, progress=False)
     whole = load(tile_size=SEAM_SIDE + 64, overlap=0)
     tiled = load(tile_size=SEAM_TILE, overlap=SEAM_OVERLAP)
     rows = []
@@ -182,6 +185,8 @@ def _cut(overlaps: Overlaps, whole: Objects, tiled: Objects, reach: int = 2, mor
 
 
 def measure(drawn: int) -> dict[str, Any]:
+    if next(real_images(), None) is None:
+        raise UserError(f"there is no DSB2018 in {datasets_root()}: maskrcnnpp prepare dsb2018")
     seams = {
         find_model(model).title: {
             "synthetic": measure_seams(model, drawn_images(drawn)),

@@ -12,11 +12,12 @@ from typing import Any
 from maskrcnnpp.environment import machine, versions
 from maskrcnnpp.errors import ConfigError, exit_on_user_error, printable
 from maskrcnnpp.images import find_images
-from maskrcnnpp.inference.backend import RUNTIMES, Trained, find_trained
+from maskrcnnpp.inference.backend import BACKENDS, RUNTIMES, Trained, find_trained
 from maskrcnnpp.inference.naming import Naming
 from maskrcnnpp.inference.processes import check_processes, predict_in_processes
 from maskrcnnpp.inference.record import (
     add_scales,
+    backend_of,
     check_alone,
     digest,
     lock_file,
@@ -61,6 +62,15 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _torch_first(args: argparse.Namespace) -> bool | None:
+    """See :func:`find_trained`. A run goes on with the backend that it was begun with."""
+    if (begun := backend_of(args.output)) is not None:
+        return begun == "torch"
+    # other machines, which are to take the same backend, may have a GPU
+    elsewhere = args.shard or (args.dask and not args.dask.startswith("local:"))
+    return True if elsewhere or args.num_gpus > 1 else None
+
+
 def model_of(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of :func:`find_trained`."""
     nms = ("MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms)) if args.nms is not None else ()
@@ -71,8 +81,7 @@ def model_of(args: argparse.Namespace) -> dict[str, Any]:
         "opts": [*args.opts, *nms],
         "depth": args.depth,
         "options": options(args),
-        # the workers of a cluster may have what this machine has not
-        "gpu": True if args.dask or args.num_gpus > 1 else None,
+        "torch_first": _torch_first(args),
     }
 
 
@@ -98,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     check_processes(args.processes)
     files = find_images(args.inputs)
     trained = find_trained(**model_of(args))
+    if trained.backend in BACKENDS:
+        args.backend = trained.backend  # of all processes and workers
     check_gpus(args.num_gpus, trained)
     # as in training, unless told otherwise
     args.channels = args.channels or list(trained.channels) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
@@ -138,7 +140,7 @@ def find_trained(
     opts: Sequence[str] = (),
     depth: int | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
-    gpu: bool | None = None,
+    torch_first: bool | None = None,
 ) -> Trained:
     """A trained model, or that of a training.
 
@@ -152,7 +154,7 @@ def find_trained(
         opts: KEY VALUE overrides of the config.
         depth: of the grid; None: the config's.
         options: fields of :class:`Options` that it is to run with.
-        gpu: whether it may run on one; None: whether there is one here.
+        torch_first: whether PyTorch runs what both can; None: where it may have a GPU.
 
     Raises:
         UserError: there is no such model, it cannot be run by the backend, or a package is missing.
@@ -161,9 +163,10 @@ def find_trained(
         raise ConfigError(f"the backend is {backend!r}; choose one of {', '.join(BACKENDS)}")
     model = find_model(os.fspath(name)) if weights is None else None
     changed = [*opts[:1], *(["depth"] if depth is not None else [])]
-    needed = bool(changed) or Options(**options).needs_torch
-    if backend == "auto" and _torch_is_better(model, needed, gpu):
-        backend = "torch"
+    if backend == "auto":
+        tuned = Options(**{**(model.options if model else {}), **options})
+        if _torch_is_better(model, bool(changed) or tuned.needs_torch, torch_first):
+            backend = "torch"
     if _is_of_torch(model, backend, changed):
         from maskrcnnpp import registration  # noqa: F401  # first: it says what is missing
         from maskrcnnpp.inference.torch_model import trained_of_config
@@ -186,13 +189,15 @@ def find_trained(
     )
 
 
-def _torch_is_better(model: Model | None, needed: bool, gpu: bool | None) -> bool:
+def _torch_is_better(model: Model | None, needed: bool, torch_first: bool | None) -> bool:
     """Whether PyTorch can run a model, and its exported file cannot or is slower."""
-    if (model is not None and model.config_file is None) or not has_torch():
+    if (model is not None and model.config_file is None) or not _installed(*_NEEDED_BY_TORCH):
         return False
     if needed or model is None or model.exported_file is None:
         return True
-    return not _installed(RUNTIMES["onnx"]) or (_has_gpu() if gpu is None else gpu)
+    if not _installed(RUNTIMES["onnx"]):
+        return True
+    return _has_gpu() if torch_first is None else torch_first
 
 
 def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> bool:
@@ -233,11 +238,6 @@ def _is_of_torch(model: Model | None, backend: str, changed: Sequence[str]) -> b
     return False
 
 
-def has_torch() -> bool:
-    """Whether what PyTorch needs to run a model is installed."""
-    return _installed(*_NEEDED_BY_TORCH)
-
-
 def _installed(*packages: str) -> bool:
     try:
         return all(importlib.util.find_spec(name) for name in packages)
@@ -249,4 +249,9 @@ def _has_gpu() -> bool:
     """Whether PyTorch may have a GPU here. It is asked only if it is loaded: that takes seconds."""
     if torch := sys.modules.get("torch"):
         return torch.cuda.is_available()
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        if metadata.version("torch").endswith("+cpu"):
+            return False
     return any(map(os.path.exists, _DRIVERS)) or shutil.which("nvidia-smi") is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnnpp.environment import cores
 from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.images.intensity import ModelInput
 from maskrcnnpp.inference.backend import Backend, Found, Trained
@@ -62,9 +63,7 @@ def trained_of_file(
     Raises:
         ConfigError: see :class:`Session`.
     """
-    # as PyTorch and NumPy do
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    session = Session(path, runtime=runtime, threads=int(threads) if threads.isdigit() else 0)
+    session = Session(path, runtime=runtime, threads=_threads())
     about = session.about
     names = list(classes or about["class_names"])
 
@@ -89,6 +88,13 @@ def trained_of_file(
             "weights": digest(path),
         },
     )
+
+
+def _threads() -> int:
+    """As many as PyTorch and NumPy take: runtimes look at the cores of the machine only; 0: all."""
+    if (wanted := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return int(wanted)
+    return cores() if cores() < (os.cpu_count() or 1) else 0
 
 
 def _load(session: Session, options: Options) -> ExportedBackend:

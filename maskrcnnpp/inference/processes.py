@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from maskrcnnpp.environment import cores
 from maskrcnnpp.errors import ConfigError, UserError
 from maskrcnnpp.inference.backend import find_trained
 from maskrcnnpp.inference.naming import Naming
@@ -30,13 +31,6 @@ from maskrcnnpp.inference.semantic_predictor import SemanticPredictor, predictor
 
 # what PyTorch, NumPy and the runtimes of exported models (inference/exported_model.py) go by
 _THREADS = "OMP_NUM_THREADS"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_processes(wanted: int) -> None:

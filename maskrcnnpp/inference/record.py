@@ -130,6 +130,16 @@ def start_record(
     write_json(path, record, indent=1)
 
 
+def backend_of(folder: str | os.PathLike) -> str | None:
+    """Backend of the run that a folder holds; None if it holds none that can be read."""
+    for path in records(Path(folder)):
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["settings"].get("backend", "torch")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue  # start_record says what is wrong with it
+    return None
+
+
 def add_scales(path: Path, scales: Mapping[str, float]) -> None:
     """Add to a record by which factors images were resized for the model, by their names."""
     record = json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from maskrcnnpp.engine import build_config
 
 #: What an arm may change: the pyramid, and how the mask head reads it and learns.
 COMPARED = ("MODEL.BACKBONE.NAME", "MODEL.FPN", "MODEL.NESTED_FPN", "MODEL.ROI_HEADS.NAME")
-MASK_HEAD = ("NAME", "DEEP_SUPERVISION")
+MASK_HEAD = ("NAME", "DEEP_SUPERVISION", "BOX_MARGIN", "SCORE_MASKS")
 RUN = sorted(Path("docs/benchmarks").rglob(RESULTS_FILE))
 ARMS = sorted(str(path) for path in Path("configs/benchmark/lite0").glob("*"))
 STOCK = "configs/cpu/mask_rcnn_lite0_FPN.yaml"

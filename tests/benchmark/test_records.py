@@ -10,20 +10,24 @@ from made_up import cells, script
 
 from maskrcnnpp.benchmark.cost import STAGES
 from maskrcnnpp.benchmark.figures import figures
+from maskrcnnpp.benchmark.record import record_files
 from maskrcnnpp.benchmark.report import REPORT_FILE, quote, quoted_table, report_text
 from maskrcnnpp.benchmark.results import RESULTS_FILE, datasets, load
 from maskrcnnpp.convert.splits import classify_stain
 from maskrcnnpp.engine import build_config
 from maskrcnnpp.errors import UserError
 
-depth_cost, kinds, speed = map(script, ("depth_cost", "kinds", "speed"))
+depth_cost, kinds, speed, tiling = map(script, ("depth_cost", "kinds", "speed", "tiling"))
 OF_BENCHMARKS = sorted(path.parent for path in Path("docs/benchmarks").rglob(RESULTS_FILE))
 
 
-@pytest.mark.parametrize("module", [depth_cost, kinds, speed], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [depth_cost, kinds, speed, tiling], ids=lambda module: module.__name__
+)
 def test_the_page_is_what_the_record_gives(module):
-    record = json.loads(module.RECORD.read_text(encoding="utf-8"))
-    assert module.PAGE.read_text(encoding="utf-8") == module.page(record)
+    file, page = record_files(module.__file__)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert page.read_text(encoding="utf-8") == module.page(record)
 
 
 @pytest.mark.parametrize("folder", OF_BENCHMARKS, ids=lambda folder: folder.name)
@@ -87,10 +91,13 @@ def test_the_costs_of_parts_are_shown_beside_stock(tmp_path):
 def test_seconds_are_for_a_megapixel():
     of_image = {"objects": 33, "cpu": [0.5, 0.2, 0.3], "wall": [0.5] * 3, "peak": 700.4}
     about = {"cold": 1.04, "images": [of_image, of_image, of_image]}
-    found = {"programs": {"ours": about}, "sides": [512, 1024, 2048], "repeats": 3}
+    few = {"cold": 1.04, "images": [{**of_image, "objects": None}]}
+    programs = {"ours": about, "a network": few}
+    found = {"programs": programs, "sides": [512, 1024, 2048], "repeats": 3, "accuracy": {}}
     page = speed.page({**found, "machine": {}, "versions": {}})
     row = ["1.20 (2.00)", "33", "0.30 (0.50)", "33", "0.07 (0.12)", "33", "700", "1.0"]
     assert cells(page, "ours") == row
+    assert cells(page, "a network") == ["1.20 (2.00)", "", "", "", "", "", "700", "1.0"]
 
 
 def test_a_program_that_fails_says_why(tmp_path):
