@@ -68,8 +68,13 @@ def find_layout(source: str | os.PathLike) -> str:
     fitting = [layout for layout, reader in READERS.items() if reader.fits(names)]
     if len(fitting) == 1:
         return fitting[0]
-    what = f"fits {' and '.join(fitting)}" if fitting else "looks like none of the known layouts"
-    raise DataError(f"{source} {what}; name one: --format {' | '.join(fitting or sorted(READERS))}")
+    if fitting:
+        layouts = " | ".join(fitting)
+        raise DataError(f"{source} fits {' and '.join(fitting)}; name one: --format {layouts}")
+    raise DataError(
+        f"{source} looks like none of the known layouts; put label images into images/ and labels/ "
+        f"under the same names, or name a layout: --format {' | '.join(sorted(READERS))}"
+    )
 
 
 def convert(

@@ -239,7 +239,7 @@ def test_names_that_clash_or_lead_out(tmp_path):
 
 
 def test_layouts_that_cannot_be_told(tmp_path):
-    with pytest.raises(DataError, match="looks like none of the known layouts; name one"):
+    with pytest.raises(DataError, match="none of the known layouts; put label images into images"):
         find_layout(written(tmp_path, {"a.txt": b""}))
     with pytest.raises(ConfigError, match="there is none; choose of"):
         open_reader("kaggle", tmp_path / "source", ProblemLog(), {})
