@@ -42,17 +42,7 @@ DENSITY = 100_000 / 16384**2  # nuclei a pixel
 SIDES = (4096, 8192, 16384)
 SEAM_SIDE, SEAM_TILE, SEAM_OVERLAP, SEAM_IOU = 1024, 256, 64, 0.8
 MOVED = 21  # pixels: no multiple of a stride, as places of tiles
-#: The command, which then prints its CPU-seconds, its seconds and its peak in MiB.
-COMMAND = """
-import json, sys, time
-start = time.perf_counter()
-from maskrcnnpp.cli import main
-sys.argv[0] = "maskrcnnpp"
-assert not main()
-lines = open("/proc/self/status", encoding="ascii").read().splitlines()
-peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-print(json.dumps([time.process_time(), time.perf_counter() - start, peak / 1024]))
-"""
+COMMAND = Path(__file__).with_name("peers") / "time_command.py"
 
 
 def draw(path: Path, side: int) -> None:
@@ -66,7 +56,7 @@ def measure_command(model: str, path: Path, output: Path) -> dict[str, float]:
     usual = str(find_model(model).card["diameter"])  # given, so that tiles keep their size
     words = ["predict", str(path), "--model", model, "--backend", "onnx", "--diameter", usual]
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, *words, "--output", str(output)],
+        [sys.executable, str(COMMAND), *words, "--output", str(output)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,

@@ -28,11 +28,11 @@ def report(
             count = predict(pixels)
             cpu.append(time.process_time() - before[0])
             wall.append(time.perf_counter() - before[1])
-        found["images"].append({"objects": count, "cpu": cpu, "wall": wall, "peak": _peak()})
+        found["images"].append({"objects": count, "cpu": cpu, "wall": wall, "peak": peak()})
     print(json.dumps(found), file=output)
 
 
-def _peak() -> float:
+def peak() -> float:
     """Peak memory of this program, MiB. Not getrusage's, which begins with that of the parent."""
     with open("/proc/self/status", encoding="ascii") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
