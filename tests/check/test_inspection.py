@@ -35,7 +35,7 @@ from maskrcnnpp.masks.crop import Crop
 from maskrcnnpp.masks.parse import checked_rle
 
 ROOT = Path(__file__).parents[2]
-QUICK = "configs/quick/maskrcnnpp_R_18_nested_fpn.yaml"
+FAST = "configs/cpu/maskrcnnpp_lite0_fast.yaml"
 FILES = {"inspection.json", "report.md", "report.html", "settings.yaml", "samples.png"}
 FILES.add("histograms.png")
 
@@ -305,7 +305,12 @@ def test_other_images_than_8_bit_are_described_with_keys_that_read_them(
     count = len(pixels) if pixels.ndim == 3 else 3
     assert keys.get("INPUT.CHANNELS") == (list(range(count)) if pixels.ndim == 3 else None)
     assert keys.get("INPUT.PERCENTILES") == (None if pixels.dtype == np.uint8 else [1.0, 99.8])
-    assert len(keys["MODEL.PIXEL_MEAN"]) == len(keys["MODEL.PIXEL_STD"]) == count
+    assert len(numbers["images"]["mean"]) == len(numbers["images"]["std"]) == count
+    own = count if "INPUT.CHANNELS" in keys else 0  # three channels have those of the config
+    assert (keys.get("MODEL.PIXEL_MEAN", []), keys.get("MODEL.PIXEL_STD", [])) == (
+        [127.0] * own,
+        [128.0] * own,
+    )
     assert numbers["images"]["groups"][0]["name"] == "intensity 1"
     write_inspection(tmp_path / "out", numbers, data)
     assert cv2.imread(str(tmp_path / "out" / "samples.png")).std() > 0
@@ -383,8 +388,8 @@ def test_samples_are_of_every_kind_and_density():
 
 
 def merged(numbers: dict, tmp_path: Path):
-    """The config that the settings give when they are merged into the quick one."""
-    cfg = build_config(QUICK)
+    """The config that the settings give when they are merged into the one they are for."""
+    cfg = build_config(FAST)
     cfg.defrost()
     (tmp_path / "settings.yaml").write_text(settings_yaml(numbers["settings"]))
     cfg.merge_from_file(str(tmp_path / "settings.yaml"))
@@ -418,6 +423,9 @@ def test_a_training_takes_the_file_of_settings_as_it_is(made, tmp_path):
     write_inspection(tmp_path, inspect(data), data)
     cfg = build_config(str(tmp_path / "settings.yaml"))
     assert cfg.INPUT.CROP.SIZE == [64, 64]
+    # what its pretrained weights take; the page has that of the images, for random weights
+    assert cfg.MODEL.WEIGHTS.startswith("timm://") and cfg.MODEL.PIXEL_MEAN == [127.0] * 3
+    assert "training from random weights" in (tmp_path / "report.md").read_text()
     assert register_file(cfg.DATASETS.TRAIN[0])
     assert len(DatasetCatalog.get(cfg.DATASETS.TRAIN[0])) == 6
 
@@ -487,7 +495,6 @@ def suggested(**changes) -> dict:
         ({}, "INPUT.CROP.SIZE", [160, 160]),
         ({"box_long_side": {"p95": 400.0}}, "INPUT.CROP.SIZE", [512, 512]),
         ({"density": {"p50": 100.0}}, "INPUT.CROP.SIZE", [320, 320]),
-        ({}, "MODEL.PIXEL_STD", [1.0, 5.0, 6.0]),
         ({}, "MODEL.ROI_HEADS.NUM_CLASSES", 2),
         ({"polygons": 100}, "INPUT.MASK_FORMAT", "polygon"),
         ({"polygons": 50}, "INPUT.MASK_FORMAT", "bitmask"),

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from maskrcnnpp.check.inspection.pictures import DISTRIBUTIONS, histograms, samples_sheet
 from maskrcnnpp.check.inspection.reading import CocoSet
-from maskrcnnpp.check.inspection.settings import settings_yaml
+from maskrcnnpp.check.inspection.settings import BASE, random_weights_note, settings_yaml
 from maskrcnnpp.convert.problems import SHOWN_PROBLEMS
 from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.html_page import code_text, page_html, plain_text
@@ -72,6 +72,7 @@ def page_text(numbers: Mapping[str, Any]) -> str:
     lines += [f"`{SETTINGS_FILE}` has them too, with this data set: a training takes it as it is"]
     lines += [f"(`maskrcnnpp train --config-file {SETTINGS_FILE}`).", ""]
     lines += ["```yaml", settings_yaml(numbers["settings"]).rstrip(), "```", ""]
+    lines += [random_weights_note(numbers), ""]
     if left["problems"]:
         lines += ["## Left out", "", *_problem_lines(left), ""]
     return "\n".join(lines)
@@ -85,7 +86,7 @@ def _settings_file(numbers: Mapping[str, Any], data: CocoSet) -> str:
     return (
         f"# Suggested by `maskrcnnpp inspect` for {name}. Name other images in DATASETS.TEST, to\n"
         "# evaluate on them while training and at the end.\n"
-        '_BASE_: "maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"\n'
+        f'_BASE_: "{BASE}"\n'
         + yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         + settings_yaml(numbers["settings"])
     )

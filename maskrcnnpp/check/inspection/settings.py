@@ -16,6 +16,10 @@ _WANTED = 12  # median diameter that a suggested scale gives
 _LARGEST_SCALE = 8
 _CROPS = (128, 512)  # smallest and largest side that is suggested
 _COLOURS = ("grey", "grey and alpha", "RGB", "RGB and alpha")
+#: The config that the suggestions are for.
+BASE = "maskrcnnpp://cpu/maskrcnnpp_lite0_fast.yaml"
+# what its ImageNet weights take, for each channel
+_MEAN, _STD = 127.0, 128.0
 
 
 def suggest_settings(numbers: Mapping[str, Any]) -> dict[str, list]:
@@ -32,12 +36,6 @@ def suggest_settings(numbers: Mapping[str, Any]) -> dict[str, list]:
     sizes = numbers["images"]["sizes"]
     settings = [
         *_reading(numbers),
-        ("MODEL.PIXEL_MEAN", numbers["images"]["mean"], _mean_reason(numbers)),
-        (
-            "MODEL.PIXEL_STD",
-            [max(1.0, value) for value in numbers["images"]["std"]],
-            "standard deviation of the same pixels",
-        ),
         *_anchors(numbers, scale),
         *_counts(numbers),
         (
@@ -113,28 +111,30 @@ def _is_8_bit(numbers: Mapping[str, Any]) -> bool:
 def _reading(numbers: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     """How files become what the model takes."""
     found: list[tuple[str, Any, str]] = []
-    if _is_colour(numbers):
-        found.append(("INPUT.FORMAT", "RGB", "the order of PIXEL_MEAN and PIXEL_STD"))
-    else:
-        channels = list(range(len(numbers["images"]["mean"])))
+    if not _is_colour(numbers):
+        count = len(numbers["images"]["mean"])
         reason = "all channels; leave out, here and in PIXEL_MEAN and PIXEL_STD, what says nothing"
-        found.append(("INPUT.CHANNELS", channels, reason))
+        found.append(("INPUT.CHANNELS", list(range(count)), reason))
+        reason = "what the ImageNet weights take, for each of the channels"
+        found.append(("MODEL.PIXEL_MEAN", [_MEAN] * count, reason))
+        found.append(("MODEL.PIXEL_STD", [_STD] * count, "the same"))
     if not _is_8_bit(numbers):
         reason = "of each image and channel become 0 and 255, as values are not of 8 bits"
         found.append(("INPUT.PERCENTILES", list(STRETCH), reason))
     return found
 
 
-def _mean_reason(numbers: Mapping[str, Any]) -> str:
+def random_weights_note(numbers: Mapping[str, Any]) -> str:
+    """Mean and standard deviation of the pixels, which belong to no weights."""
     images = numbers["images"]
     order = "red, green, blue" if _is_colour(numbers) else "in the order of INPUT.CHANNELS"
-    said = f"mean of the pixels of {images['mean_of_images']} images, {order}"
-    if not _is_8_bit(numbers):
-        said += ", between the percentiles of each image"
+    stretched = "" if _is_8_bit(numbers) else ", between the percentiles of each image"
+    mean = [round(value, 1) for value in images["mean"]]
+    std = [round(max(1.0, value), 1) for value in images["std"]]
     return (
-        said
-        + ". For training from scratch: with weights from ImageNet (detectron2://...) leave out "
-        "PIXEL_MEAN, PIXEL_STD and INPUT.FORMAT, which belong to the weights"
+        f"Pixels of {images['mean_of_images']} images ({order}{stretched}) have the mean "
+        f"{mean} and the standard deviation {std}: MODEL.PIXEL_MEAN and PIXEL_STD of a "
+        "training from random weights. Pretrained weights bring their own."
     )
 
 
