@@ -25,7 +25,7 @@ from maskrcnnpp.convert.splits import (
     read_splits,
     write_splits,
 )
-from maskrcnnpp.convert.summary import summary_table
+from maskrcnnpp.convert.summary import next_step, summary_table
 from maskrcnnpp.errors import ConfigError, DataError
 
 ALL = "all"
@@ -94,5 +94,5 @@ def run(args: argparse.Namespace) -> None:
     folder = args.output / "annotations"
     if problems or problems.notes:
         print(f"{problems.summary()}\nthe whole lists: {folder}/*.txt")
-    first = folder / f"instances_{next(iter(splits))}.json"
-    print(f"\nwritten to {args.output}; to train on it: DATASETS.TRAIN \"('{first}',)\"")
+    step = next_step(args.output, records, splits, len(reader.categories))
+    print(f"\nwritten to {args.output}; {step}")

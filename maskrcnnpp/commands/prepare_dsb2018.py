@@ -106,4 +106,4 @@ def run(args: argparse.Namespace) -> None:
     print(summary_table(records, splits))
     if problems or problems.notes:
         print(f"{problems.summary()}\nthe whole lists: {output / 'annotations'}/*.txt")
-    print(f"\nwritten to {output}\n{next_step(output, 'dsb2018')}")
+    print(f"\nwritten to {output}\n{next_step(output, records, splits)}")

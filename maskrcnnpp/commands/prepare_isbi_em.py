@@ -15,7 +15,7 @@ from maskrcnnpp.convert.semantic.write import (
     convert_semantic,
     drawn_splits,
     semantic_summary,
-    train_command,
+    semantic_train_command,
 )
 from maskrcnnpp.data.catalog import datasets_root
 from maskrcnnpp.errors import DataError
@@ -51,5 +51,5 @@ def run(args: argparse.Namespace) -> None:
     items = _numbered(read_source(*find_source(args.source)))
     records, splits = convert_semantic(items, output, LABELS, draw, info=INFO)
     print(semantic_summary(records, splits, LABELS))
-    command = train_command(output, records, splits, LABELS)
+    command = semantic_train_command(output, records, splits, LABELS)
     print(f"\nwritten to {output}; to train on it:\n  {command}")

@@ -15,7 +15,7 @@ from maskrcnnpp.convert.semantic.write import (
     drawn_splits,
     listed_splits,
     semantic_summary,
-    train_command,
+    semantic_train_command,
 )
 from maskrcnnpp.convert.splits import fractions_of
 from maskrcnnpp.errors import ConfigError
@@ -45,4 +45,4 @@ def run(args: argparse.Namespace) -> None:
     if unused:
         print(f"{unused} image{'s are' if unused > 1 else ' is'} in no split list: not used")
     print(f"\nwritten to {args.output}; to train on it:")
-    print(f"  {train_command(args.output, records, splits, label_map)}")
+    print(f"  {semantic_train_command(args.output, records, splits, label_map)}")

@@ -40,4 +40,4 @@ def run(args: argparse.Namespace) -> None:
         writer.commit(splits)
 
     print(summary_table(writer.records, splits))
-    print(f"\nwritten to {output}\n{next_step(output, 'synthetic_nuclei')}")
+    print(f"\nwritten to {output}\n{next_step(output, writer.records, splits)}")

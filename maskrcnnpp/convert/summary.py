@@ -11,15 +11,10 @@ from pycocotools import mask as coco_mask
 from tabulate import tabulate
 
 from maskrcnnpp.convert.coco_dataset import ImageRecord
-from maskrcnnpp.data.catalog import datasets_root
+from maskrcnnpp.images import image_kind
+from maskrcnnpp.images.display import STRETCH
 
-# trains in minutes without a GPU; the base config names dsb2018
-_TRAIN = "maskrcnnpp train --config-file maskrcnnpp://quick/maskrcnnpp_R_18_nested_fpn.yaml"
-_TRAIN_COMMANDS = {
-    "dsb2018": _TRAIN,
-    "synthetic_nuclei": _TRAIN + " DATASETS.TRAIN \"('synthetic_nuclei_train',)\""
-    " DATASETS.TEST \"('synthetic_nuclei_val',)\"",
-}
+_CONFIG = "maskrcnnpp://cpu/maskrcnnpp_lite0_fast.yaml"
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -51,17 +46,61 @@ def summary_table(
     return tabulate(rows, headers, tablefmt=tablefmt, colalign=("left", *["right"] * 6))
 
 
-def next_step(output: Path, dataset: str) -> str:
-    """Text that says how to train on a data set that is prepared in ``output``."""
-    command = _TRAIN_COMMANDS[dataset]
-    if output.resolve() != (datasets_root() / dataset).resolve():
-        if output.name != dataset:
-            return (
-                f"to train on it, put it into a folder as {dataset}/, set DETECTRON2_DATASETS to "
-                f"that folder, then run:\n  {command}"
-            )
-        command = f"DETECTRON2_DATASETS={shlex.quote(str(output.resolve().parent))} {command}"
-    return f"to train on it, run:\n  {command}"
+def next_step(
+    output: Path,
+    records: Mapping[str, ImageRecord],
+    splits: Mapping[str, Sequence[str]],
+    classes: int = 1,
+) -> str:
+    """Text that says how to train on the data set of objects that was written.
+
+    Keys that its images need are those of the first image of the training.
+    """
+    keys = [] if classes == 1 else ["MODEL.ROI_HEADS.NUM_CLASSES", str(classes)]
+    trained = next(names for names in (splits.get("train", ()), *splits.values()) if names)
+    kind = image_kind(output / "images" / records[trained[0]].file_name)
+    if kind.dtype != "uint8":
+        keys += ["INPUT.PERCENTILES", str(list(STRETCH))]
+    files = {split: output / "annotations" / f"instances_{split}.json" for split in splits}
+    if not kind.is_colour:
+        words = ["maskrcnnpp", "inspect", "--annotations", str(_of_training(files))]
+        words += ["--images", str(output / "images"), "--output", "inspected"]
+        command = " ".join(map(_quoted, words))
+        about = f"its images have {kind.channels} channels; this writes a config that chooses them"
+        return f"{about}:\n  {command}"
+    keys += ["OUTPUT_DIR", f"output/{output.resolve().name}"]
+    return f"to train on it:\n  {train_command(_CONFIG, files, keys)}"
+
+
+def _of_training(files: Mapping[str, Path]) -> Path:
+    return files.get("train", next(iter(files.values())))
+
+
+def train_command(
+    config: str, files: Mapping[str, Path], keys: Sequence[str] = (), *, stops_early: bool = False
+) -> str:
+    """Command that trains on the split ``train``, or else the first, and evaluates on ``val``.
+
+    Args:
+        config: config file.
+        files: annotations of each split. Without ``val`` the second one is evaluated on, if any.
+        keys: KEY VALUE pairs that the data needs.
+        stops_early: whether the config cannot do without images to evaluate on: a single split
+            is both then.
+    """
+    trained = _of_training(files)
+    others = [file for file in files.values() if file != trained]
+    tested = [files["val"]] if "val" in files else (others[:1] or [trained] * stops_early)
+    words = ["maskrcnnpp", "train", "--config-file", config, *keys]
+    words += ["DATASETS.TRAIN", repr((str(trained),))]
+    words += ["DATASETS.TEST", repr(tuple(map(str, tested)))]
+    return " ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """A word quoted for a shell; in double quotes, which are easier to read, where possible."""
+    quoted = shlex.quote(word)
+    return f'"{word}"' if quoted != word and not set(word) & set('"$`\\!') else quoted
 
 
 def _row(split: str, records: Sequence[ImageRecord]) -> list[str]:

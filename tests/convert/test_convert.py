@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import zipfile
 
 import numpy as np
@@ -13,10 +14,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import cli
+from maskrcnnpp.config_reader import build_config
+from maskrcnnpp.convert.coco_dataset import ImageRecord
 from maskrcnnpp.convert.convert import find_layout, groups_by_pattern, open_reader
 from maskrcnnpp.convert.problems import ProblemLog
 from maskrcnnpp.convert.source import is_hidden
 from maskrcnnpp.convert.splits import draw_folds, draw_splits_of_groups
+from maskrcnnpp.convert.summary import next_step
+from maskrcnnpp.engine.setup import check_config
 from maskrcnnpp.errors import ConfigError, DataError
 
 
@@ -270,6 +275,37 @@ def test_splits_of_the_tool(tmp_path):
     (tmp_path / "groups.csv").write_text("name,group\n" + rows)
     convert(*common, "--fractions", "a=0.5", "b=0.5", "--groups", tmp_path / "groups.csv")
     assert {int(i["file_name"][4:-4]) % 2 for i in coco(output, "a")["images"]} in ({0}, {1})
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_command_that_is_told_trains_on_what_was_written(tmp_path, capsys, bits):
+    files = {}
+    for n in range(4):
+        pixels = image(n) if bits == 8 else image(n).astype(np.uint16) * 200
+        files |= {f"images/{n}.png": png(pixels), f"labels/{n}.tif": tiff(labels(n))}
+    where = written(tmp_path, files)
+    words = ["convert", "--input", str(where), "--output", str(tmp_path / "out")]
+    assert cli.main([*words, "--fractions", "train=0.5", "val=0.5"]) == 0
+    command = capsys.readouterr().out.strip().splitlines()[-1]
+    told = shlex.split(command)
+    assert told[:3] == ["maskrcnnpp", "train", "--config-file"]
+    cfg = build_config(told[3], ["MODEL.DEVICE", "cpu", *told[4:]])
+    check_config(cfg)
+    assert cfg.DATASETS.TRAIN == (f"{tmp_path}/out/annotations/instances_train.json",)
+    assert cfg.DATASETS.TEST == (f"{tmp_path}/out/annotations/instances_val.json",)
+    assert list(cfg.INPUT.PERCENTILES) == ([] if bits == 8 else [1.0, 99.8])
+
+
+def test_the_command_names_what_the_images_need(tmp_path):
+    file = tmp_path / "images/a.tif"
+    file.parent.mkdir()
+    tifffile.imwrite(file, np.zeros((5, 8, 8), np.uint8), metadata={"axes": "CYX"})
+    records = {"a": ImageRecord("a.tif", 8, 8, "", (), ())}
+    text = next_step(tmp_path, records, {"all": ["a"]}, classes=3)
+    assert "5 channels" in text and "maskrcnnpp inspect --annotations" in text
+    tifffile.imwrite(file, np.zeros((8, 8, 4), np.uint8), photometric="rgb")
+    text = next_step(tmp_path, records, {"all": ["a"]}, classes=3)
+    assert "NUM_CLASSES 3" in text and 'DATASETS.TEST "()"' in text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from semantic_source import (
 from maskrcnnpp import cli
 from maskrcnnpp.config_reader import build_config
 from maskrcnnpp.convert.semantic.label_map import LabelMap
-from maskrcnnpp.convert.semantic.write import convert_semantic, train_command
+from maskrcnnpp.convert.semantic.write import convert_semantic, semantic_train_command
 from maskrcnnpp.convert.splits import fractions_of
 from maskrcnnpp.data.semantic import read_labels
 from maskrcnnpp.engine.setup import check_config
@@ -215,16 +215,16 @@ def test_the_tool_of_isbi_draws_the_same_of_folders_and_stacks(tmp_path, capsys,
 
 
 def test_the_command_names_the_splits_that_there_are():
-    assert "DATASETS.TEST \"('o/annotations/semantic_val.json',)\"" in train_command(
+    assert "DATASETS.TEST \"('o/annotations/semantic_val.json',)\"" in semantic_train_command(
         "o", {}, {"test": [], "train": [], "val": []}, CELL
     )
-    only = train_command("o", {}, {"all": []}, CELL)
+    only = semantic_train_command("o", {}, {"all": []}, CELL)
     assert only.count("semantic_all.json") == 2 and "NUM_CLASSES" not in only
 
 
 @pytest.mark.parametrize("output", ["o", "my data", "o'clock", 'a"b', "$x"])
 def test_the_command_can_be_pasted_into_a_shell(output):
-    words = shlex.split(train_command(output, {}, {"train": [], "val": []}, CELL))
+    words = shlex.split(semantic_train_command(output, {}, {"train": [], "val": []}, CELL))
     named = ast.literal_eval(words[words.index("DATASETS.TEST") + 1])
     assert named == (f"{output}/annotations/semantic_val.json",)
 
@@ -235,7 +235,7 @@ def test_the_command_of_images_of_16_bits_says_how_they_are_read(tmp_path):
         save(tmp_path / "labels" / f"{name}.png", masks(64, 64))
     items = items_of(tmp_path)
     records, splits = convert_semantic(items, tmp_path / "o", CELL, everything, info={})
-    words = shlex.split(train_command(tmp_path / "o", records, splits, CELL))
+    words = shlex.split(semantic_train_command(tmp_path / "o", records, splits, CELL))
     cfg = build_config(words[3], ["MODEL.DEVICE", "cpu", *words[4:]])
     check_config(cfg)
     assert cfg.INPUT.PERCENTILES == [1.0, 99.8]

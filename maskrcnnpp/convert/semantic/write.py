@@ -10,7 +10,6 @@ The files are those that :mod:`maskrcnnpp.data.semantic` reads::
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +26,12 @@ from maskrcnnpp.convert.splits import (
     draw_splits_of_groups,
     read_splits,
 )
+from maskrcnnpp.convert.summary import train_command
 from maskrcnnpp.data.semantic import IGNORED, LABEL_FILE
 from maskrcnnpp.errors import DataError, OutputError
 from maskrcnnpp.files import staged_folder, swap_in, write_json
 from maskrcnnpp.images import encode_image
+from maskrcnnpp.images.display import STRETCH
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 _FOLDERS = ("images", "labels", "annotations")
@@ -199,31 +200,20 @@ def listed_splits(records: Records, folder: str | os.PathLike) -> dict[str, list
     return result
 
 
-def train_command(
+def semantic_train_command(
     output: str | os.PathLike, records: Records, splits: Splits, label_map: LabelMap
 ) -> str:
     """Command that trains on the data set that was written."""
-    files = [Path(output) / "annotations" / f"semantic_{split}.json" for split in splits]
-    first, second = files[0], files[min(1, len(files) - 1)]
-    for split, file in zip(splits, files):
-        first, second = (file if split == "train" else first), (file if split == "val" else second)
-    config = "maskrcnnpp://semantic/Base-UNet.yaml"
+    files = {split: Path(output) / "annotations" / f"semantic_{split}.json" for split in splits}
     # one class is separated from the background by a sigmoid, several by a softmax over both
     count = len(label_map.classes)
-    words = ["maskrcnnpp", "train", "--config-file", config]
+    keys = []
     if count > 1:
-        words += ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax"]
-        words += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(count + 1)]
+        keys += ["MODEL.SEM_SEG_HEAD.ACTIVATION", "softmax"]
+        keys += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(count + 1)]
     if any(record.is_16_bit for record in records.values()):
-        words += ["INPUT.PERCENTILES", "[1.0, 99.8]"]
-    words += ["DATASETS.TRAIN", repr((str(first),)), "DATASETS.TEST", repr((str(second),))]
-    return " ".join(_quoted(word) for word in words)
-
-
-def _quoted(word: str) -> str:
-    """A word quoted for a shell; in double quotes, which are easier to read, where possible."""
-    quoted = shlex.quote(word)
-    return f'"{word}"' if quoted != word and not set(word) & set('"$`\\!') else quoted
+        keys += ["INPUT.PERCENTILES", str(list(STRETCH))]
+    return train_command("maskrcnnpp://semantic/Base-UNet.yaml", files, keys, stops_early=True)
 
 
 def semantic_summary(records: Records, splits: Splits, label_map: LabelMap) -> str:
