@@ -29,7 +29,7 @@ def full_depth(cfg: CfgNode) -> int:
     if cfg.MODEL.BACKBONE.NAME not in NESTED_BACKBONES:
         raise ConfigError(
             f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
-            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to prune"
+            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to choose"
         )
     return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
 
@@ -79,7 +79,12 @@ def trained_depths(cfg: CfgNode) -> list[int]:
 
 
 def depth_key(cfg: CfgNode) -> str:
-    """The key of the config that says how deep its grid is."""
+    """The key of the config that says how deep its grid is.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    full_depth(cfg)
     return f"{_keys(cfg)[0]}.DEPTH"
 
 

@@ -9,6 +9,7 @@ import yaml
 from maskrcnnpp import Predictor
 from maskrcnnpp.commands.arguments.predict import parse_args
 from maskrcnnpp.commands.predict import model_of
+from maskrcnnpp.errors import ConfigError
 from maskrcnnpp.inference import backend, exported_model
 from maskrcnnpp.inference.backend import find_trained
 from maskrcnnpp.inference.semantic_predictor import load_predictor
@@ -31,7 +32,7 @@ def test_other_machines_may_have_a_gpu(has_gpu):
 
 
 def test_the_options_of_the_card_count(has_gpu, tmp_path):
-    folder = shutil.copytree(find_model("nuclei-fast").folder, tmp_path / "mine")
+    folder = shutil.copytree(find_model("nuclei").folder, tmp_path / "mine")
     card = yaml.safe_load((folder / CARD_FILE).read_text())
     for options, given, expected in (
         ({"precision": "bfloat16"}, {}, "torch"),
@@ -44,7 +45,6 @@ def test_the_options_of_the_card_count(has_gpu, tmp_path):
 @pytest.mark.parametrize(
     "given",
     [
-        {"depth": 2},
         {"opts": ["MODEL.ROI_HEADS.NMS_THRESH_TEST", "0.4"]},
         {"options": {"precision": "bfloat16"}},
         {"options": {"flips": True}},
@@ -54,6 +54,11 @@ def test_the_options_of_the_card_count(has_gpu, tmp_path):
 )
 def test_what_only_pytorch_can_do_runs_there(has_gpu, given):
     assert find_trained("nuclei", **given).backend == "torch"
+
+
+def test_a_model_without_a_grid_has_no_depth_to_choose():
+    with pytest.raises(ConfigError, match="BACKBONE.NAME is build_timm_fpn_backbone; only a neste"):
+        find_trained("nuclei", depth=2)
 
 
 @pytest.mark.parametrize(("package", "expected"), [("onnxruntime", "torch"), ("torch", "onnx")])
