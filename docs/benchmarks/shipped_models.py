@@ -37,15 +37,13 @@ from maskrcnnpp.images import open_image
 from maskrcnnpp.images.display import read_rgb
 from maskrcnnpp.inference.objects import Objects
 from maskrcnnpp.inference.overlaps import resolve_overlaps
-from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model, shipped
+from maskrcnnpp.models import CARD_FILE, DEFAULT, card_text, find_model
 from maskrcnnpp.visualization import contact_sheet
 
 DOCS = Path(__file__).resolve().parents[1]
 README = DOCS.parent / "README.md"
 LOWEST = 0.05  # score; COCO's AP counts what is less sure than what is shown
 SHOWN = 12
-#: Rows of depth_cost.json that are built as the models are.
-COSTS = {DEFAULT: "L4", "nuclei-fast": "fast"}
 METRICS = {
     "dsb_score": "DSB score",
     "accuracy@0.50": "TP/(TP+FP+FN) at .5",
@@ -99,24 +97,14 @@ def keep_in_card(name: str, record: dict[str, Any]) -> None:
 
 
 def sentence() -> str:
-    """For the README, of what was measured of all models and of the time that they take."""
-    of = {name: json.loads(_record_file(name).read_text(encoding="utf-8")) for name in shipped()}
-    seconds = json.loads((DOCS / "benchmarks" / "depth_cost.json").read_text(encoding="utf-8"))
-    rest = [
-        f"`{of[name]['model']}` has {of[name]['segm']['AP']:.1f} and {of[name]['dsb_score']:.3f} "
-        f"([its page](docs/models/{name}.md)), in "
-        f"{seconds['exported'][cost] / seconds['exported'][COSTS[DEFAULT]]:.2f} of the time "
-        "([cost](docs/benchmarks/depth_cost.md))."
-        for name, cost in COSTS.items()
-        if name != DEFAULT and name in of
-    ]
-    full = of[DEFAULT]
+    """For the README, of what was measured of the default model."""
+    record = json.loads(_record_file(DEFAULT).read_text(encoding="utf-8"))
     text = (
-        f"The shipped model `{full['model']}`, trained on its train and val images, has a mask AP "
-        f"of {full['segm']['AP']:.1f} and a DSB score of {full['dsb_score']:.3f} on the "
-        f"{full['images']} test images ([its page](docs/models/{DEFAULT}.md))."
+        f"The shipped model `{record['model']}`, trained on its train and val images, has a mask "
+        f"AP of {record['segm']['AP']:.1f} and a DSB score of {record['dsb_score']:.3f} on the "
+        f"{record['images']} test images ([its page](docs/models/{DEFAULT}.md))."
     )
-    return textwrap.fill(" ".join([text, *rest]), 108, break_on_hyphens=False)
+    return textwrap.fill(text, 108, break_on_hyphens=False)
 
 
 def page(record: dict[str, Any], card: str) -> str:
@@ -140,11 +128,15 @@ def page(record: dict[str, Any], card: str) -> str:
 def of_each_kind(
     images: Sequence[dict[str, Any]], truth: dict[str, Any], root: Path
 ) -> list[dict[str, Any]]:
-    """Grey images and ones with colour, of those with many nuclei that are not large."""
+    """Two grey images and two with colour, with many nuclei that are not large.
+
+    Args:
+        images: by rising DSB score; of each kind the better half is drawn from.
+    """
     many = [image for image in images if 20 <= _count(truth, image) and image["width"] <= 400]
     coloured = [image for image in many if _has_colour(read_rgb(root / image["file_name"]))]
     grey = [image for image in many if image not in coloured]
-    return [*spread(grey, 3 if len(coloured) < 2 else 2), *spread(coloured, 2)]
+    return [picked for kind in (grey, coloured) for picked in spread(kind[len(kind) // 2 :], 2)]
 
 
 def _count(truth: dict[str, Any], image: dict[str, Any]) -> int:
@@ -194,7 +186,7 @@ def main() -> None:
         badly = [images[k] for k in order[:SHOWN]]
         draw(folder / f"{name}_badly.jpg", truth, badly, root, shown)
         if name == DEFAULT:
-            few = of_each_kind([images[k] for k in better], truth, root)
+            few = of_each_kind([images[k] for k in order], truth, root)
             draw(DOCS / "figures" / "nuclei.jpg", truth, few, root, shown)
     record = json.loads(record_file.read_text(encoding="utf-8"))
     keep_in_card(name, record)

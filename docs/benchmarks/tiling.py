@@ -228,8 +228,9 @@ def page(found: Mapping[str, Any]) -> str:
     lines = [
         "# Prediction in tiles",
         "",
-        "The shipped models as ONNX files, with their own settings. Written by",
+        "Shipped models as ONNX files, with their own settings. Written by",
         "`python docs/benchmarks/tiling.py`.",
+        *([found["note"]] if "note" in found else []),  # by hand, such as of another name
         "",
         "## Seams",
         "",

@@ -24,6 +24,8 @@ from maskrcnnpp.files import write_bytes
 from maskrcnnpp.package_files import PREFIX
 
 DEFAULT = "nuclei"
+#: Names that shipped models had, and the models that took their place.
+FORMER = {"nuclei-fast": "nuclei"}
 CARD_FILE, CONFIG_FILE, WEIGHTS_FILE = "card.yaml", "config.yaml", "weights.safetensors"
 _FILES = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
 EXPORTED_FILE = "model.onnx"
@@ -73,8 +75,8 @@ def find_model(name: str) -> Model:
     Raises:
         ConfigError: there is no such model, a file is missing or damaged, or a hash differs.
     """
-    if name.startswith(PREFIX):
-        name = name.removeprefix(PREFIX)
+    name = name.removeprefix(PREFIX)
+    name = FORMER.get(name, name)
     if name in shipped():
         return _read(_SHIPPED / name)
     if _ADDRESS.match(name):

@@ -119,8 +119,13 @@ def test_an_archive_whose_hash_differs(packed, tmp_path, monkeypatch):
         find_model(f"https://x.org/m.zip#sha256:{'0' * 64}")
 
 
+@pytest.mark.parametrize(("former", "name"), models.FORMER.items())
+def test_a_model_is_found_by_its_former_name(former, name):
+    assert find_model(former) == find_model(f"maskrcnnpp://{former}") == find_model(name)
+    assert former not in models.shipped()
+
+
 def test_what_is_no_model_is_named(packed, training, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "shipped", lambda: ["nuclei", "nuclei-fast"])
     with pytest.raises(ConfigError, match="no model 'nucleii'; did you mean nuclei[?] Choose one"):
         find_model("nucleii")
     (tmp_path / "empty").mkdir()
