@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from maskrcnnpp.errors import MissingPackage, UserError, exit_on_user_error
+from maskrcnnpp.errors import CTRL_C_STATUS, MissingPackage, UserError, exit_on_user_error
 from maskrcnnpp.version import __version__
 
 COMMANDS = {
@@ -75,7 +75,7 @@ def run(name: str, words: Sequence[str], *, prog: str | None = None) -> int:
     except KeyboardInterrupt:
         how = "; the same command goes on where it was" if name == "predict" else ""
         print(f"stopped{how}", file=sys.stderr)
-        return 130
+        return CTRL_C_STATUS
     except ModuleNotFoundError as error:
         if isinstance(error, UserError) or (error.name or "").startswith("maskrcnnpp"):
             raise

@@ -9,6 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+#: What shells say of a program that Ctrl-C ended.
+CTRL_C_STATUS = 128 + 2
+
 
 class UserError(Exception):
     """Something the user can mend. The message says what is wrong, where, and what to do."""
@@ -41,6 +44,10 @@ class TrainingStopped(UserError):
     """A training was told to stop before its end. The message says how to go on."""
 
     exit_status = 128 + 15  # what shells say of a program that SIGTERM ended
+
+    def __init__(self, message: str, exit_status: int = exit_status) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 class DivergedError(UserError, FloatingPointError):

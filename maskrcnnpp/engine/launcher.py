@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def launch_processes(
 ) -> None:
     """Detectron2's ``launch``, that also does without GPUs, and joins torchrun.
 
-    SIGTERM is handed on to the processes. A process that fails ends them all.
+    SIGTERM and Ctrl-C are handed on to the processes. A process that fails ends them all.
 
     Args:
         main: called in each process with ``args``.
@@ -61,7 +62,7 @@ def launch_processes(
     if num_processes * num_machines == 1:
         main(*args)
         return
-    with _sigterm_for_children():
+    with _signals_for_children():
         try:
             launch(
                 _in_process,
@@ -103,18 +104,24 @@ def _in_process(main: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_for_children() -> Iterator[None]:
-    """A parent that only waits hands the signal on; it ends when its processes do."""
+def _signals_for_children() -> Iterator[None]:
+    """A parent that only waits hands signals on; it ends when its processes do.
+
+    A second Ctrl-C ends it, and them, at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def hand_on(*_: object) -> None:
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
         for child in multiprocessing.active_children():
             child.terminate()
 
-    before = signal.signal(signal.SIGTERM, hand_on)
+    before = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

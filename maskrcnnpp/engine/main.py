@@ -12,12 +12,13 @@ from detectron2.utils import comm
 
 from maskrcnnpp.engine.advice import advice_on_memory
 from maskrcnnpp.engine.dry_run import dry_run
+from maskrcnnpp.engine.hooks.stop_signal import CTRL_C
 from maskrcnnpp.engine.launcher import check_process_count, launch_processes
 from maskrcnnpp.engine.lr_finder import find_lr
 from maskrcnnpp.engine.profiler import profile
 from maskrcnnpp.engine.setup import checked_config, set_up_process
 from maskrcnnpp.engine.trainer import Trainer
-from maskrcnnpp.errors import TrainingStopped
+from maskrcnnpp.errors import CTRL_C_STATUS, TrainingStopped
 from maskrcnnpp.files import output_errors, remove_partial
 from maskrcnnpp.lock import locked
 from maskrcnnpp.modeling.checkpoint import load_to_use, load_weights
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> dict | None:
         where ``DATASETS.TEST`` has several.
 
     Raises:
-        TrainingStopped: by SIGTERM; what there was is saved.
+        TrainingStopped: by SIGTERM or Ctrl-C; what there was is saved.
         UserError: another command is using OUTPUT_DIR.
     """
     cfg = checked_config(args)
@@ -73,7 +74,8 @@ def _train(cfg: CfgNode, args: argparse.Namespace) -> dict | None:
         comm.synchronize()  # the first process to end would end the others, which may save
         raise TrainingStopped(
             f"stopped by {trainer.stop_reason} after iteration {trainer.iter}, which is saved in "
-            f"{cfg.OUTPUT_DIR}; the same command with --resume goes on"
+            f"{cfg.OUTPUT_DIR}; the same command with --resume goes on",
+            CTRL_C_STATUS if trainer.stop_reason == CTRL_C else TrainingStopped.exit_status,
         )
     return trainer.results if comm.is_main_process() else None
 

@@ -33,7 +33,7 @@ from maskrcnnpp.engine.hooks.checkpoints import Checkpoints
 from maskrcnnpp.engine.hooks.curves import Curves
 from maskrcnnpp.engine.hooks.evaluation import Evaluation
 from maskrcnnpp.engine.hooks.pictures import Pictures
-from maskrcnnpp.engine.hooks.stop_signal import StopOnSigterm
+from maskrcnnpp.engine.hooks.stop_signal import StopOnSignal
 from maskrcnnpp.engine.hooks.tracker import Tracker
 from maskrcnnpp.engine.optimizer_state import optimizer_names, optimizer_state, schedule_anew
 from maskrcnnpp.engine.progress import (
@@ -135,7 +135,7 @@ class Trainer(DefaultTrainer):
             hooks.LRScheduler(),
             self._average,
             self._build_precise_bn(),
-            StopOnSigterm(),
+            StopOnSignal(),
             self.evaluation,
             self.saving,
         ]
@@ -199,6 +199,8 @@ class Trainer(DefaultTrainer):
             ConfigError: the checkpoint is of another model or other data, or none can be read.
         """
         super().resume_or_load(resume=resume)
+        if resume and self.start_iter == 0:
+            logger.info("no checkpoint in %s to go on from", self.cfg.OUTPUT_DIR)
         if self._average is not None and self.start_iter == 0:
             self._average.begin()
 

@@ -100,24 +100,36 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(opts, tmp_path, monkeypatch)
         trainer_of(opts).train()
 
 
-class Terminate(HookBase):
+class Signal(HookBase):
+    def __init__(self, number, times=1):
+        self.number, self.times = number, times
+
     def before_step(self):
         if self.trainer.iter == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
 
 
-def test_sigterm_saves_and_the_rest_is_as_if_it_had_not_been(opts, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "name", "status"),
+    [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)],
+)
+def test_a_signal_saves_and_the_rest_is_as_if_it_had_not_been(
+    opts, tmp_path, monkeypatch, number, name, status
+):
+    before = signal.getsignal(number)
     opts = [*opts, "SOLVER.CHECKPOINT_PERIOD", "1000"]
     words = ["--config-file", CONFIG, "--resume"]
     args = default_argument_parser().parse_args([*words, *opts])
     build_hooks = Trainer.build_hooks
     with monkeypatch.context() as patched:
-        hooks = lambda self: [Terminate(), *build_hooks(self)]  # noqa: E731
+        hooks = lambda self: [Signal(number), *build_hooks(self)]  # noqa: E731
         patched.setattr(Trainer, "build_hooks", hooks)
-        with pytest.raises(TrainingStopped, match="iteration 1, .*--resume goes on") as stopped:
+        message = f"stopped by {name} after iteration 1, .*--resume goes on"
+        with pytest.raises(TrainingStopped, match=message) as stopped:
             run(args)
-    assert stopped.value.exit_status == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert stopped.value.exit_status == status
+    assert signal.getsignal(number) == before
     assert [path.name for path in (tmp_path / "output").glob("*.pth")] == ["model_0000001.pth"]
     run(args)
     alone = [*opts, "OUTPUT_DIR", str(tmp_path / "alone")]
@@ -127,6 +139,17 @@ def test_sigterm_saves_and_the_rest_is_as_if_it_had_not_been(opts, tmp_path, mon
         for name in ("output", "alone")
     )
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_second_ctrl_c_ends_a_training_at_once(opts, monkeypatch, capsys):
+    build_hooks = Trainer.build_hooks
+    hooks = lambda self: [*build_hooks(self), Signal(signal.SIGINT, times=2)]  # noqa: E731
+    monkeypatch.setattr(Trainer, "build_hooks", hooks)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(opts).train()
+    assert "Ctrl-C again ends at once" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_other_data_or_another_model_are_told(opts, tiny_nuclei, monkeypatch, tmp_path):

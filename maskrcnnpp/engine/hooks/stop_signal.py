@@ -1,40 +1,50 @@
-"""SIGTERM, which clusters send before they take a machine away."""
+"""SIGTERM, which clusters send before they take a machine away, and Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
+from typing import Any
 
 from detectron2.engine import HookBase
 
 from maskrcnnpp.engine.processes import any_process
 
+CTRL_C = "Ctrl-C"
+_NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: CTRL_C}
 
-class StopOnSigterm(HookBase):
-    """Ends the training after the iteration in which any of its processes got SIGTERM.
 
-    Has to come before the hook that saves, which then saves.
+class StopOnSignal(HookBase):
+    """Ends the training after the iteration in which any of its processes got SIGTERM or Ctrl-C.
+
+    A second Ctrl-C ends it at once. Has to come before the hook that saves, which then saves.
     """
 
     def __init__(self) -> None:
-        self._is_told = False
-        self._before: object = None
+        self._told = ""
+        self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self) -> None:
         # Python lets no other thread take signals
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._take)
+            for number in _NAMES:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's background jobs
+                    self._before[number] = signal.signal(number, self._take)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self._is_told = True
+        self._told = _NAMES[signal.Signals(number)]
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+            text = "ends after this iteration and saves it; Ctrl-C again ends at once, unsaved"
+            print(f"\n{text}", file=sys.stderr, flush=True)
 
     def after_step(self) -> None:
         device = next(self.trainer.model.parameters()).device
-        if any_process(self._is_told, device):
-            self.trainer.stop("SIGTERM")
+        if any_process(bool(self._told), device):
+            self.trainer.stop(self._told or "a signal to another process")
 
     def after_train(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+        while self._before:
+            signal.signal(*self._before.popitem())
