@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -99,13 +100,17 @@ def work(
         predict_files(predictor, job, files[rank::count], naming, quiet=rank > 0)
 
 
+def _tell(text: str) -> None:
+    print(printable(text), file=sys.stderr)
+
+
 def run(args: argparse.Namespace) -> int:
     if args.dask:
         from maskrcnnpp.inference.distributed import check_scheduler
 
         check_scheduler(args.dask)
     check_processes(args.processes)
-    files = find_images(args.inputs)
+    files = find_images(args.inputs, tell=_tell)
     trained = find_trained(**model_of(args))
     if trained.backend in BACKENDS:
         args.backend = trained.backend  # of all processes and workers

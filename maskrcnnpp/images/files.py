@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from maskrcnnpp.errors import DataError, first_line
+from maskrcnnpp.images.companions import find_companions
 from maskrcnnpp.images.microscope import MICROSCOPE_SUFFIXES, MicroscopeRaster
 from maskrcnnpp.images.ome_zarr import ZARR_SUFFIX, ZarrRaster, is_zarr
 from maskrcnnpp.images.plain import PLAIN_SUFFIXES, open_plain, plain_kind, plain_size
@@ -19,15 +20,26 @@ from maskrcnnpp.images.tiff import TIFF_SUFFIXES, is_tiff, open_tiff, tiff_kind,
 #: Endings of files of images.
 SUFFIXES = (*PLAIN_SUFFIXES, *TIFF_SUFFIXES, *SLIDE_SUFFIXES, *MICROSCOPE_SUFFIXES)
 _TAKEN = (*SUFFIXES, ZARR_SUFFIX)  # from a folder
+# pictures that are read where they are named, and are seldom data
+_PICTURES = (".gif", ".webp", ".jp2", ".pgm", ".ppm", ".pnm")
 
 _LONGEST_NAME = 255
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
+def _nobody(text: str) -> None:
+    pass
+
+
+def find_images(inputs: Sequence[str], tell: Callable[[str], None] = _nobody) -> list[Path]:
     """Image files of files, folders and patterns such as ``"slides/*.tif"``, sorted, each once.
 
     A folder stands for the images that lie in it, by their endings (:data:`SUFFIXES`
-    and .zarr), not for those in folders below. A folder of OME-Zarr is an image.
+    and .zarr), not for those in folders below. A folder of OME-Zarr is an image. Of a folder or
+    pattern, files that show another one again are not taken
+    (:func:`maskrcnnpp.images.companions.find_companions`).
+
+    Args:
+        tell: gets a sentence about files that are not taken.
 
     Raises:
         DataError: an input is not there, or has no image.
@@ -37,19 +49,21 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
         if len(Path(word).name) > _LONGEST_NAME:
             raise DataError(f"{word}: is longer than the name of a file can be")
         try:
-            for file in sorted(_images_of(word)):
+            for file in sorted(_images_of(word, tell)):
                 found.setdefault(file.resolve(), file)
         except OSError as error:
             raise DataError(f"{word} cannot be read: {error.strerror or error}") from error
     return list(found.values())
 
 
-def _images_of(word: str) -> list[Path]:
+def _images_of(word: str, tell: Callable[[str], None]) -> list[Path]:
     path = Path(word)
     if path.is_dir() and not is_zarr(path):
         there = [p for p in path.iterdir() if not p.name.startswith("._")]  # of macOS: no images
+        if others := [p for p in there if p.suffix.lower() in _PICTURES]:
+            tell(_not_taken(others, f"end in none of {' '.join(_TAKEN)}"))
         if files := [p for p in there if _is_image(p) and p.suffix.lower() in _TAKEN]:
-            return files
+            return _without_companions(files, tell)
         below = f"; folders below are not searched: give a pattern, such as '{word}/*/*.tif'"
         raise DataError(
             f"the folder {word} has no image: none of its files ends in {list(_TAKEN)}"
@@ -58,8 +72,22 @@ def _images_of(word: str) -> list[Path]:
     if _is_image(path):
         return [path]
     if files := [p for p in map(Path, glob.glob(word)) if _is_image(p)]:
-        return files
+        return _without_companions(files, tell)
     raise DataError(f"{word}: there is no such file or folder, nor does the pattern fit any")
+
+
+def _without_companions(files: list[Path], tell: Callable[[str], None]) -> list[Path]:
+    companions = find_companions(files)
+    if companions:
+        file, image = next(iter(companions.items()))
+        tell(_not_taken(list(companions), f"belong to images beside them, as to {image.name}"))
+    return [file for file in files if file not in companions]
+
+
+def _not_taken(files: list[Path], reason: str) -> str:
+    files = sorted(files)
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"not taken: {files[0]}{more}, which {reason}; name a file to have it taken"
 
 
 def open_image(

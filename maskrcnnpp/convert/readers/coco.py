@@ -36,10 +36,11 @@ from maskrcnnpp.convert.readers.coco_json import (
 )
 from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
+from maskrcnnpp.convert.readers.label_names import find_pairs
 from maskrcnnpp.convert.readers.objects import NotAnObject, Region, check_inside
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.images.companions import LABEL_ENDINGS
 from maskrcnnpp.masks.parse import OutsideError, mask_with_holes
 
 # of other programs, beside images

@@ -24,9 +24,10 @@ from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.convert.readers.decode import decode_image, make_sample
 from maskrcnnpp.convert.readers.dsb2018 import Dsb2018Reader
-from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, LABEL_FOLDERS, find_pairs
+from maskrcnnpp.convert.readers.label_names import LABEL_FOLDERS, find_pairs
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.images.companions import LABEL_ENDINGS
 from maskrcnnpp.masks.rle import Rle, rle_of_edges
 
 _COLUMNS = ("ImageId", "EncodedPixels")

@@ -13,18 +13,13 @@ from pathlib import PurePosixPath
 from maskrcnnpp.convert.pairing import IMAGE_FOLDERS, IMAGE_SUFFIXES, LABEL_SUFFIXES, is_output
 from maskrcnnpp.convert.problems import Problem
 from maskrcnnpp.convert.readers.cellpose import SEG_ENDING
+from maskrcnnpp.images.companions import BY_PRODUCTS, IMAGE_ENDING
 
 #: Names of folders of label images, in lower case.
 LABEL_FOLDERS = (
     *("labels", "label", "masks", "mask", "annotations", "gt", "ground_truth", "groundtruth"),
     *("label masks", "label_masks"),
 )
-#: Endings of a label image's name, before its suffix. Cellpose has its labels in ``_cp_masks``, and
-#: in ``_seg.npy`` with other things; this project's own are called as the image with its suffix.
-LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_gt", ".labels")
-_IMAGE_ENDING = "_img"  # that images of Cellpose may have where their labels have another
-# further pictures that Cellpose writes beside an image
-_BY_PRODUCTS = ("_flows", "_cp_output", "_cp_outlines", "_outlines")
 
 Found = tuple[list[tuple[str, str]], list[Problem]]
 
@@ -120,7 +115,7 @@ class _Pairing:
                 base = stem[: -len(ending)]
                 path = f"{folder}/{base}" if folder else base
                 images = [n for n in there.get(_parts(path)[1], ()) if n == path]
-                for called in (base, base + _IMAGE_ENDING):
+                for called in (base, base + IMAGE_ENDING):
                     images = images or there.get(called, [])
                 if images := [image for image in images if image != name]:
                     return images
@@ -140,7 +135,7 @@ class _Pairing:
     def _called(self, stem: str) -> Iterator[str]:
         """Possible names of the image of a label image in another folder."""
         for base in (stem, *(stem[: -len(e)] for e in self._endings if stem.endswith(e))):
-            yield from (base, base + _IMAGE_ENDING, PurePosixPath(base).stem)
+            yield from (base, base + IMAGE_ENDING, PurePosixPath(base).stem)
 
     def _image_folders(self, folder: str) -> list[str]:
         """The folder beside a folder of labels in which its images are."""
@@ -192,7 +187,7 @@ class _Pairing:
     def _is_other(self, name: str) -> bool:
         """Whether another program, or this one, wrote it beside an image."""
         folder, stem = _parts(name)
-        bases = (stem[: -len(ending)] for ending in _BY_PRODUCTS if stem.endswith(ending))
+        bases = (stem[: -len(ending)] for ending in BY_PRODUCTS if stem.endswith(ending))
         return is_output(name, self._times) or any(base in self._images[folder] for base in bases)
 
     def _tell(self, scope: str, image: str, item: str, reason: str) -> None:

@@ -26,10 +26,11 @@ from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers.base import Decoder, Reader, Result, list_files
 from maskrcnnpp.convert.readers.decode import check_size, decode_pair
 from maskrcnnpp.convert.readers.decode_labels import decode_labels
-from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
+from maskrcnnpp.convert.readers.label_names import find_pairs
 from maskrcnnpp.convert.sample import Sample
 from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.images.companions import LABEL_ENDINGS
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.pieces import doubt_of
 from maskrcnnpp.masks.rle import Rle
