@@ -111,8 +111,14 @@ def write_view(
             _add_picture(entry, _image_file(name, places.get(name), images), settings, size)
         except DataError as error:
             view.remarks.append(f"outlines only: {error}")
+        is_resolved = settings.get("overlaps") == "resolve"
+        if lost := sum(not rings for rings in entry["outlines"]) if is_resolved else 0:
+            view.remarks.append(
+                f"{name}: {lost} objects of the table have no pixels any more, as if they were "
+                "removed by hand; the table still has them"
+            )
         entries.append(entry)
-        view.objects += len(entry["outlines"])
+        view.objects += len(entry["outlines"]) - lost
     view.images = len(entries)
     if not entries:
         raise DataError("\n".join([f"{run_dir} has nothing to show", *view.remarks]))
@@ -175,6 +181,12 @@ def _objects(run_dir: Path, name: str, most: int, size: int) -> tuple[dict[str, 
                 shapes, extent, count = read(path, len(rows))
                 # of a label image the last ones may have lost all their pixels to others
                 total = len(rows) + left_out
+                if count > total and form == "labels":
+                    raise DataError(
+                        f"{path} has an object of the number {count}, and the table {total} "
+                        "objects: it was changed after the prediction. Look at it in napari or "
+                        "Fiji, or show the prediction as it was from another folder"
+                    )
                 if count > total or (count < total and form != "labels"):
                     raise ValueError(f"it has {count} objects, and the table {total}")
                 shapes += [[]] * (len(rows) - len(shapes))

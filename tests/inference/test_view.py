@@ -8,6 +8,7 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from maskrcnnpp import cli
@@ -87,6 +88,23 @@ def test_masks_that_another_covers_keep_their_outline_or_lose_it(make_run):
     run = make_run(["a.png"], ["csv", "labels"], [above, below])
     cli.run("view", [str(run)])
     assert [len(rings) for rings in data_of(run)["images"][0]["outlines"]] == [1, 0]
+
+
+def test_labels_that_were_corrected_by_hand(make_run, capsys):
+    run = make_run()
+    record = {"settings": {"score_threshold": 0.5, "overlaps": "resolve"}, "calls": []}
+    (run / "run.json").write_text(json.dumps(record))
+    more, fewer = (tifffile.imread(run / f"{name}.png.labels.tif") for name in "ab")
+    more[60:, 70:] = 9
+    tifffile.imwrite(run / "a.png.labels.tif", more)
+    fewer[fewer == 3] = 0
+    tifffile.imwrite(run / "b.png.labels.tif", fewer)
+    cli.run("view", [str(run)])
+    said = capsys.readouterr()
+    assert "1 images, 2 objects" in said.out
+    assert "b.png: 1 objects of the table have no pixels any more" in said.err
+    assert "has an object of the number 9, and the table 3 objects: it was changed" in said.err
+    assert "remove it" not in said.err
 
 
 def test_what_is_left_out_is_said(make_run, capsys):
