@@ -47,8 +47,13 @@ def check_input(cfg: CfgNode) -> None:
 
 
 def channel_order(cfg: CfgNode) -> tuple[int, int, int] | None:
-    """Places of red, green and blue among the channels of a model, where it has these."""
-    read = list(cfg.INPUT.CHANNELS) or [0, 1, 2]
+    """Places of red, green and blue among the channels of a model, where it has these.
+
+    A single channel of a file is grey: all three.
+    """
+    read = list(cfg.INPUT.CHANNELS)
+    if len(read) < 2:
+        read = [0, 1, 2]
     taken = {"RGB": read, "BGR": read[::-1]}.get(order_of_three(cfg), [])
     if len(cfg.MODEL.PIXEL_MEAN) != 3 or sorted(taken) != [0, 1, 2]:
         return None
@@ -61,10 +66,10 @@ def _check_channels(cfg: CfgNode) -> None:
         raise ConfigError(f"INPUT.CHANNELS is {channels}; it needs numbers from 0, such as [0, 2]")
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         entries = len(cfg.MODEL[key])
-        if entries != len(channels):
+        if entries != len(channels) and (len(channels), entries) != (1, 3):
             raise ConfigError(
                 f"MODEL.{key} has {entries} entries and INPUT.CHANNELS {len(channels)}: give it "
-                "one for each channel"
+                "one for each channel; a single channel goes into a model of three as grey"
             )
     if channels == [0, 1, 2] and cfg.INPUT.FORMAT == "BGR" and cfg.MODEL.WEIGHTS:
         logger.warning(
@@ -134,7 +139,8 @@ def _check_augment(cfg: CfgNode) -> None:
     if augment.STAIN and channel_order(cfg) is None:
         raise ConfigError(
             "INPUT.AUGMENT.STAIN needs red, green and blue: INPUT.CHANNELS [] with INPUT.FORMAT "
-            "RGB or BGR, or INPUT.CHANNELS [0, 1, 2] in any order"
+            "RGB or BGR, or INPUT.CHANNELS [0, 1, 2] in any order, or a single channel as grey; "
+            "0.0 turns it off"
         )
     plain = cfg.INPUT.CHANNELS or cfg.INPUT.FORMAT in ("RGB", "BGR", "L")
     if not plain and any(augment[key] for key in _PHOTOMETRIC):

@@ -124,13 +124,16 @@ def _count(kind: Kind) -> str:
 def _advice(path: Path, kind: Kind) -> str:
     keys = []
     if not kind.is_colour:
-        channels = list(range(kind.channels))
-        keys.append(f"INPUT.CHANNELS to those that are wanted, such as {channels}")
+        keys.append("INPUT.CHANNELS to the one that is wanted, such as [0], as a grey image")
     if kind.dtype != "uint8":
         keys.append("INPUT.PERCENTILES, such as [1.0, 99.8]")
-    if not kind.is_colour:
-        keys.append(f"MODEL.PIXEL_MEAN and PIXEL_STD of as many entries ({kind.channels})")
-    return (
+    text = (
         f"{path} is {kind.dtype} with {_count(kind)}, which Detectron2 would read as something "
         "else: set " + ", and ".join(keys)
     )
+    if not kind.is_colour and kind.channels > 1:
+        text += (
+            f". For several channels set INPUT.CHANNELS, such as {list(range(kind.channels))}, and "
+            "MODEL.PIXEL_MEAN and PIXEL_STD of as many entries: `maskrcnnpp inspect` suggests them"
+        )
+    return text

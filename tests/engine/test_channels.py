@@ -20,6 +20,7 @@ from detectron2.utils.env import seed_all_rng
 from pycocotools import mask as coco_mask
 
 from maskrcnnpp import Predictor, cli
+from maskrcnnpp.data.input_checks import check_input
 from maskrcnnpp.data.loader import seed_of
 from maskrcnnpp.engine import Trainer, build_config, run
 from maskrcnnpp.errors import ConfigError
@@ -145,9 +146,23 @@ def test_any_number_of_workers_augments_alike_in_every_run(tiny_cfg):
     assert not any(torch.equal(images[0], other) for other in images[1:])
 
 
+def test_one_channel_of_several_is_grey_for_a_model_of_three(five_channels, tiny_opts):
+    name, _ = five_channels
+    opts = ["DATASETS.TRAIN", f"('{name}',)", "INPUT.AUGMENT.STAIN", "0.2"]
+    opts += ["INPUT.CHANNELS", "[3]", "INPUT.PERCENTILES", "[0.0, 100.0]"]
+    cfg = build_config(QUICK, [*tiny_opts, *opts])
+    check_input(cfg)
+    (first,) = next(iter(Trainer.build_test_loader(cfg, name)))
+    plane = tifffile.imread(first["file_name"])[3].astype(float)
+    expected = (plane - plane.min()) / (plane.max() - plane.min()) * 255
+    for channel in first["image"]:
+        np.testing.assert_allclose(channel, expected, atol=0.01)
+    assert next(iter(Trainer.build_train_loader(cfg)))[0]["image"].shape[0] == 3
+
+
 def test_impossible_keys_are_told_before_training(tiny_opts):
-    opts = [*tiny_opts, "INPUT.CHANNELS", "[0]"]
-    with pytest.raises(ConfigError, match="PIXEL_MEAN has 3 entries and INPUT.CHANNELS 1"):
+    opts = [*tiny_opts, "INPUT.CHANNELS", "[0, 1]"]
+    with pytest.raises(ConfigError, match="PIXEL_MEAN has 3 entries and INPUT.CHANNELS 2"):
         run(default_argument_parser().parse_args(["--config-file", QUICK, *opts]))
     cfg = build_config(QUICK, opts)
     for build in (Trainer.build_train_loader, lambda c: Trainer.build_test_loader(c, "x")):
