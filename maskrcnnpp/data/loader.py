@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, get_detection_dataset_dicts
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import (
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
@@ -21,6 +23,8 @@ from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskrcnnpp.errors import ConfigError, DataError, UserError, first_line
+
+logger = logging.getLogger(__name__)
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 #: Index of an image, and the number of the draw, which no other draw of the training has.
@@ -153,8 +157,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper, *, seed: int) -> TrainLoade
 
     Raises:
         DataError: no image of the training sets can be used.
-        ConfigError: there are fewer images than one batch has, the batch cannot be shared out
-            among the processes, or the sampler is unknown.
+        ConfigError: the batch cannot be shared out among the processes, or the sampler is unknown.
     """
     images = _images(cfg)
     total, world = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
@@ -163,9 +166,9 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper, *, seed: int) -> TrainLoade
             f"SOLVER.IMS_PER_BATCH is {total}, which {world} processes cannot share evenly"
         )
     if total > len(images):
-        raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH is {total}, and {', '.join(cfg.DATASETS.TRAIN)} of "
-            f"DATASETS.TRAIN has {len(images)} images to train on: lower it"
+        logger.info(
+            "an image is in a batch several times: SOLVER.IMS_PER_BATCH is %d, and there are %d",
+            *(total, len(images)),
         )
     return TrainLoader(
         images,
@@ -180,19 +183,32 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper, *, seed: int) -> TrainLoade
 
 def _images(cfg: CfgNode) -> list[dict[str, Any]]:
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+    key = "DATALOADER.FILTER_EMPTY_ANNOTATIONS"
     try:
-        return get_detection_dataset_dicts(
+        images = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            filter_empty=False,
             min_keypoints=keypoints if cfg.MODEL.KEYPOINT_ON else 0,
             proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
         )
     except AssertionError as error:
         raise DataError(
             f"{', '.join(cfg.DATASETS.TRAIN)} of DATASETS.TRAIN: no image can be trained on "
-            f"({error}); images without objects are left out unless "
-            "DATALOADER.FILTER_EMPTY_ANNOTATIONS is False"
+            f"({error})"
         ) from error
+    if not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS or "annotations" not in images[0]:
+        return images
+    kept = filter_images_with_only_crowd_annotations(images)
+    empty = len(images) - len(kept)
+    if not kept:
+        raise DataError(
+            f"{', '.join(cfg.DATASETS.TRAIN)} of DATASETS.TRAIN: no image has an object to train "
+            f"on; {key} False takes them all the same"
+        )
+    if empty:
+        text = "%d of %d images have no object and are not trained on; %s False takes them too"
+        logger.info(text, empty, len(images), key)
+    return kept
 
 
 def _sampler_maker(cfg: CfgNode, images: Sequence[Mapping[str, Any]]) -> Callable[[int], Sampler]:

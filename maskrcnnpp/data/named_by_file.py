@@ -30,6 +30,7 @@ _UNSAFE = re.compile(r"[^\w.=+-]+")
 _STEM_CHARACTERS = 60
 _DIGITS = 8
 _SHOWN = 3
+_LOOKED_FOR = 20  # images, to tell the folder of all
 
 
 def register_file(name: str) -> bool:
@@ -144,19 +145,20 @@ def _places(file: Path) -> list[Path]:
 
 
 def _find_images(file: Path, truth: Mapping[str, Any], places: Sequence[Path]) -> Path:
-    """The first place that has the first image, and then needs to have all.
+    """The place that has most of a few of the images, and then needs to have all.
 
     Raises:
         DataError: images are not there. The message says how to name their folder.
     """
     names = [image["file_name"] for image in truth["images"]]
-    found = [place for place in places if os.path.isfile(place / names[0])]
-    root, *others = found or places
+    few = names[:: max(1, len(names) // _LOOKED_FOR)]
+    root = max(places, key=lambda place: sum(os.path.isfile(place / name) for name in few))
     missing = missing_files(root, names)
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        if others and not found:
-            shown += f" (nor is the first of them in {', '.join(map(str, others))})"
+        others = [place for place in places if place != root]
+        if others and len(missing) == len(names):
+            shown += f" (nor in {', '.join(map(str, others))})"
         raise DataError(
             f"{file}: of {len(names)} images, {len(missing)} are not in {root}: {shown}; name the "
             f"folder that has them: {file}:FOLDER"

@@ -101,6 +101,15 @@ def test_files_that_are_not_there(folder, tmp_path):
         register_file(f"{file}:{tmp_path}")
 
 
+def test_the_folder_is_that_of_most_images_though_the_first_is_missing(tmp_path):
+    file = write(tmp_path / "annotations" / "truth.json", truth_of(["no.png", "a.png", "b.png"]))
+    touch(tmp_path / "images", ["a.png", "b.png"])
+    with pytest.raises(DataError) as caught:
+        register_file(str(file))
+    message = str(caught.value)
+    assert f"of 3 images, 1 are not in {tmp_path}/images: no.png; name" in message
+
+
 def test_all_images_are_looked_for(tmp_path):
     names = [f"{k}.png" for k in range(6)]
     file = write(tmp_path / "a b" / "truth.json", truth_of(names))
@@ -141,7 +150,7 @@ def test_images_are_found_by_where_they_are(tmp_path, monkeypatch, place, names)
 
 def test_images_that_are_nowhere(tmp_path):
     file = write(tmp_path / "sub" / "truth.json", truth_of())
-    with pytest.raises(DataError, match=r"3 are not in .*sub/images: a.png.*nor is the first of"):
+    with pytest.raises(DataError, match=r"3 are not in .*sub/images: a.png.*nor in "):
         register_file(str(file))
 
 

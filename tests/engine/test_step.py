@@ -1,6 +1,7 @@
 """One iteration: parts of a batch, precision, losses that are not finite."""
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -161,7 +162,6 @@ def test_an_explosion_is_measured_by_the_losses_before(tmp_path):
         (["TEST.PATIENCE", 2], "PATIENCE is 2; it needs TEST.BEST_METRIC"),
         (["TEST.BEST_METRIC", "validation/total_loss"], "needs TEST.LOSS True"),
         (["TEST.BEST_METRIC", "segm/AP"], "DATASETS.TEST is empty"),
-        (["SOLVER.IMS_PER_BATCH", 9], "IMS_PER_BATCH is 9, .* has 8 images to train on"),
         (["DATALOADER.SAMPLER_TRAIN", "Dice"], "SAMPLER_TRAIN is 'Dice'; it can be"),
     ],
 )
@@ -170,13 +170,44 @@ def test_keys_that_cannot_be_are_told_before_training(opts, more, message):
         trainer_of(opts, *more)
 
 
+def test_a_batch_can_be_larger_than_the_data_set(opts, caplog):
+    """As with Detectron2's loader: few images give many crops."""
+    caplog.set_level(logging.INFO, "maskrcnnpp")
+    trainer = trainer_of(opts, "SOLVER.IMS_PER_BATCH", 9)
+    batch = next(iter(trainer.data_loader))
+    assert len(batch) == 9 and len({item["file_name"] for item in batch}) <= 8
+    assert "several times: SOLVER.IMS_PER_BATCH is 9, and there are 8" in caplog.text
+
+
+def test_images_without_objects_that_are_not_trained_on_are_told(
+    opts, tiny_nuclei, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "maskrcnnpp")
+    metadata = MetadataCatalog.get(tiny_nuclei)
+    truth = json.loads(Path(metadata.json_file).read_text())
+    first = truth["images"][0]["id"]
+    truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] != first]
+    (tmp_path / "some.json").write_text(json.dumps(truth))
+    register_coco_instances("some_for_tests", {}, str(tmp_path / "some.json"), metadata.image_root)
+    more = ["DATASETS.TRAIN", "('some_for_tests',)", "DATALOADER.FILTER_EMPTY_ANNOTATIONS"]
+    try:
+        for filtered, count in ((True, 7), (False, 8)):
+            caplog.clear()
+            assert trainer_of(opts, *more, filtered).data_loader.image_count == count
+            said = "1 of 8 images have no object and are not trained on" in caplog.text
+            assert said == filtered
+    finally:
+        DatasetCatalog.remove("some_for_tests")
+        MetadataCatalog.remove("some_for_tests")
+
+
 def test_no_image_to_train_on_is_told(opts, tiny_nuclei, tmp_path):
     truth = json.loads(Path(MetadataCatalog.get(tiny_nuclei).json_file).read_text())
     truth["annotations"] = []
     (tmp_path / "none.json").write_text(json.dumps(truth))
     register_coco_instances("none_for_tests", {}, str(tmp_path / "none.json"), str(tmp_path))
     try:
-        with pytest.raises(DataError, match="none_for_tests of DATASETS.TRAIN: no image can be"):
+        with pytest.raises(DataError, match="none_for_tests of DATASETS.TRAIN: no image has an"):
             trainer_of(opts, "DATASETS.TRAIN", "('none_for_tests',)")
     finally:
         DatasetCatalog.remove("none_for_tests")
