@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -45,7 +47,7 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
             f"on the command line: {late[0]} stands after KEY VALUE pairs; options go before them"
         )
     try:
-        cfg.merge_from_list(list(opts))
+        cfg.merge_from_list(_as_meant(cfg, opts))
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"on the command line: {_message(error)}; overrides are KEY VALUE pairs, "
@@ -59,6 +61,26 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         cfg.SOLVER.AMP.ENABLED = False
     cfg.freeze()
     return cfg
+
+
+def _as_meant(cfg: CfgNode, opts: Sequence[str]) -> list[Any]:
+    """KEY VALUE pairs; a value where the key has a list is a list of it, a whole number a float.
+
+    Detectron2 wants ``"('a.json',)"`` for ``DATASETS.TRAIN a.json``, and 1000.0 for 1000.
+    """
+    words: list[Any] = list(opts)
+    for place in range(1, len(words), 2):
+        now: Any = cfg
+        for name in words[place - 1].split("."):
+            now = now.get(name) if isinstance(now, CfgNode) else None
+        value = words[place]
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+        if isinstance(now, (list, tuple)) and value != "" and isinstance(value, (str, int, float)):
+            words[place] = type(now)([value])
+        elif isinstance(now, float) and type(value) is int:
+            words[place] = float(value)
+    return words
 
 
 def default_config() -> CfgNode:

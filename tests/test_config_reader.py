@@ -58,3 +58,21 @@ def test_bases_of_files_are_read(tmp_path):
 def test_an_option_after_the_pairs_is_named():
     with pytest.raises(ConfigError, match="--resume stands after KEY VALUE pairs; options go be"):
         build_config("", ["SEED", "1", "--resume"])
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "value"),
+    [
+        ("DATASETS.TRAIN", "my/a.json", ("my/a.json",)),
+        ("DATASETS.TRAIN", "('my/a.json')", ("my/a.json",)),
+        ("DATASETS.TRAIN", "('a', 'b')", ("a", "b")),
+        ("SOLVER.STEPS", "30", (30,)),
+        ("INPUT.CHANNELS", "2", [2]),
+        ("SOLVER.BASE_LR", "1", 1.0),
+    ],
+)
+def test_a_single_value_is_a_list_where_the_key_has_one(key, word, value):
+    node = build_config("", [key, word])
+    for name in key.split("."):
+        node = getattr(node, name)
+    assert node == value and type(node) is type(value)
