@@ -28,8 +28,8 @@ def full_depth(cfg: CfgNode) -> int:
         return network_depth(cfg)
     if cfg.MODEL.BACKBONE.NAME not in NESTED_BACKBONES:
         raise ConfigError(
-            f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; only a nested pyramid, "
-            f"{' or '.join(NESTED_BACKBONES)}, and {BACKBONE} have a depth to choose"
+            "the model has no depth to choose: it has no nested pyramid (MODEL.BACKBONE.NAME is "
+            f"{cfg.MODEL.BACKBONE.NAME}, and not {', '.join(NESTED_BACKBONES)} or {BACKBONE})"
         )
     return cfg.MODEL.NESTED_FPN.DEPTH or len(cfg.MODEL.FPN.IN_FEATURES) - 1
 

@@ -57,7 +57,7 @@ def test_what_only_pytorch_can_do_runs_there(has_gpu, given):
 
 
 def test_a_model_without_a_grid_has_no_depth_to_choose():
-    with pytest.raises(ConfigError, match="BACKBONE.NAME is build_timm_fpn_backbone; only a neste"):
+    with pytest.raises(ConfigError, match="no depth to choose: it has no nested pyramid"):
         find_trained("nuclei", depth=2)
 
 

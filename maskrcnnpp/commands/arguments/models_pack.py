@@ -7,7 +7,8 @@ With them goes the same as an ONNX file, which runs without PyTorch.
     maskrcnnpp predict images/ --output predicted --model my_cells
 
 card.yaml has the entries name, version, purpose, data, licence, metrics and limits; also, as far as
-they are wanted, classes (names) and options (score_threshold, mask_threshold, ... of a prediction).
+they are wanted, classes (names), diameter (median of the objects of the training, in pixels, to
+which images are resized) and options (score_threshold, mask_threshold, ... of a prediction).
 """
 
 from __future__ import annotations
