@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from maskrcnnpp.convert.coco_dataset import CocoDatasetWriter, ImageRecord
-from maskrcnnpp.convert.problems import ProblemLog
+from maskrcnnpp.convert.problems import Problem, ProblemLog
 from maskrcnnpp.convert.readers import READERS, Reader
 from maskrcnnpp.convert.source import FileSource, is_hidden
 from maskrcnnpp.errors import ConfigError, DataError
@@ -39,8 +39,9 @@ def open_reader(
         DataError: the source is not of the layout, or "auto" finds none or several that fit.
     """
     if layout == "auto":
-        # a list of pairs says what the names of the files need not
-        layout = "labels" if "pairs" in options else find_layout(source)
+        # these say what the names of the files need not
+        is_told = {"pairs", "label_ending"} & options.keys()
+        layout = "labels" if is_told else find_layout(source)
     if layout not in READERS:
         raise ConfigError(f"--format {layout}: there is none; choose of {sorted(READERS)}")
     known = list(inspect.signature(READERS[layout]).parameters)[2:]
@@ -103,6 +104,15 @@ def convert(
         problems.raise_unless_skipped(reader.source)
         if not writer.records:
             raise DataError(f"{reader.source}: no image is left\n{problems.summary()}")
+        empty = [record.file_name for record in writer.records.values() if not record.masks]
+        if len(empty) == len(writer.records):
+            raise DataError(
+                f"{reader.source}: no image has an object, {empty[0]} for one: each object is a "
+                "number above 0 of its label image"
+            )
+        if empty:
+            reason = "has no object: a training leaves it out, unless told otherwise"
+            problems.add(*(Problem("note", "", name, reason) for name in empty))
         splits = draw(writer.records)
         writer.commit(splits, left_out=problems.lines(), notes=problems.lines_of_notes())
         return writer.records, splits

@@ -119,7 +119,8 @@ def test_label_images(tmp_path, kind, layout, capsys):
     ],
 )
 def test_how_label_images_are_found(names, expected):
-    from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
+    from maskrcnnpp.convert.readers.label_names import find_pairs
+    from maskrcnnpp.images.companions import LABEL_ENDINGS
 
     assert find_pairs(names, LABEL_ENDINGS)[0] == ([expected] if expected else [])
 
@@ -241,6 +242,37 @@ def test_names_that_clash_or_lead_out(tmp_path):
     assert [s.name for s in reader.read(workers=0)] == ["a"]
     assert any("two images would be called a" in p.reason for p in problems.problems)
     assert any("leads out of the source" in p.reason for p in problems.problems)
+
+
+def test_an_ending_of_labels_says_that_they_are_label_images(tmp_path):
+    files = {}
+    for n in range(2):
+        files |= {f"{n}.tif": tiff(image(n)), f"{n}_Nuclei.tif": tiff(labels(n))}
+    where = str(written(tmp_path, files))
+    with pytest.raises(DataError, match="looks like none of the known layouts"):
+        open_reader("auto", where, ProblemLog(), {})
+    reader = open_reader("auto", where, ProblemLog(), {"label_ending": "_Nuclei"})
+    assert len(reader.names) == 2
+
+
+def test_labels_of_ome_tiff_may_be_called_without_ome(tmp_path):
+    files = {}
+    for n in range(2):
+        files |= {f"images/{n}.ome.tif": tiff(image(n)), f"labels/{n}.tif": tiff(labels(n))}
+    reader = open_reader("auto", str(written(tmp_path, files)), ProblemLog(), {})
+    assert len(reader.names) == 2
+
+
+def test_images_without_objects_are_told(tmp_path, capsys):
+    files = {"images/a.png": png(image(0)), "labels/a.png": png(0 * image(0))}
+    words = ["convert", "--input", str(written(tmp_path, files)), "--output"]
+    with pytest.raises(SystemExit):
+        cli.main([*words, str(tmp_path / "none")])
+    assert "no image has an object, a.png for one" in capsys.readouterr().err
+    files |= {"images/b.png": png(image(1)), "labels/b.tif": tiff(labels(1))}
+    written(tmp_path, files)
+    assert cli.main([*words, str(tmp_path / "out")]) == 0
+    assert "a.png: has no object: a training leaves it out" in capsys.readouterr().out
 
 
 def test_layouts_that_cannot_be_told(tmp_path):

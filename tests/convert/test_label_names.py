@@ -13,8 +13,9 @@ from PIL import Image
 from maskrcnnpp import cli
 from maskrcnnpp.convert.convert import open_reader
 from maskrcnnpp.convert.problems import ProblemLog
-from maskrcnnpp.convert.readers.label_names import LABEL_ENDINGS, find_pairs
+from maskrcnnpp.convert.readers.label_names import find_pairs
 from maskrcnnpp.errors import DataError
+from maskrcnnpp.images.companions import LABEL_ENDINGS
 
 LABELS = np.zeros((40, 50), np.uint16)
 for _n in range(4):

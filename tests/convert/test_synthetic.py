@@ -90,7 +90,8 @@ def test_synthetic_tool(tmp_path, capsys):
     argv = "--train 3 --val 2 --test 1 --size 48 64 --count 0 6 --seed 4 --output".split()
     cli.main(["prepare", "synthetic", *argv, str(tmp_path / "one")])
     out = capsys.readouterr().out
-    assert "synthetic_nuclei_train" in out and "| all     |        6 |" in out
+    assert f"DATASETS.TRAIN \"('{tmp_path}/one/annotations/instances_train.json',)\"" in out
+    assert "| all     |        6 |" in out
     val = COCO(tmp_path / "one/annotations/instances_val.json")
     assert [image["file_name"] for image in val.dataset["images"]] == [
         "val_0000.png",

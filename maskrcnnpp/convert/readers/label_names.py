@@ -21,6 +21,8 @@ LABEL_FOLDERS = (
     *("label masks", "label_masks"),
 )
 
+_OME = ".ome"
+
 Found = tuple[list[tuple[str, str]], list[Problem]]
 
 
@@ -50,6 +52,8 @@ class _Pairing:
             folder, stem = _parts(name)
             if suffix in IMAGE_SUFFIXES:
                 self._images[folder][stem].append(name)
+                if stem.endswith(_OME):  # labels of a.ome.tif are called a, too
+                    self._images[folder][stem.removesuffix(_OME)].append(name)
                 self._inside[folder.rpartition("/")[0]].add(folder)
             if suffix in LABEL_SUFFIXES:
                 self._labels.append(name)

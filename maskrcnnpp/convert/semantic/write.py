@@ -213,7 +213,8 @@ def semantic_train_command(
         keys += ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", str(count + 1)]
     if any(record.is_16_bit for record in records.values()):
         keys += ["INPUT.PERCENTILES", str(list(STRETCH))]
-    return train_command("maskrcnnpp://semantic/Base-UNet.yaml", files, keys, stops_early=True)
+    keys += ["OUTPUT_DIR", f"output/{Path(output).resolve().name}"]
+    return train_command("maskrcnnpp://semantic/unetpp_ds.yaml", files, keys, stops_early=True)
 
 
 def semantic_summary(records: Records, splits: Splits, label_map: LabelMap) -> str:
