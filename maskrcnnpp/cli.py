@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "write a COCO data set as label images, PNGs or a table",
     "train": "train or evaluate a model",
     "predict": "find the objects of images with a trained model",
+    "evaluate": "compare label images with the truth: how many objects were found",
     "view": "one page to look through what was predicted",
     "models": "list the trained models that come with the package, with a card each",
     "models pack": "make a model with a card of a training, to hand on",
