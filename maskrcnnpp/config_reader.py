@@ -238,5 +238,7 @@ def _merge_file(cfg: CfgNode, config_file: str) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, yaml.YAMLError):
         return " ".join(str(error).split())
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text, and so no config"
     # a KeyError's own text is the repr of its message
     return str(error.args[0]) if error.args else str(error)

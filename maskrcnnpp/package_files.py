@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from maskrcnnpp.errors import ConfigError
@@ -29,4 +30,6 @@ def local_path(path: str) -> str:
     if found.is_file() and found.resolve().is_relative_to(folder.resolve()):
         return str(found)
     known = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.yaml"))
-    raise ConfigError(f"{path}: there is no such config; these are there: {', '.join(known)}")
+    near = difflib.get_close_matches(path.removeprefix(PREFIX), known, n=3, cutoff=0.8)
+    which = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+    raise ConfigError(f"{path}: there is no such config; {which}")

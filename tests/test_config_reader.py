@@ -76,3 +76,13 @@ def test_a_single_value_is_a_list_where_the_key_has_one(key, word, value):
     for name in key.split("."):
         node = getattr(node, name)
     assert node == value and type(node) is type(value)
+
+
+def test_a_misspelt_config_of_this_project_is_told_by_its_likest(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean recipes/finetune_nuclei.yaml"):
+        build_config("maskrcnnpp://recipes/finetune_nucleii.yaml")
+    with pytest.raises(ConfigError, match="there are: Base-RCNN-FPN.yaml, .*semantic/unet.yaml"):
+        build_config("maskrcnnpp://what.yaml")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ConfigError, match="a.png: it is no text, and so no config"):
+        build_config(str(tmp_path / "a.png"))

@@ -23,6 +23,7 @@ from maskrcnnpp.benchmark.results import (
 )
 from maskrcnnpp.benchmark.scoring import COMPARED, PIXELS, SHOWN
 from maskrcnnpp.benchmark.statistics import CONFIDENCE, SIGNIFICANCE
+from maskrcnnpp.package_files import PREFIX, config_folder
 
 _COCO = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
@@ -268,6 +269,8 @@ def arm_link(arm: str, trial: Trial, page_dir: str | os.PathLike = ".") -> str:
 
 def config_link(config_file: str, page_dir: str | os.PathLike) -> str:
     # config files are named from the checkout's folder, where the tools are run
+    if config_file.startswith(PREFIX):
+        config_file = str(config_folder() / config_file.removeprefix(PREFIX))
     return quote(Path(os.path.relpath(config_file, page_dir)).as_posix())
 
 

@@ -92,7 +92,7 @@ def find_model(name: str) -> Model:
     near = difflib.get_close_matches(name, shipped(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(
-        f"there is no model {name!r}; {hint}Choose one of {', '.join(shipped()) or 'none'}, or "
+        f"there is no model {name!r}; {hint}choose one of {', '.join(shipped()) or 'none'}, or "
         "give the folder, zip archive, exported file (.onnx) or address of a model "
         "(https://...#sha256:...)"
     )

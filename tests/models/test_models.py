@@ -126,7 +126,7 @@ def test_a_model_is_found_by_its_former_name(former, name):
 
 
 def test_what_is_no_model_is_named(packed, training, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="no model 'nucleii'; did you mean nuclei[?] Choose one"):
+    with pytest.raises(ConfigError, match="no model 'nucleii'; did you mean nuclei[?] choose one"):
         find_model("nucleii")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="not a model: card.yaml, config.yaml, .*--weights"):

@@ -43,6 +43,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for every arm"
     )
     args = parser.parse_args(argv)
+    if len(args.opts) % 2:
+        parser.error(f"--opts: {args.opts[-1]} has no value; they are KEY VALUE pairs")
     if not args.report_only and not args.config_file:
         parser.error("--config-file is needed, unless it is --report-only")
     if args.jobs < 1:

@@ -151,6 +151,8 @@ def parse_args(argv: Sequence[str], prog: str | None = None) -> argparse.Namespa
     )
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="of the config")
     args = parser.parse_args(argv)
+    if len(args.opts) % 2:
+        parser.error(f"--opts: {args.opts[-1]} has no value; they are KEY VALUE pairs")
     if args.planes is not None:
         is_all = _ALL in args.planes
         args.planes = _ALL if is_all else sorted({k for part in args.planes for k in part})
