@@ -152,8 +152,9 @@ def add_maskrcnnpp_config(cfg: CfgNode) -> None:
 
     # Channels of an image file that are read, numbered from 0, in the order in which the model
     # takes them. MODEL.PIXEL_MEAN and PIXEL_STD need as many numbers, because Detectron2 counts
-    # the model's channels by them. []: by INPUT.FORMAT, as Detectron2 does. With this key
-    # INPUT.FORMAT is ignored; for BGR write [2, 1, 0].
+    # the model's channels by them; or three, into which one channel goes as grey. []: by
+    # INPUT.FORMAT, as Detectron2 does. With this key INPUT.FORMAT is ignored; for BGR write [2, 1,
+    # 0].
     cfg.INPUT.CHANNELS = []
     # Two percentiles, such as [1.0, 99.8], of each image and channel that become 0 and 255; values
     # beyond them are clipped. Needed for images that are not 8-bit. []: values as they are.

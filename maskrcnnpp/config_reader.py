@@ -23,6 +23,10 @@ from maskrcnnpp.package_files import config_folder, local_path
 
 logger = logging.getLogger(__name__)
 
+# lists of any length, which can be given as one value
+_NAMES = ("DATASETS.TRAIN", "DATASETS.TEST")
+_NUMBERS = ("SOLVER.STEPS", "INPUT.CHANNELS", "INPUT.MIN_SIZE_TRAIN")
+
 # "SEED -1" in a config or on the command line gives Detectron2's random seeds back
 DEFAULT_SEED = 0
 
@@ -64,19 +68,23 @@ def build_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
 
 def _as_meant(cfg: CfgNode, opts: Sequence[str]) -> list[Any]:
-    """KEY VALUE pairs; a value where the key has a list is a list of it, a whole number a float.
+    """KEY VALUE pairs; a single value of some lists is a list of it, a whole number a float.
 
-    Detectron2 wants ``"('a.json',)"`` for ``DATASETS.TRAIN a.json``, and 1000.0 for 1000.
+    Detectron2 wants ``"('a.json',)"`` for ``DATASETS.TRAIN a.json``, and 1000.0 for 1000. Lists of
+    a fixed length, such as INPUT.CROP.SIZE, are left alone.
     """
     words: list[Any] = list(opts)
     for place in range(1, len(words), 2):
         now: Any = cfg
         for name in words[place - 1].split("."):
             now = now.get(name) if isinstance(now, CfgNode) else None
-        value = words[place]
+        key, word = words[place - 1 : place + 1]
+        value = word
         with contextlib.suppress(ValueError, SyntaxError):
-            value = ast.literal_eval(value)
-        if isinstance(now, (list, tuple)) and value != "" and isinstance(value, (str, int, float)):
+            value = ast.literal_eval(word)
+        if key in _NAMES and word and not isinstance(value, (list, tuple)):
+            words[place] = type(now)([value if isinstance(value, str) else word])
+        elif key in _NUMBERS and type(value) is int:
             words[place] = type(now)([value])
         elif isinstance(now, float) and type(value) is int:
             words[place] = float(value)

@@ -8,6 +8,8 @@ from pathlib import Path
 from maskrcnnpp.errors import ConfigError
 
 PREFIX = "maskrcnnpp://"
+#: The config that users without a wish of their own are led to.
+FIRST_CHOICE = PREFIX + "cpu/maskrcnnpp_lite0_fast.yaml"
 _PACKAGE = Path(__file__).resolve().parent
 
 

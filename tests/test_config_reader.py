@@ -69,6 +69,7 @@ def test_an_option_after_the_pairs_is_named():
         ("SOLVER.STEPS", "30", (30,)),
         ("INPUT.CHANNELS", "2", [2]),
         ("SOLVER.BASE_LR", "1", 1.0),
+        ("DATASETS.TRAIN", "2018", ("2018",)),
     ],
 )
 def test_a_single_value_is_a_list_where_the_key_has_one(key, word, value):
@@ -76,6 +77,12 @@ def test_a_single_value_is_a_list_where_the_key_has_one(key, word, value):
     for name in key.split("."):
         node = getattr(node, name)
     assert node == value and type(node) is type(value)
+
+
+@pytest.mark.parametrize("pair", [("INPUT.CROP.SIZE", "128"), ("SOLVER.STEPS", "True")])
+def test_other_lists_want_a_list(pair):
+    with pytest.raises(ConfigError, match="Type mismatch"):
+        build_config("", pair)
 
 
 def test_a_misspelt_config_of_this_project_is_told_by_its_likest(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import sys
 
 from tabulate import tabulate
@@ -18,11 +19,11 @@ METRICS = {
     "f1": "F1 at IoU .5",
     "accuracy@0.50": "TP/(TP+FP+FN) at IoU .5",
     "accuracy": "TP/(TP+FP+FN), mean of IoU .5 to .95",
-    "dsb_score": "DSB score, the same an image",
+    "dsb_score": "DSB score: the mean of the line above over images",
     "pq": "PQ at IoU .5",
     "aji_plus": "AJI+",
     "dice": "Dice of all objects together",
-    "count_error": "error of the count, objects an image",
+    "count_error": "mean difference in the number of objects of an image",
 }
 HEADERS = ("image", "objects", "found", "matched", "f1", "dsb_score")
 _WORST = 5
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
         f"{len(rows)} images, {counts.truths.sum()} objects to find, {counts.predictions.sum()} "
         f"found, {counts.true_positives[:, 0].sum()} matched at an IoU of .5"
     )
-    print(tabulate([[about, f"{found[key]:.3f}"] for key, about in METRICS.items()]))
+    values = [[about, _shown(found[key])] for key, about in METRICS.items()]
+    print(tabulate(values, disable_numparse=True))
     if len(rows) > 1:
         print("lowest DSB scores:")
         worst = sorted(rows, key=lambda row: row[-1])[:_WORST]
@@ -58,3 +60,7 @@ def run(args: argparse.Namespace) -> None:
         csv.writer(table, lineterminator="\n").writerows([HEADERS, *rows])
         write_text(args.output, table.getvalue())
         print(f"table: {args.output}")
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

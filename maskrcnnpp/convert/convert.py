@@ -105,11 +105,6 @@ def convert(
         if not writer.records:
             raise DataError(f"{reader.source}: no image is left\n{problems.summary()}")
         empty = [record.file_name for record in writer.records.values() if not record.masks]
-        if len(empty) == len(writer.records):
-            raise DataError(
-                f"{reader.source}: no image has an object, {empty[0]} for one: each object is a "
-                "number above 0 of its label image"
-            )
         if empty:
             reason = "has no object: a training leaves it out, unless told otherwise"
             problems.add(*(Problem("note", "", name, reason) for name in empty))

@@ -13,8 +13,7 @@ from tabulate import tabulate
 from maskrcnnpp.convert.coco_dataset import ImageRecord
 from maskrcnnpp.images import image_kind
 from maskrcnnpp.images.display import STRETCH
-
-_CONFIG = "maskrcnnpp://cpu/maskrcnnpp_lite0_fast.yaml"
+from maskrcnnpp.package_files import FIRST_CHOICE
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -57,6 +56,8 @@ def next_step(
     Keys that its images need are those of the first image of the training.
     """
     keys = [] if classes == 1 else ["MODEL.ROI_HEADS.NUM_CLASSES", str(classes)]
+    if not any(record.masks for record in records.values()):
+        return "no image has an object, so that there is nothing to train on"
     trained = next(names for names in (splits.get("train", ()), *splits.values()) if names)
     kind = image_kind(output / "images" / records[trained[0]].file_name)
     if kind.dtype != "uint8":
@@ -69,11 +70,12 @@ def next_step(
         about = f"its images have {kind.channels} channels; this writes a config that chooses them"
         return f"{about}:\n  {command}"
     keys += ["OUTPUT_DIR", f"output/{output.resolve().name}"]
-    return f"to train on it:\n  {train_command(_CONFIG, files, keys)}"
+    return f"to train on it:\n  {train_command(FIRST_CHOICE, files, keys)}"
 
 
 def _of_training(files: Mapping[str, Path]) -> Path:
-    return files.get("train", next(iter(files.values())))
+    others = [split for split in files if split not in ("val", "test")]
+    return files["train"] if "train" in files else files[(others or list(files))[0]]
 
 
 def train_command(
@@ -90,10 +92,11 @@ def train_command(
     """
     trained = _of_training(files)
     others = [file for file in files.values() if file != trained]
-    tested = [files["val"]] if "val" in files else (others[:1] or [trained] * stops_early)
+    tested = [files["val"]] if files.get("val") in others else others[:1]
+    tested = tested or [trained] * stops_early
     words = ["maskrcnnpp", "train", "--config-file", config, *keys]
-    words += ["DATASETS.TRAIN", repr((str(trained),))]
-    words += ["DATASETS.TEST", repr(tuple(map(str, tested)))]
+    words += ["DATASETS.TRAIN", repr((trained.as_posix(),))]
+    words += ["DATASETS.TEST", repr(tuple(file.as_posix() for file in tested))]
     return " ".join(_quoted(word) for word in words)
 
 

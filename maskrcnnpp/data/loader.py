@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,11 @@ logger = logging.getLogger(__name__)
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 #: Index of an image, and the number of the draw, which no other draw of the training has.
 Draw = tuple[int, int]
+
+
+def _leave_signals_to_the_training(_: int) -> None:
+    """Ctrl-C reaches workers too; without them the training could not end as it should."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TrainLoader:
@@ -86,6 +92,7 @@ class TrainLoader:
             batch_sampler=itertools.islice(self._batches(), self._first, None),
             num_workers=self._num_workers,
             collate_fn=list,
+            worker_init_fn=_leave_signals_to_the_training,
         )
         for batch in loader:
             for item in batch:
@@ -206,7 +213,9 @@ def _images(cfg: CfgNode) -> list[dict[str, Any]]:
             f"on; {key} False takes them all the same"
         )
     if empty:
-        text = "%d of %d images have no object and are not trained on; %s False takes them too"
+        text = (
+            "%d of %d images have no object, or crowds alone, and are left out; %s False keeps them"
+        )
         logger.info(text, empty, len(images), key)
     return kept
 

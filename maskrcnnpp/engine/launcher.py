@@ -40,7 +40,7 @@ def launch_processes(
 ) -> None:
     """Detectron2's ``launch``, that also does without GPUs, and joins torchrun.
 
-    SIGTERM and Ctrl-C are handed on to the processes. A process that fails ends them all.
+    SIGTERM is handed on to the processes. A process that fails ends them all.
 
     Args:
         main: called in each process with ``args``.
@@ -105,9 +105,9 @@ def _in_process(main: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def _signals_for_children() -> Iterator[None]:
-    """A parent that only waits hands signals on; it ends when its processes do.
+    """A parent that only waits hands SIGTERM on; it ends when its processes do.
 
-    A second Ctrl-C ends it, and them, at once.
+    Ctrl-C reaches all of them, and the first one is for the processes; a second one ends all.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -116,10 +116,12 @@ def _signals_for_children() -> Iterator[None]:
     def hand_on(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(number, before[number])
+            return
         for child in multiprocessing.active_children():
             child.terminate()
 
-    before = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    taken = (n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN)
+    before = {number: signal.signal(number, hand_on) for number in taken}
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +10,25 @@ import numpy as np
 from tqdm import tqdm
 
 from maskrcnnpp.coco.file import load_coco_truth
+from maskrcnnpp.convert.readers.decode_labels import decode_labels
+from maskrcnnpp.convert.source import FileSource
 from maskrcnnpp.errors import DataError
 from maskrcnnpp.evaluation.instance_metrics import ImageCounts, count_images
 from maskrcnnpp.evaluation.overlaps import find_overlaps
-from maskrcnnpp.images import SUFFIXES, open_all_channels
-from maskrcnnpp.images.companions import LABEL_ENDINGS
+from maskrcnnpp.images.companions import (
+    BY_PRODUCTS,
+    IMAGE_ENDING,
+    LABEL_ENDINGS,
+    OUTPUT_ENDINGS,
+    find_companions,
+)
 from maskrcnnpp.masks.labels import label_masks
 from maskrcnnpp.masks.parse import as_rle
 from maskrcnnpp.masks.pieces import check_label_image
 from maskrcnnpp.masks.rle import Rle
 
-_SUFFIXES = (".tif", ".tiff", ".png", ".bmp")
-_OWN = ".labels.tif"  # of maskrcnnpp predict
+_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
+_OWN = OUTPUT_ENDINGS[0]  # of maskrcnnpp predict
 _ONE_CLASS = 1
 _MOST = 10**6  # objects of an image
 
@@ -62,11 +69,11 @@ def compare(predicted: Path, truth: Path) -> Compared:
             f"and {_some(theirs.names)} in the other; images are told by their names"
         )
     images, annotations, results = [], [], []
-    of_image = _annotations(theirs.truth)
+    of_image = _annotations(theirs.truth, {theirs.names[key] for key in both})
     for number, key in enumerate(tqdm(both, desc="images", unit="image"), start=1):
-        shape, masks = _read(ours.files[key])
+        shape, masks = _read(ours.files[key], is_truth=False)
         if theirs.truth is None:
-            true_shape, true_masks = _read(theirs.files[key])
+            true_shape, true_masks = _read(theirs.files[key], is_truth=True)
         else:
             true_shape, true_masks = of_image[theirs.names[key]]
         if shape != true_shape:
@@ -95,85 +102,101 @@ def compare(predicted: Path, truth: Path) -> Compared:
 
 
 def image_key(name: str) -> str:
-    """What an image and its label images have in common in their names.
+    """What an image is called in all programs: ``a`` of ``a.png``, ``a.ome.tif``, ``a_img.png``."""
+    return _bare(Path(name).stem)
 
-    ``a`` of ``a.png``, ``a.ome.tif``, ``a.png.labels.tif`` and ``a_masks.png``.
-    """
-    stem = Path(name).stem
-    ending = next((e for e in LABEL_ENDINGS if stem.endswith(e) and stem != e), "")
-    stem = stem.removesuffix(ending)
-    if Path(stem).suffix.lower() in SUFFIXES:
-        stem = Path(stem).stem
-    return stem.removesuffix(".ome")
+
+def label_key(name: str) -> str:
+    """The key of the image of a label image: ``a`` of ``a.png.labels.tif`` and ``a_masks.png``."""
+    if name.endswith(_OWN):
+        return image_key(name.removesuffix(_OWN))
+    key = image_key(name)
+    ending = next((e for e in LABEL_ENDINGS if key.lower().endswith(e) and len(key) > len(e)), "")
+    return _bare(key[: len(key) - len(ending)])
+
+
+def _bare(stem: str) -> str:
+    return stem.removesuffix(".ome").removesuffix(IMAGE_ENDING)
 
 
 def _side(path: Path) -> _Side:
     if path.is_dir():
         return _of_folder(path)
+    if path.suffix.lower() != ".json":
+        raise DataError(f"{path} is neither a folder of label images nor a COCO file (.json)")
     truth = load_coco_truth(path)
     names = [str(image["file_name"]) for image in truth["images"]]
-    return _Side(_by_key(names, path), {}, truth)
+    return _Side(_by_key(names, image_key, path), {}, truth)
 
 
 def _of_folder(folder: Path) -> _Side:
-    """Label images of a folder: those that are called so, or else all images."""
+    """Label images of a folder: those of predict, those beside their images, or all files."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of label images")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file())
-    own = [p for p in files if p.name.endswith(_OWN)]
-    called = [p for p in files if any(p.stem.endswith(ending) for ending in LABEL_ENDINGS)]
-    chosen = own or called or files
-    if not chosen:
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in _SUFFIXES]
+    files = [p for p in files if p.is_file() and not p.name.startswith("._")]  # of macOS
+    chosen = [p for p in files if p.name.endswith(_OWN)]
+    if not chosen and (companions := find_companions(files)):
+        chosen = [p for p in companions if not p.stem.lower().endswith(BY_PRODUCTS)]
+        alone = [p for p in files if p not in companions and p not in companions.values()]
+        if alone:
+            raise DataError(
+                f"{folder} has images with their label images, and {alone[0].name} that has none "
+                "beside it: add it, or move the file away"
+            )
+    if not (chosen := chosen or files):
         raise DataError(f"{folder} has no label image ({', '.join(_SUFFIXES)})")
-    names = _by_key([p.name for p in chosen], folder)
+    names = _by_key([p.name for p in chosen], label_key, folder)
     return _Side(names, {key: folder / name for key, name in names.items()})
 
 
-def _by_key(names: Iterable[str], where: Path) -> dict[str, str]:
+def _by_key(names: Iterable[str], key_of: Callable[[str], str], where: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
-        other = found.setdefault(image_key(name), name)
+        other = found.setdefault(key_of(name), name)
         if other != name:
             raise DataError(f"{where}: {other} and {name} would be of the same image; rename one")
     return found
 
 
-def _read(path: Path) -> tuple[tuple[int, int], list[Rle]]:
+def _read(path: Path, *, is_truth: bool) -> tuple[tuple[int, int], list[Rle]]:
     """Size of a label image, and the mask of each object."""
-    with open_all_channels(path) as raster:
-        pixels = raster.whole()
-    if pixels.shape[2] != 1 or pixels.dtype.kind not in "iub":
-        raise DataError(
-            f"{path} is no label image: it has {pixels.shape[2]} channels of {pixels.dtype}, where "
-            "a whole number is needed for each pixel"
-        )
-    labels = pixels[..., 0].astype(np.int64)
-    if labels.min(initial=0) < 0:
-        raise DataError(f"{path} has numbers below 0; 0 is background")
     try:
-        check_label_image(labels)
+        labels = decode_labels(FileSource(path.parent), path.name)
+        if is_truth:  # a prediction may well be one object in pieces
+            check_label_image(labels)
     except DataError as error:
-        raise DataError(f"{path} {error}") from error
+        raise DataError(f"{path}: {error}") from error
     return labels.shape, label_masks(labels)[1]
 
 
-def _annotations(truth: Mapping[str, Any] | None) -> dict[str, tuple[tuple[int, int], list[Rle]]]:
-    """By the name of an image its size and masks."""
+def _annotations(
+    truth: Mapping[str, Any] | None, names: Container[str]
+) -> dict[str, tuple[tuple[int, int], list[Rle]]]:
+    """Of these images their size and masks, by name.
+
+    Raises:
+        DataError: an annotation has no mask, or is of a crowd.
+    """
     if truth is None:
         return {}
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    masks: dict[Any, list[Rle]] = {image_id: [] for image_id in sizes}
-    for annotation in truth["annotations"]:
+    found: dict[str, tuple[tuple[int, int], list[Rle]]] = {}
+    names_of = {}
+    for image in truth["images"]:
+        if (name := str(image["file_name"])) in names:
+            names_of[image["id"]] = name
+            found[name] = ((image["height"], image["width"]), [])
+    for annotation in truth.get("annotations", ()):
+        if annotation.get("image_id") not in names_of:
+            continue
+        name = names_of[annotation["image_id"]]
+        size, masks = found[name]
         if annotation.get("iscrowd"):
-            raise DataError(
-                f"annotation {annotation['id']} is a crowd, which has no single objects to match"
-            )
-        image_id = annotation["image_id"]
-        masks[image_id].append(as_rle(annotation["segmentation"], *sizes[image_id]))
-    return {
-        str(image["file_name"]): (sizes[image["id"]], masks[image["id"]])
-        for image in truth["images"]
-    }
+            raise DataError(f"{name} has a crowd (iscrowd), which has no single objects to match")
+        if not annotation.get("segmentation"):
+            raise DataError(f"{name} has an annotation without a mask (segmentation)")
+        masks.append(as_rle(annotation["segmentation"], *size))
+    return found
 
 
 def _some(names: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_gt", ".labels")
 #: Endings of further pictures that Cellpose writes beside an image.
 BY_PRODUCTS = ("_flows", "_cp_output", "_cp_outlines", "_outlines")
+#: Endings of what ``maskrcnnpp predict`` writes after the whole name of an image.
+OUTPUT_ENDINGS = (".labels.tif", ".overlay.png")
 #: That images of Cellpose may have where their labels have another ending.
 IMAGE_ENDING = "_img"
 
@@ -24,13 +26,14 @@ def find_companions(files: Iterable[Path]) -> dict[Path, Path]:
     by_stem: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     names = set(files)
     for file in sorted(names):
-        by_stem[file.parent, file.stem].append(file)
+        for stem in dict.fromkeys((file.stem, file.stem.removesuffix(".ome"))):
+            by_stem[file.parent, stem].append(file)
     found = {}
     for file in sorted(names):
-        written_for = file.with_suffix("").with_suffix("")  # x.png of x.png.overlay.png
-        images = [written_for] if written_for.suffix and written_for in names else []
+        written_for = (file.name.removesuffix(e) for e in OUTPUT_ENDINGS if file.name.endswith(e))
+        images = [file.with_name(name) for name in written_for if file.with_name(name) in names]
         for ending in (*LABEL_ENDINGS, *BY_PRODUCTS):
-            if file.stem.endswith(ending) and len(file.stem) > len(ending):
+            if file.stem.lower().endswith(ending) and len(file.stem) > len(ending):
                 base = file.stem[: -len(ending)]
                 for called in (base, base + IMAGE_ENDING):
                     images = images or by_stem.get((file.parent, called), [])

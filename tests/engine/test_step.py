@@ -194,7 +194,7 @@ def test_images_without_objects_that_are_not_trained_on_are_told(
         for filtered, count in ((True, 7), (False, 8)):
             caplog.clear()
             assert trainer_of(opts, *more, filtered).data_loader.image_count == count
-            said = "1 of 8 images have no object and are not trained on" in caplog.text
+            said = "1 of 8 images have no object, or crowds alone, and are left out" in caplog.text
             assert said == filtered
     finally:
         DatasetCatalog.remove("some_for_tests")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from maskrcnnpp import cli
 from maskrcnnpp.errors import ConfigError, DataError
-from maskrcnnpp.evaluation.label_images import compare, image_key
+from maskrcnnpp.evaluation.label_images import compare, image_key, label_key
 
 
 def labels(seed, shape=(40, 50)):
@@ -36,14 +36,17 @@ def write(folder, **images):
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        *((f"a{ending}", "a") for ending in (".png", ".ome.tif", ".png.labels.tif", "_masks.png")),
+        *((f"a{ending}", "a") for ending in (".png.labels.tif", "_masks.png", "_Mask.tif", ".png")),
         *((f"a{ending}", "a") for ending in (".ome.tif.labels.tif", "_cp_masks.tif")),
-        ("sub/a.1.tif", "a.1"),
+        *((f"a{ending}", "a") for ending in ("_img.png.labels.tif", ".ome.zarr.labels.tif")),
+        ("a_seg.png.labels.tif", "a_seg"),
+        ("a.1.tif", "a.1"),
         ("_masks.png", "_masks"),
     ],
 )
 def test_names_of_one_image_have_one_key(name, key):
-    assert image_key(name) == key
+    assert label_key(name) == key
+    assert image_key(f"sub/{key}.png") == image_key(f"{key}.ome.tif") == key
 
 
 def test_found_and_missed_objects_are_counted(tmp_path):
@@ -100,17 +103,26 @@ def test_bad_input_is_told(tmp_path):
     truth = write(tmp_path / "truth", a__png=labels(0))
     for name, pixels, message in (
         ("small", labels(0, (30, 50)), "differ in size, 50x30 and 50x40 pixels"),
-        ("colour", np.zeros((40, 50, 3), np.uint8), "a.png is no label image: it has 3 channels"),
-        ("mask", np.where(labels(0) > 0, 255, 0).astype(np.uint8), "is it a foreground mask"),
+        ("map", labels(0).astype(np.float32) / 40, "a.tif: .*is it a probability map"),
     ):
         with pytest.raises(DataError, match=message):
-            compare(write(tmp_path / name, a__png=pixels), truth)
-    with pytest.raises(DataError, match="has numbers below 0"):
+            compare(write(tmp_path / name, a__tif=pixels), truth)
+    mask = np.where(labels(0) > 0, 255, 0).astype(np.uint8)
+    pieces = write(tmp_path / "pieces", a__png=mask)
+    with pytest.raises(DataError, match="is it a foreground mask"):
+        compare(truth, pieces)
+    assert compare(pieces, truth).counts.predictions == [1]  # of a model, that is what it found
+    with pytest.raises(DataError, match="negative"):
         compare(write(tmp_path / "below", a__tif=-labels(0).astype(np.int32)), truth)
     with pytest.raises(DataError, match="no image is both in .*b.png in one and a.png in"):
         compare(write(tmp_path / "other", b__png=labels(0)), truth)
     with pytest.raises(DataError, match="a.png and a.tif would be of the same image"):
         compare(write(tmp_path / "twice", a__png=labels(0), a__tif=labels(0)), truth)
+    mixed = write(tmp_path / "mixed", a__png=labels(0), a_gt__png=labels(0), b__png=labels(0))
+    with pytest.raises(DataError, match="and b.png that has none beside it"):
+        compare(truth, mixed)
+    with pytest.raises(DataError, match="neither a folder of label images nor a COCO file"):
+        compare(truth, truth / "a.png")
     for folder in ("nowhere", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(DataError, match=f"{folder} (is not a folder|has no label image)"):
@@ -125,5 +137,11 @@ def test_bad_input_is_told(tmp_path):
         "categories": [{"id": 1, "name": "x"}],
     }
     (tmp_path / "crowd.json").write_text(json.dumps(data))
-    with pytest.raises(DataError, match="annotation 1 is a crowd"):
+    with pytest.raises(DataError, match="a.png has a crowd"):
         compare(truth, tmp_path / "crowd.json")
+    del data["annotations"][0]["segmentation"], data["annotations"][0]["iscrowd"]
+    (tmp_path / "boxes.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="a.png has an annotation without a mask"):
+        compare(truth, tmp_path / "boxes.json")
+    (tmp_path / "none.json").write_text(json.dumps({**data, "annotations": []}))
+    assert compare(truth, tmp_path / "none.json").counts.predictions == [4]

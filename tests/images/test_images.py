@@ -186,9 +186,18 @@ def test_files_folders_and_patterns(tmp_path):
 
 
 def test_what_shows_an_image_again_is_no_image(tmp_path):
-    images = ["a.tif", "b.png", "c_img.png", "mask.png", "d_mask.png", "e.ome.tif", "f.png.jpg"]
+    images = [
+        "a.tif",
+        "b.png",
+        "c_img.png",
+        "mask.png",
+        "d_mask.png",
+        "e.ome.tif",
+        "f.png.jpg",
+        "a.tif.aligned.tif",
+    ]
     others = ["a_masks.tif", "a_cp_masks.png", "b.png.labels.tif", "b.png.overlay.png"]
-    others += ["c_masks.png", "b_outlines.png", "e.ome.tif.labels.tif"]
+    others += ["c_masks.png", "b_outlines.png", "e.ome.tif.labels.tif", "e_Mask.tif"]
     pictures = ["g.gif", "h.webp"]
     for name in (*images, *others, *pictures, "notes.txt"):
         (tmp_path / name).touch()
@@ -196,7 +205,7 @@ def test_what_shows_an_image_again_is_no_image(tmp_path):
     found = find_images([str(tmp_path)], told.append)
     assert [path.name for path in found] == sorted(images)
     assert f"{tmp_path}/g.gif and 1 more, which end in none of .png" in told[0]
-    assert f"{tmp_path}/a_cp_masks.png and 6 more, which belong to images beside them" in told[1]
+    assert f"{tmp_path}/a_cp_masks.png and 7 more, which belong to images beside them" in told[1]
     told.clear()
     assert len(find_images([str(tmp_path / "*.png")], told.append)) == 5 and "belong" in told[0]
     told.clear()

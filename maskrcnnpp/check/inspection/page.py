@@ -12,10 +12,11 @@ from tabulate import tabulate
 
 from maskrcnnpp.check.inspection.pictures import DISTRIBUTIONS, histograms, samples_sheet
 from maskrcnnpp.check.inspection.reading import CocoSet
-from maskrcnnpp.check.inspection.settings import BASE, random_weights_note, settings_yaml
+from maskrcnnpp.check.inspection.settings import random_weights_note, settings_yaml
 from maskrcnnpp.convert.problems import SHOWN_PROBLEMS
 from maskrcnnpp.files import write_bytes, write_json, write_text
 from maskrcnnpp.html_page import code_text, page_html, plain_text
+from maskrcnnpp.package_files import FIRST_CHOICE
 
 JSON_FILE = "inspection.json"
 REPORT_FILE = "report.md"
@@ -86,7 +87,7 @@ def _settings_file(numbers: Mapping[str, Any], data: CocoSet) -> str:
     return (
         f"# Suggested by `maskrcnnpp inspect` for {name}. Name other images in DATASETS.TEST, to\n"
         "# evaluate on them while training and at the end.\n"
-        f'_BASE_: "{BASE}"\n'
+        f'_BASE_: "{FIRST_CHOICE}"\n'
         + yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         + settings_yaml(numbers["settings"])
     )

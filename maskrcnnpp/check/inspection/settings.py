@@ -16,8 +16,6 @@ _WANTED = 12  # median diameter that a suggested scale gives
 _LARGEST_SCALE = 8
 _CROPS = (128, 512)  # smallest and largest side that is suggested
 _COLOURS = ("grey", "grey and alpha", "RGB", "RGB and alpha")
-#: The config that the suggestions are for.
-BASE = "maskrcnnpp://cpu/maskrcnnpp_lite0_fast.yaml"
 # what its ImageNet weights take, for each channel
 _MEAN, _STD = 127.0, 128.0
 

@@ -52,8 +52,6 @@ class _Pairing:
             folder, stem = _parts(name)
             if suffix in IMAGE_SUFFIXES:
                 self._images[folder][stem].append(name)
-                if stem.endswith(_OME):  # labels of a.ome.tif are called a, too
-                    self._images[folder][stem.removesuffix(_OME)].append(name)
                 self._inside[folder.rpartition("/")[0]].add(folder)
             if suffix in LABEL_SUFFIXES:
                 self._labels.append(name)
@@ -139,7 +137,7 @@ class _Pairing:
     def _called(self, stem: str) -> Iterator[str]:
         """Possible names of the image of a label image in another folder."""
         for base in (stem, *(stem[: -len(e)] for e in self._endings if stem.endswith(e))):
-            yield from (base, base + IMAGE_ENDING, PurePosixPath(base).stem)
+            yield from (base, base + IMAGE_ENDING, PurePosixPath(base).stem, base + _OME)
 
     def _image_folders(self, folder: str) -> list[str]:
         """The folder beside a folder of labels in which its images are."""

@@ -9,10 +9,14 @@ from types import FrameType
 from typing import Any
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 from maskrcnnpp.engine.processes import any_process
 
 CTRL_C = "Ctrl-C"
+_TEXT = """
+ends when this iteration, or the evaluation that runs, is over, and saves it; Ctrl-C again ends at \
+once"""
 _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: CTRL_C}
 
 
@@ -34,11 +38,11 @@ class StopOnSignal(HookBase):
                     self._before[number] = signal.signal(number, self._take)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self._told = _NAMES[signal.Signals(number)]
+        self._told = self._told or _NAMES[signal.Signals(number)]
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
-            text = "ends after this iteration and saves it; Ctrl-C again ends at once, unsaved"
-            print(f"\n{text}", file=sys.stderr, flush=True)
+            if comm.is_main_process():
+                print(_TEXT, file=sys.stderr, flush=True)
 
     def after_step(self) -> None:
         device = next(self.trainer.model.parameters()).device
