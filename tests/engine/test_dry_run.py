@@ -32,7 +32,6 @@ def test_what_to_expect(tiny_opts, tmp_path, capsys):
     ("more", "message"),
     [
         (["TEST.BEST_METRIC", "segm/mAP"], "BEST_METRIC is 'segm/mAP'.*it gives .*segm/AP"),
-        (["SOLVER.IMS_PER_BATCH", 64], "IMS_PER_BATCH is 64"),
         (["MODEL.ROI_HEADS.NUM_CLASSES", 4], "NUM_CLASSES is 4"),
         (["MODEL.NESTED_FPN.DEPTH", 9], "DEPTH is 9"),
     ],

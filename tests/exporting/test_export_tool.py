@@ -19,7 +19,7 @@ PAGE = Path("docs/how-to/export.md").read_text()
 def run_folder(tiny_cfg, tmp_path, monkeypatch):
     """A folder with what a training of the config in the docs leaves; it is the current one."""
     tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-    folder = tmp_path / "output/quick/maskrcnnpp_R_18_nested_fpn"
+    folder = tmp_path / "output/my_set"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(tiny_cfg.dump())
     torch.save({"model": build_model(tiny_cfg).state_dict()}, folder / "model_final.pth")
