@@ -16,7 +16,7 @@ _WANTED = 12  # median diameter that a suggested scale gives
 _LARGEST_SCALE = 8
 _CROPS = (128, 512)  # smallest and largest side that is suggested
 _COLOURS = ("grey", "grey and alpha", "RGB", "RGB and alpha")
-# what its ImageNet weights take, for each channel
+# of configs/cpu/Base-CPU.yaml: what its ImageNet weights take, for each channel
 _MEAN, _STD = 127.0, 128.0
 
 
